@@ -1,0 +1,252 @@
+"""The Python face: features and given labels in, a repaired label table out."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from labelrepair import methods
+from labelrepair.config import from_dict, require
+from labelrepair.data.splits import holdout
+from labelrepair.errors import ConfigError, DataError, nearest
+from labelrepair.estimation import EstimationSpec, NoiseEstimate
+from labelrepair.networks.classifier import Classifier
+from labelrepair.policy import Policy
+from labelrepair.training import Schedule, TrainingConfig, TrainSet
+from labelrepair.training.probe import ProbeSpec
+from labelrepair.training.seeds import derive_seed
+from labelrepair.workflow import EstimationConfig, Preset, estimate, fit, repair_rows
+
+PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
+
+
+@dataclass(frozen=True, eq=False)
+class RepairResult:
+    """What :func:`repair` returns.
+
+    Attributes:
+        table: one row per sample, in the order given: ``sample_id``, ``given_label``,
+            ``label_quality``, ``is_label_issue``, ``suggested_label``, ``confidence``,
+            ``selected`` (methods that select), ``action``, ``repaired_label``, ``label_source``,
+            ``reason``.
+        probs: float32 ``(N, C)``, the method's class probabilities.
+        transition_matrix: float64 ``(C, C)``, ``T[i, j] = P(given = j | true = i)``.
+        noise: the whole estimate: noise rate, bootstrap interval, class prior.
+        history: one row per epoch.
+        model: module from raw features to probabilities ``(B, C)``.
+    """
+
+    table: pd.DataFrame
+    probs: NDArray[np.float32]
+    transition_matrix: NDArray[np.float64]
+    noise: NoiseEstimate
+    history: pd.DataFrame
+    model: Classifier
+
+
+def repair(
+    features: ArrayLike | torch.Tensor,
+    given_labels: ArrayLike,
+    *,
+    method: str = "jocor",
+    network: str | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    sample_ids: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    transition: ArrayLike | None = None,
+    policy: Mapping[str, Any] | Policy | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> RepairResult:
+    """Estimate the label noise, train a robust model and repair the labels.
+
+    Args:
+        features: N samples: uint8 or float images ``(N, H, W)``, ``(N, ch, H, W)`` or
+            ``(N, H, W, ch)`` with ch = 1 or 3, float vectors ``(N, D)``, or integer tokens
+            ``(N, L)``.
+        given_labels: ``(N,)`` whole numbers in 0..C-1, perhaps wrong.
+        method: one of :func:`labelrepair.methods.available`.
+        network: name, import path, or ``{"name": ..., "options": {...}}``; None = ``mlp`` for
+            vectors and small images, ``cnn7`` for larger ones, ``embedding`` for tokens.
+        seed: same seed, same result on the same machine and versions.
+        device: ``auto`` (CUDA, then CPU) or a torch device name.
+        sample_ids: N unique ids; None = the row numbers as text.
+        num_classes: C; None = the largest label + 1.
+        transition: a known ``(C, C)`` T; None = estimated from out-of-sample predictions.
+        policy: thresholds and budgets, see :class:`labelrepair.policy.Policy`.
+        progress: show progress.
+        **options: options of the method, and settings of
+            :class:`labelrepair.training.TrainingConfig`, by name (``epochs`` and ``lr`` are short
+            for the schedule's). A tenth of the paper's epochs: ``budget=0.1``.
+
+    Returns:
+        See :class:`RepairResult`.
+
+    Raises:
+        ConfigError: an unknown method or option (with the nearest valid one), or a value out of
+            range.
+        DataError: features that are not finite or of no known form, labels outside the classes,
+            lengths that differ, a class without a label.
+        TransitionError: ``transition`` is not row-stochastic, or singular where its inverse is
+            needed.
+    """
+    array = _features(features)
+    labels, classes = _labels(given_labels, len(array), num_classes)
+    ids = _ids(sample_ids, len(array))
+    chosen = _network(network, array)
+    preset = _preset(method, options, chosen, device, len(array))
+    rules = policy if isinstance(policy, Policy) else from_dict(Policy, policy, "policy")
+    held_out = holdout(labels, preset.training.validation_fraction, derive_seed(seed, "validation"))
+    data = TrainSet(
+        torch.from_numpy(array),
+        torch.from_numpy(labels),
+        classes,
+        torch.from_numpy(np.flatnonzero(~held_out)),
+        torch.from_numpy(np.flatnonzero(held_out)),
+    )
+    noise, _ = estimate(data, _estimation(preset.training, transition, len(array)), seed)
+    model, result = fit(preset, data, noise, seed=seed, progress=progress)
+    probs = result.probs.numpy()
+    rows = repair_rows(
+        probs,
+        labels,
+        noise,
+        method=method,
+        selected=None if result.selected is None else result.selected.numpy(),
+        policy=rules,
+    )
+    table = pd.concat([pd.DataFrame({"sample_id": ids, "given_label": labels}), rows], axis=1)
+    return RepairResult(table, probs, noise.transition, noise, pd.DataFrame(result.history), model)
+
+
+def _features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
+    """Return uint8/float32 ``(N, ch, H, W)``, float32 ``(N, D)`` or int64 ``(N, L)``."""
+    array = features.cpu().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
+    if array.ndim not in (2, 3, 4) or len(array) == 0:
+        raise DataError(
+            f"features: expected (N, D), (N, L), (N, H, W), (N, ch, H, W) or (N, H, W, ch) with "
+            f"N > 0, found shape {array.shape}"
+        )
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"features: expected numbers, found dtype {array.dtype}")
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+        bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
+        if bad.any():
+            raise DataError(f"features: row {int(np.argmax(bad))} holds a NaN or infinite value")
+    elif array.dtype != np.uint8:
+        kind = np.int64 if array.ndim == 2 else np.float32
+        array = array.astype(kind)
+    return np.ascontiguousarray(array)
+
+
+def _labels(given: ArrayLike, count: int, num_classes: int | None) -> tuple[NDArray[np.int64], int]:
+    labels = given.cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
+    if labels.shape != (count,):
+        raise DataError(f"given_labels: expected shape ({count},), found {labels.shape}")
+    if labels.dtype.kind == "f" and np.array_equal(labels, np.floor(labels)):
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"given_labels: expected whole numbers, found dtype {labels.dtype}")
+    labels = labels.astype(np.int64)
+    classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    require(classes >= 2, f"num_classes: at least 2 classes are needed, found {classes}")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(f"given_labels: row {row} is {labels[row]}, expected 0..{classes - 1}")
+    empty = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
+    if len(empty):
+        raise DataError(f"given_labels: class {empty[0]} of {classes} has no sample")
+    return labels, classes
+
+
+def _ids(sample_ids: Sequence[str] | None, count: int) -> list[str]:
+    ids = [str(row) for row in range(count)] if sample_ids is None else list(map(str, sample_ids))
+    if len(ids) != count:
+        raise DataError(f"sample_ids: expected {count}, found {len(ids)}")
+    if len(set(ids)) != count:
+        repeated = pd.Series(ids)[pd.Series(ids).duplicated()].iloc[0]
+        raise DataError(f"sample_ids: '{repeated}' appears more than once")
+    return ids
+
+
+def _network(network: str | Mapping[str, Any] | None, array: NDArray[Any]) -> Mapping[str, Any]:
+    if isinstance(network, nn.Module):
+        raise ConfigError(
+            "network: pass a name or an import path 'package.module:Class', not a built module; "
+            "training starts from fresh weights, several times"
+        )
+    if isinstance(network, str):
+        return {"name": network}
+    if network is not None:
+        return network
+    if array.ndim == 2 and array.dtype.kind == "i":
+        return {"name": "embedding"}
+    large = array.ndim == 4 and array[0].size > 28 * 28
+    return {"name": "cnn7" if large else "mlp"}
+
+
+def _preset(
+    method: str, options: Mapping[str, Any], network: Mapping[str, Any], device: str, count: int
+) -> Preset:
+    """Sort the options into the method's and the loop's, over the method's defaults."""
+    module = methods.load(method)
+    of_method = {f.name for f in dataclasses.fields(module.Options)}
+    of_loop = {f.name for f in dataclasses.fields(TrainingConfig)} - {"network", "device"}
+    short = {"epochs", "lr"}
+    for name in options:
+        if name not in of_method | of_loop | short:
+            known = of_method | of_loop | short
+            raise ConfigError(f"{name}: unknown option of {method}; {nearest(name, known)}")
+    loop = {**module.TRAINING, "network": network, "device": device}
+    loop |= {k: v for k, v in options.items() if k in of_loop and k not in of_method}
+    changed = {k: v for k, v in options.items() if k in short and k not in of_method}
+    if changed:
+        loop["schedule"] = _shorten({**loop.get("schedule", {}), **changed})
+    config = from_dict(TrainingConfig, loop)
+    if config.drop_last and count < config.batch_size:
+        config = dataclasses.replace(config, batch_size=count)
+    chosen = {k: v for k, v in options.items() if k in of_method}
+    return Preset(name=f"{method}_defaults", method=method, options=chosen, training=config)
+
+
+def _shorten(schedule: dict[str, Any]) -> dict[str, Any]:
+    """Move a decay that would begin after the last epoch to the same share of the training."""
+    start, epochs = schedule.get("decay_from"), schedule.get("epochs", 200)
+    if start is not None and start >= epochs:
+        schedule["decay_from"] = max(1, round(0.4 * epochs))
+    return schedule
+
+
+def _estimation(
+    training: TrainingConfig, transition: ArrayLike | None, count: int
+) -> EstimationConfig:
+    """Return the probe (the same network, plain training) and the estimator."""
+    batch = min(128, max(1, count // 4))
+    epochs = int(np.clip(round(PROBE_STEPS * batch / count), 8, 60))
+    probe = dataclasses.replace(
+        TrainingConfig(),
+        network=training.network,
+        normalize=training.normalize,
+        schedule=Schedule(epochs=epochs),
+        batch_size=batch,
+        device=training.device,
+        precision=training.precision,
+    )
+    estimator = EstimationSpec()
+    if transition is not None:
+        rows = tuple(tuple(map(float, row)) for row in np.asarray(transition))
+        estimator = EstimationSpec(method="given", transition=rows)
+    return EstimationConfig(ProbeSpec(training=probe), estimator)

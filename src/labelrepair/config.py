@@ -1,0 +1,153 @@
+"""One strict builder that turns plain dictionaries (YAML) into frozen dataclasses."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from labelrepair.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+def from_dict(cls: type[T], raw: Mapping[str, Any] | None, where: str = "") -> T:
+    """Build a dataclass from a mapping; refuse what it does not know.
+
+    Args:
+        cls: a dataclass type. Nested dataclass fields are built recursively; lists become tuples
+            where the annotation says so; an int is accepted for a float and nothing else is coerced.
+        raw: the values by field name; missing ones take the dataclass's default.
+        where: the path of ``raw`` inside the configuration, for messages ("training.options").
+
+    Returns:
+        The dataclass, whose ``__post_init__`` has checked its ranges.
+
+    Raises:
+        ConfigError: for an unknown key (with the nearest valid one), a missing required key or a
+            value of the wrong type; the message begins with the path of the key.
+    """
+    raw = {} if raw is None else raw
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where or cls.__name__}: expected a mapping, found {raw!r}")
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    for key in raw:
+        if key not in fields:
+            raise ConfigError(
+                f"{_join(where, str(key))}: unknown option; {nearest(str(key), fields)}"
+            )
+    values = {key: _convert(hints[key], value, _join(where, key)) for key, value in raw.items()}
+    for name, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and name not in values:
+            raise ConfigError(f"{_join(where, name)}: missing; it has no default")
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{_join(where, str(error))}" if where else str(error)) from None
+
+
+def to_dict(value: Any) -> Any:
+    """Return a dataclass as plain nested dicts and lists, the inverse of :func:`from_dict`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_dict(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: to_dict(item) for key, item in value.items()}
+    return value
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`ConfigError` with ``message`` ("field: rule, found x") unless ``condition``."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def in_unit_interval(**values: float | None) -> None:
+    """Check that every named value is None or lies in [0, 1]."""
+    for name, value in values.items():
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise ConfigError(f"{name}: must lie in [0, 1], found {value}")
+
+
+def positive(**values: float | None) -> None:
+    """Check that every named value is None or greater than zero."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name}: must be greater than 0, found {value}")
+
+
+def one_of(valid: tuple[str, ...], **values: str) -> None:
+    """Check that every named value is one of ``valid``."""
+    for name, value in values.items():
+        if value not in valid:
+            raise ConfigError(f"{name}: unknown value '{value}'; {nearest(str(value), valid)}")
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Return ``value`` as the annotation ``hint`` wants it, or raise ConfigError."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, value, where)
+    if origin is typing.Literal:
+        if value not in args:
+            raise ConfigError(f"{where}: unknown value {value!r}; {nearest(str(value), args)}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    if origin is tuple:
+        return _convert_tuple(args, value, where)
+    if origin is dict or hint is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: expected a mapping, found {value!r}")
+        inner = args[1] if args else Any
+        return {key: _convert(inner, item, _join(where, str(key))) for key, item in value.items()}
+    return _convert_scalar(hint, value, where)
+
+
+def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    errors = []
+    for arg in args:
+        if arg is type(None):
+            continue
+        try:
+            return _convert(arg, value, where)
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0] if errors else ConfigError(f"{where}: unexpected value {value!r}")
+
+
+def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, list | tuple):
+        raise ConfigError(f"{where}: expected a list, found {value!r}")
+    if args[-1] is Ellipsis:
+        return tuple(_convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if len(args) != len(value):
+        raise ConfigError(f"{where}: expected {len(args)} items, found {len(value)}")
+    pairs = zip(args, value, strict=True)
+    return tuple(_convert(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(pairs))
+
+
+def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wrong_bool = isinstance(value, bool) and hint is not bool
+    if wrong_bool or not isinstance(value, hint):
+        raise ConfigError(
+            f"{where}: expected {hint.__name__}, found {value!r} ({type(value).__name__})"
+        )
+    return value

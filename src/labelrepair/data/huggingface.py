@@ -1,0 +1,117 @@
+"""Parquet files in the Hugging Face layout: `img`/`image` or `text`, and `label`, per split."""
+
+import glob
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelrepair.config import one_of
+from labelrepair.data.files import column_of, text_of
+from labelrepair.data.images import stack_images
+from labelrepair.data.labels import encode_labels
+from labelrepair.data.manifest import image_bytes
+from labelrepair.data.samples import Array, Samples, numbered_ids
+from labelrepair.data.tokens import build_vocabulary, encode_texts
+from labelrepair.errors import DataError
+from labelrepair.label_table import Split
+
+_IMAGE_COLUMNS = ("img", "image")
+
+
+def read_huggingface(
+    files: Mapping[str, str],
+    *,
+    label_column: str = "label",
+    class_names: tuple[str, ...] | None = None,
+    image_size: tuple[int, int] | None = None,
+    mode: str = "RGB",
+    vocabulary_size: int = 5000,
+    length: int = 400,
+    labels_are_true: bool = False,
+) -> Samples:
+    """Read Parquet files; ids are "<split>-<row>" over a split's files in sorted order.
+
+    Args:
+        files: split -> path or glob pattern of its Parquet files.
+        label_column: int64 class numbers or names.
+        class_names: the classes in order; default: the files' own metadata, else the numbers.
+        image_size: (H, W) to resize images to; None: they must share one size.
+        mode: "L" or "RGB".
+        vocabulary_size: for text, token ids in all, the three reserved ones included.
+        length: tokens per text.
+        labels_are_true: the labels are the truth, as in a benchmark.
+
+    Raises:
+        ConfigError: a key of ``files`` is not a split.
+        DataError: no file, a missing column, class names that differ between files, or a bad image.
+    """
+    paths = {split: _paths(split, files[split]) for split in sorted(files)}
+    stored = {_stored_names(p, label_column) for found in paths.values() for p in found} - {None}
+    if class_names is None and len(stored) > 1:
+        raise DataError(f"huggingface: the files' class names or their order differ: {stored}")
+    content = _content_column(paths)
+    parts = {split: _read(found, [content, label_column]) for split, found in paths.items()}
+    table = pd.concat(parts.values(), ignore_index=True)
+    where = "huggingface: " + ", ".join(files.values())
+    if table.empty:
+        raise DataError(f"{where}: no row")
+    ids = np.array([i for split, part in parts.items() for i in numbered_ids(split, len(part))])
+    splits = np.repeat(list(parts), [len(part) for part in parts.values()])
+    wanted = class_names if class_names is not None else next(iter(stored), None)
+    names, labels, _ = encode_labels(table[label_column], ids, wanted, where)
+    vocabulary = None
+    if content in _IMAGE_COLUMNS:
+        sources = image_bytes(table[content], ids, where)
+        features: Array = stack_images(sources, [f"{where}: '{i}'" for i in ids], mode, image_size)
+    else:
+        texts = text_of(table, content, where)
+        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size)
+        features = encode_texts(texts.tolist(), vocabulary, length)
+    return Samples(ids, features, labels, splits, names, None, labels_are_true, vocabulary)
+
+
+def _paths(split: str, pattern: str) -> list[str]:
+    one_of(tuple(Split), files=split)
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise DataError(f"huggingface: no file matches '{pattern}' for split '{split}'")
+    return found
+
+
+def _stored_names(path: str, label_column: str) -> tuple[str, ...] | None:
+    """Return the class names that `datasets` wrote into the file's schema, if it did."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+    features: dict[str, Any] = {}
+    if b"huggingface" in metadata:
+        features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
+    names = features.get(label_column, {}).get("names")
+    return None if names is None else tuple(names)
+
+
+def _content_column(paths: Mapping[str, list[str]]) -> str:
+    """Return the image or text column that the first file has."""
+    first = next(iter(paths.values()))[0]
+    found = pq.read_schema(first).names
+    for name in (*_IMAGE_COLUMNS, "text"):
+        if name in found:
+            return name
+    raise DataError(f"{first}: none of the columns img, image, text; found {', '.join(found)}")
+
+
+def _read(paths: list[str], names: list[str]) -> pd.DataFrame:
+    tables = []
+    for path in paths:
+        header = pq.read_schema(path).empty_table().to_pandas()
+        for name in names:
+            column_of(header, name, path)
+        part: pd.DataFrame = pq.read_table(path, columns=names).to_pandas()
+        tables.append(part)
+    return pd.concat(tables, ignore_index=True)

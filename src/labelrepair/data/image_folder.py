@@ -1,0 +1,93 @@
+"""Images in one folder per class, with or without split folders above them."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+
+from labelrepair.data.files import inside
+from labelrepair.data.images import stack_images
+from labelrepair.data.samples import Samples
+from labelrepair.errors import DataError
+from labelrepair.label_table import Split
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+
+def read_image_folder(
+    path: str,
+    image_size: tuple[int, int] | None = None,
+    mode: str = "RGB",
+    labels_are_true: bool = False,
+) -> Samples:
+    """Read ``path/class/**/image`` or ``path/{train,validation,test}/class/**/image``.
+
+    The second layout is meant when every folder in ``path`` is named after a split. The sample id
+    is the posix path below ``path``; classes are the sorted folder names. Hidden files are skipped
+    silently, other files without an image suffix with a warning.
+
+    Args:
+        path: the root folder; nothing outside it is read, links included.
+        image_size: (H, W) to resize to, bilinear; None: all images must share one size.
+        mode: "L" or "RGB".
+        labels_are_true: the folder names are the truth.
+
+    Raises:
+        DataError: no such folder, a class without images, an unreadable image, sizes that differ,
+            or a link that leads outside.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"image_folder: no folder at {path}")
+    top = _folders(root)
+    if top and {folder.name for folder in top} <= set(Split):
+        found = [(folder.name, inner) for folder in top for inner in _folders(folder)]
+    else:
+        found = [(str(Split.TRAIN), folder) for folder in top]
+    names = tuple(sorted({folder.name for _, folder in found}))
+    rows = [
+        (file, split, names.index(folder.name))
+        for split, folder in found
+        for file in _images(root, folder)
+    ]
+    if not rows:
+        raise DataError(f"image_folder: no class folder in {path}; expected class/image files")
+    ids = [file.relative_to(root).as_posix() for file, _, _ in rows]
+    files = [str(file) for file, _, _ in rows]
+    return Samples(
+        sample_ids=np.array(ids),
+        features=stack_images(files, files, mode, image_size),
+        labels=np.array([label for _, _, label in rows], np.int64),
+        splits=np.array([split for _, split, _ in rows]),
+        class_names=names,
+        labels_are_true=labels_are_true,
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _images(root: Path, folder: Path) -> list[Path]:
+    """Return the image files at any depth of a class folder, sorted; see read_image_folder."""
+    images, skipped = [], 0
+    inside(root, str(folder.absolute()), "image_folder")
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in [*folders, *files]:
+            inside(root, os.path.abspath(os.path.join(parent, name)), "image_folder")
+        for name in files:
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                images.append(Path(parent, name))
+            elif not name.startswith("."):
+                skipped += 1
+    if skipped:
+        logger.warning("%s: skipped %d files without an image suffix", folder, skipped)
+    if not images:
+        raise DataError(f"image_folder: class folder {folder} holds no image")
+    return sorted(images)

@@ -1,0 +1,88 @@
+"""Turn a column of class numbers or class names into class numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labelrepair.data.samples import UNKNOWN, Array, Labels, check_range
+from labelrepair.errors import DataError, nearest
+
+_NUMBER = r"[+-]?\d+(\.0+)?"
+_MOST_CLASSES = 100_000
+
+
+def as_text(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return ``values`` as stripped strings; null stays null and 3.0 among whole floats is "3"."""
+    if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")
+    text = values.astype(object).map(str, na_action="ignore").map(str.strip, na_action="ignore")
+    return text.where(text != "", None)
+
+
+def encode_labels(
+    given: "pd.Series[Any]",
+    ids: Array,
+    class_names: Sequence[str] | None,
+    where: str,
+    true: "pd.Series[Any] | None" = None,
+) -> tuple[tuple[str, ...], Labels, Labels | None]:
+    """Return class names, given labels and true labels (-1 = unknown) from columns of the source.
+
+    The columns hold class names or class numbers, not a mix; a numeric string is a number unless
+    every value is one of ``class_names``. Without ``class_names`` they are the sorted names found,
+    or "0".."C-1" up to the largest number.
+
+    Args:
+        given: (N,) numbers or names; a blank is refused.
+        ids: (N,) sample ids, for messages.
+        class_names: C names in class order, or None.
+        where: the file and column, to begin messages with.
+        true: (N,) like ``given``; a blank means unknown.
+
+    Raises:
+        DataError: blank given label, unknown name, number outside 0..C-1, or a mix of both.
+    """
+    given_text = as_text(given).reset_index(drop=True)
+    blank = np.flatnonzero(given_text.isna())
+    if blank.size:
+        raise DataError(f"{where}: sample '{ids[blank[0]]}' (row {blank[0]}): the label is blank")
+    true_text = None if true is None else as_text(true).reset_index(drop=True)
+    every = given_text if true_text is None else pd.concat([given_text, true_text])
+    names, codes = _class_codes(every, ids, class_names, where)
+    labels: Labels = np.array(given_text.map(codes), np.int64)
+    check_range(labels, len(names), ids, where)
+    if true_text is None:
+        return names, labels, None
+    known = true_text.notna().to_numpy()
+    true_labels = np.full(len(labels), UNKNOWN, np.int64)
+    true_labels[known] = true_text[known].map(codes)
+    check_range(true_labels[known], len(names), ids[known], f"{where}: true label")
+    return names, labels, true_labels
+
+
+def _class_codes(
+    every: "pd.Series[Any]", ids: Array, class_names: Sequence[str] | None, where: str
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the class names and the class number of each distinct value in ``every``."""
+    found = pd.Series(every.dropna().unique(), dtype=object)
+    numeric = found.str.fullmatch(_NUMBER).astype(bool)
+    if class_names is not None and found.isin(list(class_names)).all():
+        return tuple(class_names), {name: code for code, name in enumerate(class_names)}
+    if numeric.all():
+        codes = {value: int(value.split(".")[0]) for value in found}
+        if class_names is not None:
+            return tuple(class_names), codes
+        largest = max(codes.values())
+        if largest >= _MOST_CLASSES:
+            raise DataError(f"{where}: label {largest} is no class number; set class_names")
+        return tuple(map(str, range(largest + 1))), codes
+    if class_names is None and not numeric.any():
+        names = tuple(sorted(found))
+        return names, {name: code for code, name in enumerate(names)}
+    # A mix: name the first value that is of the other kind than class_names asks for.
+    odd = found[numeric if class_names is None else ~found.isin(list(class_names))].iloc[0]
+    row = int(np.flatnonzero(every == odd)[0])
+    hint = nearest(odd, class_names) if class_names else "numbers and names are mixed"
+    raise DataError(f"{where}: sample '{ids[row % len(ids)]}': unknown class '{odd}'; {hint}")

@@ -1,0 +1,114 @@
+"""A CSV or Parquet file with one row per sample: ids, labels, and where the features are."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labelrepair.data.files import column_of, inside, read_table, text_of
+from labelrepair.data.images import stack_images
+from labelrepair.data.labels import encode_labels
+from labelrepair.data.samples import Array, Samples
+from labelrepair.data.tokens import build_vocabulary, encode_texts
+from labelrepair.errors import DataError
+from labelrepair.label_table import Split
+
+
+def read_manifest(
+    path: str,
+    *,
+    id_column: str = "sample_id",
+    label_column: str = "label",
+    path_column: str = "path",
+    image_column: str | None = None,
+    text_column: str | None = None,
+    split_column: str | None = None,
+    true_label_column: str | None = None,
+    image_root: str | None = None,
+    class_names: tuple[str, ...] | None = None,
+    image_size: tuple[int, int] | None = None,
+    mode: str = "RGB",
+    vocabulary_size: int = 5000,
+    length: int = 400,
+    labels_are_true: bool = False,
+) -> Samples:
+    """Read a manifest; features come from text_column, else image_column, else path_column.
+
+    Args:
+        path: a .csv, .parquet or .pq file.
+        id_column: the ids, read as text: 0001 stays 0001.
+        label_column: class names or numbers, see :func:`labelrepair.data.labels.encode_labels`.
+        path_column: image files relative to ``image_root``.
+        image_column: encoded images inside a Parquet file, binary or struct{bytes, path}.
+        text_column: texts, tokenised over the vocabulary of the training rows.
+        split_column: train, validation or test per row; None: all rows are train.
+        true_label_column: the truth, blank where unknown.
+        image_root: nothing outside it is read; default: the manifest's folder.
+        class_names: the classes in order; default: from the labels.
+        image_size: (H, W) to resize images to; None: they must share one size.
+        mode: "L" or "RGB".
+        vocabulary_size: token ids in all, the three reserved ones included.
+        length: tokens per text.
+        labels_are_true: the label column is the truth.
+
+    Raises:
+        DataError: a column is missing, an id or label blank, a file missing or outside the root.
+    """
+    table = read_table(path)
+    ids = _ids(table, id_column, path)
+    truth = None if true_label_column is None else column_of(table, true_label_column, path)
+    given = column_of(table, label_column, path)
+    where = f"{path}, column '{label_column}'"
+    names, labels, true_labels = encode_labels(given, ids, class_names, where, truth)
+    splits = np.full(len(ids), str(Split.TRAIN))
+    if split_column is not None:
+        splits = np.array(text_of(table, split_column, path).tolist(), dtype=np.str_)
+    vocabulary = None
+    if text_column is not None:
+        texts = text_of(table, text_column, path)
+        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size)
+        features: Array = encode_texts(texts.tolist(), vocabulary, length)
+    else:
+        if image_column is not None:
+            sources: list[Any] = image_bytes(column_of(table, image_column, path), ids, path)
+        else:
+            root = Path(path).parent if image_root is None else image_root
+            sources = _image_paths(text_of(table, path_column, path), ids, root, path)
+        features = stack_images(sources, [f"{path}: sample '{i}'" for i in ids], mode, image_size)
+    return Samples(
+        np.array(ids), features, labels, splits, names, true_labels, labels_are_true, vocabulary
+    )
+
+
+def image_bytes(values: "pd.Series[Any]", ids: Array, file: str) -> list[bytes]:
+    """Return the encoded images of a column of bytes or of {bytes, path} mappings."""
+    images = []
+    for row, value in enumerate(values):
+        image = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(image, bytes):
+            raise DataError(f"{file}: sample '{ids[row]}': no encoded image bytes in the column")
+        images.append(image)
+    return images
+
+
+def _ids(table: pd.DataFrame, id_column: str, file: str) -> Array:
+    ids = np.array(text_of(table, id_column, file).tolist(), dtype=np.str_)
+    if not ids.size:
+        raise DataError(f"{file}: the table has no row")
+    repeated = pd.Series(ids).duplicated().to_numpy()
+    if repeated.any():
+        row = int(repeated.argmax())
+        raise DataError(f"{file}: sample id '{ids[row]}' is repeated in row {row}")
+    return ids
+
+
+def _image_paths(names: "pd.Series[Any]", ids: Array, root: str | Path, file: str) -> list[str]:
+    paths = []
+    for row, name in enumerate(names):
+        where = f"{file}: row {row}, sample '{ids[row]}'"
+        paths.append(inside(root, name, where))
+        if not os.path.isfile(paths[-1]):
+            raise DataError(f"{where}: no image at {paths[-1]}")
+    return paths

@@ -1,0 +1,119 @@
+"""What every reader returns: arrays with one row per sample, checked once at the edge."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labelrepair.errors import DataError, nearest
+from labelrepair.label_table import Split
+
+UNKNOWN = -1
+"""Value of ``true_labels`` where the truth of a row is not known."""
+
+Array = npt.NDArray[Any]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """A data set as it was read: N rows.
+
+    Attributes:
+        sample_ids: str (N,), unique.
+        features: uint8 (N, ch, H, W) images, float32 (N, D) vectors or int32 (N, L) tokens.
+        labels: int64 (N,) in 0..C-1, the given labels.
+        splits: str (N,), values of :class:`~labelrepair.label_table.Split`.
+        class_names: C names; the position is the class number.
+        true_labels: int64 (N,) with -1 = unknown; None = no truth at all. Evaluation only.
+        labels_are_true: the given labels are the truth (a benchmark: noise may be injected);
+            ``true_labels`` then repeats them.
+        vocabulary: for text, the word of each token id, else None.
+    """
+
+    sample_ids: npt.NDArray[np.str_]
+    features: Array
+    labels: Labels
+    splits: npt.NDArray[np.str_]
+    class_names: tuple[str, ...]
+    true_labels: Labels | None = None
+    labels_are_true: bool = False
+    vocabulary: tuple[str, ...] | None = None
+
+    def take(self, rows: Array) -> "Samples":
+        """Return the samples at positions (or under a mask) ``rows``, in that order."""
+        return dataclasses.replace(
+            self,
+            sample_ids=self.sample_ids[rows],
+            features=self.features[rows],
+            labels=self.labels[rows],
+            splits=self.splits[rows],
+            true_labels=None if self.true_labels is None else self.true_labels[rows],
+        )
+
+
+def numbered_ids(prefix: str, count: int) -> list[str]:
+    """Return "prefix-00000", ...: padded so that lexicographic order is data-set order."""
+    width = max(5, len(str(count - 1)))
+    return [f"{prefix}-{row:0{width}d}" for row in range(count)]
+
+
+def check_samples(samples: Samples, where: str) -> None:
+    """Check what all readers promise.
+
+    Args:
+        samples: what a reader built.
+        where: the source, to begin messages with.
+
+    Raises:
+        DataError: lengths differ, an id is blank, repeated or not valid text, a split is unknown,
+            a label lies outside the classes, there are fewer than two classes, or the training
+            split is empty; the message names the sample.
+    """
+    ids, count, classes = samples.sample_ids, len(samples.sample_ids), len(samples.class_names)
+    for name in ("features", "labels", "splits", "true_labels"):
+        column = getattr(samples, name)
+        if column is not None and len(column) != count:
+            raise DataError(f"{where}: {len(column)} {name} for {count} sample ids")
+    if not np.any(samples.splits == Split.TRAIN):
+        raise DataError(f"{where}: the training split is empty")
+    _check_ids(ids, where)
+    unknown = ~np.isin(samples.splits, [str(split) for split in Split])
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        hint = nearest(str(samples.splits[row]), list(Split))
+        raise DataError(
+            f"{where}: sample '{ids[row]}': unknown split '{samples.splits[row]}'; {hint}"
+        )
+    if classes < 2:
+        raise DataError(
+            f"{where}: found {classes} class ({samples.class_names}), expected two or more"
+        )
+    check_range(samples.labels, classes, ids, where)
+    if samples.true_labels is not None:
+        known = samples.true_labels != UNKNOWN
+        check_range(samples.true_labels[known], classes, ids[known], f"{where}: true label")
+
+
+def check_range(labels: Labels, num_classes: int, ids: Array, where: str) -> None:
+    """Raise DataError naming the first sample whose label is not in 0..num_classes-1."""
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        row = outside[0]
+        raise DataError(
+            f"{where}: sample '{ids[row]}': label {labels[row]} outside 0..{num_classes - 1}"
+        )
+
+
+def _check_ids(ids: npt.NDArray[np.str_], where: str) -> None:
+    blank = np.flatnonzero(np.char.strip(ids) == "")
+    if blank.size:
+        raise DataError(f"{where}: row {blank[0]} has a blank sample id")
+    values, counts = np.unique(ids, return_counts=True)
+    if values.size < ids.size:
+        raise DataError(f"{where}: sample id '{values[counts > 1][0]}' is repeated")
+    try:
+        "".join(ids.tolist()).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: a sample id is not valid UTF-8 text ({error.reason})") from None

@@ -1,0 +1,54 @@
+"""Features on disk as one .npy file: written whole or not at all, read by memory map."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelrepair.data.samples import Array
+from labelrepair.errors import DataError
+
+
+def write_features(path: str | Path, features: Array) -> None:
+    """Write an array (N, ...) to ``path``, atomically: a crash leaves the old file or none.
+
+    Raises:
+        DataError: an object array, which would need pickle.
+    """
+    path = Path(path)
+    if features.dtype.hasobject:
+        raise DataError(f"{path}: features are {features.dtype}, expected numbers")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            np.save(file, features, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_features(path: str | Path, mmap: bool = True) -> Array:
+    """Return the array written by :func:`write_features`, read-only.
+
+    Args:
+        path: the .npy file.
+        mmap: map the file instead of loading it; pages are read when they are touched.
+
+    Raises:
+        DataError: no such file, or it is damaged.
+    """
+    try:
+        features: Any = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no features file; run the ingestion first") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable .npy file: {error}") from error
+    array: Array = features
+    array.flags.writeable = False
+    return array

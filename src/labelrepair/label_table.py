@@ -1,0 +1,294 @@
+"""The label table: one row per sample, sorted by ``sample_id``; row position = tensor row.
+
+Columns are only ever added (:func:`extend`); the given label is never edited. What each stage adds
+and the rules between the columns are checked by :func:`check_label_table` (ingestion) and
+:func:`check_repaired_table` (repair).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from labelrepair.errors import DataError, nearest
+
+SAMPLE_ID = "sample_id"
+GIVEN_LABEL = "given_label"
+SPLIT = "split"
+CONTENT_HASH = "content_hash"
+TRUE_LABEL = "true_label"
+LABEL_QUALITY = "label_quality"
+IS_LABEL_ISSUE = "is_label_issue"
+SUGGESTED_LABEL = "suggested_label"
+CONFIDENCE = "confidence"
+ACTION = "action"
+REPAIRED_LABEL = "repaired_label"
+LABEL_SOURCE = "label_source"
+REASON = "reason"
+
+INGESTED_COLUMNS = (SAMPLE_ID, GIVEN_LABEL, SPLIT, CONTENT_HASH)
+REPAIR_COLUMNS = (
+    LABEL_QUALITY,
+    SUGGESTED_LABEL,
+    CONFIDENCE,
+    ACTION,
+    REPAIRED_LABEL,
+    LABEL_SOURCE,
+)
+
+
+class Split(StrEnum):
+    """What a row is used for."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class Action(StrEnum):
+    """What repair decided about a row's given label."""
+
+    KEEP = "keep"
+    RELABEL = "relabel"
+    DROP = "drop"
+    REVIEW = "review"
+
+
+class LabelSource(StrEnum):
+    """Who stands behind a row's repaired label."""
+
+    GIVEN = "given"
+    MODEL = "model"
+    HUMAN = "human"
+
+
+def make_label_table(
+    sample_ids: Sequence[str] | npt.NDArray[np.str_],
+    given_labels: Sequence[int] | npt.NDArray[np.int64],
+    splits: Sequence[str] | npt.NDArray[np.str_],
+    content_hashes: Sequence[str],
+) -> pd.DataFrame:
+    """Build the ingestion columns, sorted by ``sample_id`` (code-point order).
+
+    Args:
+        sample_ids: (N,) stable ids; kept as text.
+        given_labels: (N,) observed class numbers.
+        splits: (N,) values of :class:`Split`.
+        content_hashes: (N,) one hash per sample, see :func:`content_hashes`.
+
+    Returns:
+        A frame of sample_id (str), given_label (int64), split (str), content_hash (str) with a
+        ``RangeIndex``. It is not checked beyond its lengths: call :func:`check_label_table`.
+
+    Raises:
+        DataError: if the four columns differ in length or a label is not a whole number.
+    """
+    labels = np.asarray(given_labels)
+    lengths = [len(sample_ids), len(labels), len(splits), len(content_hashes)]
+    if len(set(lengths)) > 1:
+        found = dict(zip(INGESTED_COLUMNS, lengths, strict=True))
+        raise DataError(f"label table: the columns differ in length: {found}")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"label table: given_label must hold whole numbers, found {labels.dtype}")
+    table = pd.DataFrame(
+        {
+            SAMPLE_ID: [str(value) for value in sample_ids],
+            GIVEN_LABEL: labels.astype(np.int64),
+            SPLIT: [str(value) for value in splits],
+            CONTENT_HASH: list(content_hashes),
+        }
+    )
+    return table.sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def check_label_table(
+    table: pd.DataFrame, num_classes: int, *, allow_empty_classes: bool = False
+) -> None:
+    """Check the ingestion columns of ``table``.
+
+    Args:
+        table: at least sample_id, given_label, split, content_hash.
+        num_classes: C; given labels must lie in 0..C-1.
+        allow_empty_classes: accept a class that no training row carries.
+
+    Raises:
+        DataError: a column is missing or of the wrong type, an id is missing, repeated or out of
+            order, a label is missing or outside the classes, a split is unknown, the training split
+            or a class in it is empty, or the index is not 0..N-1. The message names the row.
+    """
+    _require_columns(table, INGESTED_COLUMNS)
+    _check_ids(table, "label table")
+    label = table[GIVEN_LABEL]
+    _refuse(table, label.isna(), "given_label is missing")
+    if label.dtype != np.int64:
+        raise DataError(f"label table: given_label must be int64, found {label.dtype}")
+    _refuse(table, ~label.between(0, num_classes - 1), f"given_label outside 0..{num_classes - 1}")
+    _check_members(table, table[SPLIT], Split, SPLIT)
+    if not table[SAMPLE_ID].is_monotonic_increasing:
+        raise DataError("label table: rows are not sorted by sample_id; sort them, ignore_index")
+    if not table.index.equals(pd.RangeIndex(len(table))):
+        raise DataError("label table: the index must be 0..N-1; call reset_index(drop=True)")
+    train = label[table[SPLIT] == Split.TRAIN]
+    if train.empty:
+        raise DataError("label table: the training split is empty")
+    empty = np.flatnonzero(np.bincount(train, minlength=num_classes) == 0)
+    if empty.size and not allow_empty_classes:
+        raise DataError(
+            f"label table: no training row has class {', '.join(map(str, empty))} of {num_classes};"
+            " add samples, drop the class or set allow_empty_classes"
+        )
+
+
+def extend(table: pd.DataFrame, new_columns: pd.DataFrame) -> pd.DataFrame:
+    """Return ``table`` with the columns of ``new_columns`` added, joined on ``sample_id``.
+
+    Args:
+        table: a label table; it is not modified and keeps its rows and their order.
+        new_columns: sample_id and further columns, in any order, for all rows or a subset. Rows
+            left out get null; integers and booleans then become the nullable Int64 / boolean.
+
+    Returns:
+        A new frame. A column that exists already may be repeated, with the same values.
+
+    Raises:
+        DataError: an id is unknown, missing or repeated, or an existing column would change.
+    """
+    _require_columns(new_columns, (SAMPLE_ID,))
+    _check_ids(new_columns, "new columns")
+    row_of = pd.Index(table[SAMPLE_ID])
+    rows = row_of.get_indexer(pd.Index(new_columns[SAMPLE_ID]))
+    _refuse(new_columns, pd.Series(rows < 0), "unknown to the label table")
+    result = table.copy()
+    keyed = new_columns.set_index(SAMPLE_ID)
+    for name in keyed.columns:
+        if name in table.columns:
+            old = table[name].iloc[rows].to_numpy(object, na_value=None)
+            differs = old != new_columns[name].to_numpy(object, na_value=None)
+            _refuse(new_columns, pd.Series(differs), f"would change the existing column {name}")
+            continue
+        column = keyed[name]
+        if len(keyed) < len(table) and column.dtype.kind in "iub":
+            column = column.astype("boolean" if column.dtype.kind == "b" else "Int64")
+        result[name] = column.reindex(row_of).array
+    return result
+
+
+def check_repaired_table(table: pd.DataFrame, num_classes: int) -> None:
+    """Check the rules between the columns of a repaired table.
+
+    keep: repaired = given. relabel: repaired = suggested != given (a human may choose a class that
+    was not suggested). drop and review: repaired is null. Training rows carry an action, validation
+    rows may, test rows never. A row with an action has label_quality and confidence in [0, 1] and a
+    label_source; a model or human label_source never stands behind a test row.
+
+    Args:
+        table: a label table with ``REPAIR_COLUMNS``; label columns Int64 or int64.
+        num_classes: C.
+
+    Raises:
+        DataError: naming the first row that breaks a rule.
+    """
+    check_label_table(table, num_classes, allow_empty_classes=True)
+    _require_columns(table, REPAIR_COLUMNS)
+    _check_decisions(table)
+    given, action, source = table[GIVEN_LABEL], table[ACTION], table[LABEL_SOURCE]
+    test, relabel = table[SPLIT] == Split.TEST, action == Action.RELABEL
+    repaired = _labels_or_null(table, REPAIRED_LABEL, num_classes)
+    suggested = _labels_or_null(table, SUGGESTED_LABEL, num_classes)
+    same = (repaired == given).fillna(False).astype(bool)
+    followed = (repaired == suggested).fillna(False).astype(bool) | (source == LabelSource.HUMAN)
+    removed = action.isin([Action.DROP, Action.REVIEW])
+    _refuse(table, (action == Action.KEEP) & ~same, "keep, but repaired_label is not given_label")
+    _refuse(table, relabel & repaired.isna(), "relabel, but repaired_label is null")
+    _refuse(table, relabel & same, "relabel, but repaired_label is the given_label")
+    _refuse(table, relabel & ~followed, "relabel, but repaired_label is not suggested_label")
+    _refuse(table, removed & repaired.notna(), "drop or review, but repaired_label is not null")
+    _refuse(table, test & repaired.notna() & ~same, "a test row is relabelled")
+
+
+def content_hashes(features: npt.NDArray[Any]) -> list[str]:
+    """Return one 16-digit hex hash (blake2b) of each row's bytes; ``features`` is (N, ...)."""
+    rows = np.ascontiguousarray(features).reshape(len(features), -1)
+    return [hashlib.blake2b(row.data, digest_size=8).hexdigest() for row in rows]
+
+
+def data_hash(table: pd.DataFrame) -> str:
+    """Return a 32-digit hex digest of id, given label, split and content hash of every row.
+
+    Every row counts (MLflow's own frame digest stops at 10,000 rows) and the 32 digits fit its
+    limit of 36. Lengths are hashed beside the text, so that "a", "bc" differs from "ab", "c".
+    """
+    _require_columns(table, INGESTED_COLUMNS)
+    digest = hashlib.md5(usedforsecurity=False)
+    digest.update(table[GIVEN_LABEL].to_numpy("<i8").tobytes())
+    for name in (SAMPLE_ID, SPLIT, CONTENT_HASH):
+        digest.update(table[name].str.len().to_numpy("<i8").tobytes())
+        digest.update("".join(table[name]).encode())
+    return digest.hexdigest()
+
+
+def _check_decisions(table: pd.DataFrame) -> None:
+    """Check which rows carry an action, and that these have a source and scores in [0, 1]."""
+    action, source, test = table[ACTION], table[LABEL_SOURCE], table[SPLIT] == Split.TEST
+    decided, sourced = action.notna(), source.notna()
+    _refuse(table, test & decided, "a test row carries an action; its label is never repaired")
+    _refuse(table, (table[SPLIT] == Split.TRAIN) & ~decided, "a training row has no action")
+    _check_members(table[decided], action[decided], Action, ACTION)
+    _refuse(table, decided & ~sourced, "label_source is missing")
+    _check_members(table[sourced], source[sourced], LabelSource, LABEL_SOURCE)
+    foreign = sourced & (source != LabelSource.GIVEN)
+    _refuse(table, test & foreign, "a test row's label_source is not 'given'")
+    for name in (LABEL_QUALITY, CONFIDENCE):
+        score = table[name].astype("Float64")
+        outside = ~score.between(0.0, 1.0).fillna(False).astype(bool)
+        _refuse(table, outside & (decided | score.notna()), f"{name} outside [0, 1]")
+
+
+def _require_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise DataError(f"missing column {', '.join(missing)}; found {', '.join(table.columns)}")
+
+
+def _check_ids(table: pd.DataFrame, where: str) -> None:
+    ids = table[SAMPLE_ID]
+    if ids.isna().any():
+        row = int(np.flatnonzero(ids.isna())[0])
+        raise DataError(f"{where}: sample_id is missing in row {row}")
+    if not pd.api.types.is_string_dtype(ids):
+        raise DataError(f"{where}: sample_id must be text, found {ids.dtype}; read it as text")
+    _refuse(table, ids.duplicated(), "sample_id is repeated")
+
+
+def _check_members(
+    table: pd.DataFrame, values: "pd.Series[Any]", valid: type[StrEnum], name: str
+) -> None:
+    wrong = ~values.isin(list(valid))
+    if wrong.any():
+        value = str(values[wrong].iloc[0])
+        _refuse(table, wrong, f"unknown {name} '{value}'; {nearest(value, list(valid))}")
+
+
+def _labels_or_null(table: pd.DataFrame, name: str, num_classes: int) -> "pd.Series[Any]":
+    """Return column ``name`` as Int64 within 0..C-1 or null."""
+    try:
+        labels = table[name].astype("Int64")
+    except (TypeError, ValueError):
+        found = table[name].dtype
+        raise DataError(
+            f"label table: {name} must hold class numbers or null, found {found}"
+        ) from None
+    outside = ~labels.between(0, num_classes - 1) & labels.notna()
+    _refuse(table, outside.fillna(False).astype(bool), f"{name} outside 0..{num_classes - 1}")
+    return labels
+
+
+def _refuse(table: pd.DataFrame, wrong: "pd.Series[Any]", rule: str) -> None:
+    """Raise DataError naming the first row where ``wrong`` holds and how many there are."""
+    if wrong.any():
+        first = table.loc[wrong.to_numpy(), SAMPLE_ID].iloc[0]
+        raise DataError(f"sample '{first}': {rule} ({int(wrong.sum())} such rows)")

@@ -1,0 +1,64 @@
+"""The methods, one module each.
+
+A module exports ``Options`` (frozen dataclass, the paper's defaults), ``stages(options, config,
+noise) -> list[Stage]``, ``PROBS_OF``: whether the network's softmax estimates the ``true`` or the
+``given`` class, and ``TRAINING``: loop settings for use without a preset. A new method is a new file here; nothing has to be registered.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from labelrepair.config import from_dict
+from labelrepair.errors import ConfigError, nearest
+from labelrepair.estimation import NoiseEstimate
+from labelrepair.training import Stage, TrainingConfig, scale_epochs
+
+
+class Method(Protocol):
+    """What a method module offers."""
+
+    Options: type
+    PROBS_OF: str
+    TRAINING: Mapping[str, Any]
+
+    def stages(
+        self, options: Any, config: TrainingConfig, noise: NoiseEstimate | None
+    ) -> list[Stage]:
+        """Return the stages of training."""
+
+
+def available() -> list[str]:
+    """Return the names of all methods, in alphabetical order."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(name: str) -> Method:
+    """Import a method by name.
+
+    Raises:
+        ConfigError: there is no such method; the message names the nearest one.
+    """
+    if name not in available():
+        raise ConfigError(f"method: unknown method '{name}'; {nearest(str(name), available())}")
+    return cast(Method, importlib.import_module(f"{__name__}.{name}"))
+
+
+def plan(
+    name: str,
+    options: Mapping[str, Any] | None,
+    config: TrainingConfig,
+    noise: NoiseEstimate | None,
+    where: str = "options",
+) -> Sequence[Stage]:
+    """Return the stages of a method for raw options, with ``config.budget`` applied to all epochs.
+
+    Raises:
+        ConfigError: unknown method or option, a value out of range, or an estimate that the method
+            needs and did not get.
+    """
+    method = load(name)
+    settings: Any = from_dict(method.Options, options, where)
+    budget = config.budget
+    return method.stages(scale_epochs(settings, budget), scale_epochs(config, budget), noise)

@@ -1,0 +1,104 @@
+"""Networks: the papers' architectures by name, and any other by import path."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from labelrepair.config import from_dict, require
+from labelrepair.errors import ConfigError, nearest
+from labelrepair.networks._imported import build_imported
+from labelrepair.networks._shapes import NoOptions
+from labelrepair.networks.cifar_resnet import cifar_resnet
+from labelrepair.networks.cnn import cnn7, lenet
+from labelrepair.networks.mlp import MlpOptions, mlp
+from labelrepair.networks.preact_resnet import (
+    HeResNetOptions,
+    PreActOptions,
+    he_resnet,
+    preact_resnet32,
+)
+from labelrepair.networks.text import (
+    EmbeddingLstmOptions,
+    EmbeddingOptions,
+    embedding,
+    embedding_lstm,
+)
+
+__all__ = ["available", "build"]
+
+# Each architecture: a factory (in_shape, num_classes, options) and the dataclass of its options.
+_ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], type[Any]]] = {
+    "cnn7": (cnn7, NoOptions),
+    "embedding": (embedding, EmbeddingOptions),
+    "embedding_lstm": (embedding_lstm, EmbeddingLstmOptions),
+    "lenet": (lenet, NoOptions),
+    "mlp": (mlp, MlpOptions),
+    "preact_resnet32": (preact_resnet32, PreActOptions),
+    "resnet14": (functools.partial(he_resnet, depth=2), HeResNetOptions),
+    "resnet32": (functools.partial(he_resnet, depth=5), HeResNetOptions),
+    "resnet44": (functools.partial(he_resnet, depth=7), HeResNetOptions),
+    "resnet18": (functools.partial(cifar_resnet, name="resnet18"), NoOptions),
+    "resnet34": (functools.partial(cifar_resnet, name="resnet34"), NoOptions),
+}
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of the architectures that come with the package, sorted."""
+    return tuple(sorted(_ARCHITECTURES))
+
+
+def build(
+    name: str,
+    in_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    batch_norm_head: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """Build a network with fresh weights, drawn from torch's global generator.
+
+    Args:
+        name: one of :func:`available`, or the import path of any class or function that returns an
+            ``nn.Module``: "package.module:Class" or "package.module.Class".
+        in_shape: shape of one sample: (channels, height, width) float images, (D,) float vectors,
+            or (L,) int64 token ids for the text networks.
+        num_classes: C >= 2.
+        batch_norm_head: append a batch normalisation over the C outputs, with Keras' constants (eps
+            1e-3, momentum 0.01), which the unhinged and sigmoid losses need to stay bounded
+            (Patrini et al. 2017, section 5.2).
+        **options: the architecture's own options; see its options dataclass.
+
+    Returns:
+        A module that maps (B, *in_shape) to logits (B, C).
+
+    Raises:
+        ConfigError: for an unknown name or option, a value out of range, a shape that the network
+            cannot take, or a path that cannot be imported.
+    """
+    in_shape = tuple(in_shape)
+    require(num_classes >= 2, f"num_classes: must be at least 2, found {num_classes}")
+    require(
+        len(in_shape) > 0 and min(in_shape) > 0,
+        f"in_shape: expected positive sizes, found {in_shape}",
+    )
+    if ":" in name or "." in name:
+        network = build_imported(name, in_shape, num_classes, options)
+    elif name in _ARCHITECTURES:
+        factory, options_class = _ARCHITECTURES[name]
+        network = factory(in_shape, num_classes, _options(options_class, options, name))
+    else:
+        raise ConfigError(
+            f"network: unknown name '{name}'; {nearest(name, available())}, or an import path "
+            f"'package.module:Class'"
+        )
+    if batch_norm_head:
+        network = nn.Sequential(network, nn.BatchNorm1d(num_classes, eps=1e-3, momentum=0.01))
+    return network
+
+
+def _options(options_class: type[Any], options: dict[str, Any], name: str) -> Any:
+    if options and options_class is NoOptions:
+        raise ConfigError(f"network {name}.{min(options)}: unknown option; it takes no options")
+    return from_dict(options_class, options, where=f"network {name}")

@@ -1,0 +1,114 @@
+"""What is handed over: preprocessing and the trained networks in one module."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labelrepair.networks import build
+
+FIT_ROWS = 8192  # rows per step when fitting; bounds the float64 copy
+
+
+class Normalizer(nn.Module):
+    """Turns stored features into network input; travels with the model, so users feed raw data.
+
+    uint8 images become [0, 1] floats, minus a mean if one was fitted; tokens pass as int64.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shift: Tensor | None = None, scale: Tensor | None = None) -> None:
+        """Keep ``(x - shift) * scale``; both broadcast against one batch of features."""
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(1) if shift is None else shift)
+        self.register_buffer("scale", torch.ones(1) if scale is None else scale)
+
+    @classmethod
+    def fit(cls, kind: str, features: Tensor, rows: Tensor) -> "Normalizer":
+        """Fit on the training rows.
+
+        Args:
+            kind: ``none`` ([0, 1] only), ``pixel_mean`` (per-pixel mean), ``channel_mean``, or
+                ``standardize`` (zero mean and unit variance per feature).
+            features: all rows, ``(N, ...)``.
+            rows: the training rows, int64 ``(n,)``.
+        """
+        unit = 1.0 / 255.0 if features.dtype == torch.uint8 else 1.0
+        if kind == "none" or not (features.dtype == torch.uint8 or features.is_floating_point()):
+            return cls(scale=torch.tensor([unit]))
+        total = torch.zeros(features.shape[1:], dtype=torch.float64, device=features.device)
+        squares = torch.zeros_like(total)
+        for part in torch.split(rows, FIT_ROWS):
+            values = features[part].to(torch.float64)
+            total += values.sum(0)
+            squares += values.square().sum(0)
+        mean = total / len(rows)
+        if kind == "channel_mean":
+            mean = mean.mean(dim=tuple(range(1, mean.dim())), keepdim=True)
+        scale = torch.full_like(mean, unit)
+        if kind == "standardize":
+            deviation = (squares / len(rows) - mean.square()).clamp_min(0).sqrt()
+            scale = torch.where(deviation > 0, 1.0 / deviation.clamp_min(1e-12), 1.0)
+        return cls(mean.float(), scale.float())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return network input, float32 ``(B, ...)`` (tokens: int64 ``(B, L)``)."""
+        if features.dtype == torch.uint8 or features.is_floating_point():
+            return (features.float() - self.shift) * self.scale
+        return features.long()
+
+
+class Classifier(nn.Module):
+    """Maps raw features to class probabilities, the mean over the K networks.
+
+    Attributes:
+        spec: plain values from which :meth:`from_state` rebuilds the module.
+    """
+
+    def __init__(
+        self, normalizer: Normalizer, networks: nn.ModuleList, spec: dict[str, Any]
+    ) -> None:
+        """Bundle trained parts; ``spec`` as :func:`classifier_spec` makes it."""
+        super().__init__()
+        self.normalizer, self.networks, self.spec = normalizer, networks, spec
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return float32 ``(B, C)`` probabilities for features as stored (uint8 images, ...)."""
+        inputs = self.normalizer(features)
+        probs = [network(inputs).float().softmax(-1) for network in self.networks]
+        return torch.stack(probs).mean(0)
+
+    def state(self) -> dict[str, Any]:
+        """Return tensors and plain values only, to be read back with ``weights_only``."""
+        return {"spec": self.spec, "weights": self.state_dict()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Classifier":
+        """Rebuild from :meth:`state`; eval mode."""
+        spec, weights = state["spec"], state["weights"]
+        normalizer = Normalizer(weights["normalizer.shift"], weights["normalizer.scale"])
+        networks = nn.ModuleList(build_from_spec(spec) for _ in range(spec["count"]))
+        model = cls(normalizer, networks, spec)
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+def classifier_spec(
+    name: str, options: dict[str, Any], in_shape: tuple[int, ...], num_classes: int, count: int
+) -> dict[str, Any]:
+    """Return what :func:`build_from_spec` and :meth:`Classifier.from_state` need."""
+    return {
+        "name": name,
+        "options": dict(options),
+        "in_shape": list(in_shape),
+        "num_classes": num_classes,
+        "count": count,
+    }
+
+
+def build_from_spec(spec: dict[str, Any]) -> nn.Module:
+    """Build one network with fresh weights."""
+    shape, options = tuple(spec["in_shape"]), spec["options"]
+    return build(spec["name"], shape, spec["num_classes"], **options)

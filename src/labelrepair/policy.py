@@ -1,0 +1,132 @@
+"""The repair policy: scores in, one action per row out. Nothing is overwritten."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair.config import in_unit_interval
+
+Bools = NDArray[np.bool_]
+REPAIR_COLUMNS = ("action", "repaired_label", "label_source", "reason")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Thresholds and budgets, all shares in [0, 1].
+
+    Attributes:
+        relabel_confidence: least confidence at which a suggestion replaces the given label.
+        keep_quality: a given label at least this probable is kept without a second look.
+        review_budget: share of all rows that people are willing to look at; the uncertain rows
+            with the lowest label quality go to them first.
+        class_floor: share of a class's rows (by given label) that must remain after repair; dropped
+            rows of a class under its floor are kept instead, best label quality first.
+    """
+
+    relabel_confidence: float = 0.7
+    keep_quality: float = 0.5
+    review_budget: float = 0.02
+    class_floor: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        in_unit_interval(
+            relabel_confidence=self.relabel_confidence,
+            keep_quality=self.keep_quality,
+            review_budget=self.review_budget,
+            class_floor=self.class_floor,
+        )
+
+
+def apply_policy(
+    scores: pd.DataFrame, given_labels: NDArray[np.int64], policy: Policy
+) -> pd.DataFrame:
+    """Decide about every row.
+
+    A label that is no issue and of sufficient quality is kept. An issue with a confident suggestion is
+    relabelled. The rest is uncertain: up to the budget it goes to review, worst first; beyond, an
+    issue is dropped and a mere doubt is kept. A row that the method's own selection
+    (column ``selected``, if present) disbelieved although the probabilities agree with its label
+    counts as a doubt.
+
+    Args:
+        scores: frame from :func:`labelrepair.scoring.score`, optionally with ``selected``.
+        given_labels: int64 ``(N,)``, same order.
+        policy: thresholds and budgets.
+
+    Returns:
+        Frame of N rows: ``action`` (keep, relabel, drop, review), ``repaired_label`` (Int64, null
+        for drop and review), ``label_source`` (given or model; null for drop and review) and
+        ``reason``.
+    """
+    quality = scores["label_quality"].to_numpy()
+    issue = scores["is_label_issue"].to_numpy(dtype=bool)
+    confident = scores["confidence"].to_numpy() >= policy.relabel_confidence
+    disbelieved = np.zeros(len(scores), dtype=bool)
+    if "selected" in scores:
+        disbelieved = ~scores["selected"].to_numpy(dtype=bool)
+    relabel = issue & confident
+    doubt = ~issue & ((quality < policy.keep_quality) | disbelieved)
+    uncertain = doubt | (issue & ~confident)
+    review = _worst(uncertain, quality, int(policy.review_budget * len(scores)))
+    drop = issue & ~confident & ~review
+    actions = np.select([relabel, review, drop], ["relabel", "review", "drop"], "keep").astype(
+        object
+    )
+    reasons = np.select(
+        [relabel, review & issue, review, drop, doubt],
+        [
+            "another class is more probable",
+            "another class is more probable, but not surely",
+            "the given label is doubtful",
+            "wrong by all signs, right label unclear",
+            "doubtful, but the most probable class",
+        ],
+        "the given label is the most probable class",
+    ).astype(object)
+    suggested = scores["suggested_label"].to_numpy()
+    restored = _class_floor(actions, given_labels, suggested, quality, policy.class_floor)
+    actions[restored], reasons[restored] = "keep", "kept to hold the class floor"
+    kept, relabelled = actions == "keep", actions == "relabel"
+    labels = pd.array(np.where(relabelled, suggested, given_labels), dtype="Int64")
+    labels[~(kept | relabelled)] = pd.NA
+    source = np.select([kept, relabelled], ["given", "model"], "")
+    return pd.DataFrame(
+        {
+            "action": pd.array(actions, dtype="str"),
+            "repaired_label": labels,
+            "label_source": pd.Series(source, dtype="str").mask(source == ""),
+            "reason": pd.array(reasons, dtype="str"),
+        }
+    )
+
+
+def _worst(candidates: Bools, quality: NDArray[np.float64], count: int) -> Bools:
+    """Return the mask of the ``count`` candidates of lowest quality; ties go to the earlier row."""
+    order = np.argsort(np.where(candidates, quality, np.inf), kind="stable")[:count]
+    mask = np.zeros_like(candidates)
+    mask[order] = True
+    return mask & candidates
+
+
+def _class_floor(
+    actions: NDArray[np.object_],
+    given: NDArray[np.int64],
+    suggested: NDArray[np.int64],
+    quality: NDArray[np.float64],
+    floor: float,
+) -> NDArray[np.int64]:
+    """Return the positions of dropped rows to keep so that no class falls under its floor."""
+    repaired = np.where(actions == "relabel", suggested, given)
+    remains = np.isin(actions, ["keep", "relabel"])
+    classes = int(max(given.max(), suggested.max())) + 1 if len(given) else 0
+    needed = np.ceil(floor * np.bincount(given, minlength=classes)).astype(int)
+    missing = needed - np.bincount(repaired[remains], minlength=classes)
+    restored = [np.empty(0, dtype=np.int64)]
+    for label in np.flatnonzero(missing > 0):
+        rows = np.flatnonzero((actions == "drop") & (given == label))
+        best = rows[np.argsort(-quality[rows], kind="stable")]
+        restored.append(best[: missing[label]])
+    return np.concatenate(restored)

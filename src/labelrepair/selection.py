@@ -1,0 +1,47 @@
+"""Small-loss selection and its schedule (Co-teaching family), without waiting for the device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def keep_count(batch_size: int, forget_rate: float) -> int:
+    """Return ``m = int((1 - forget) B)``, truncated; 1e-9 heals ``int((1 - .9) * 10) = 0``."""
+    return int((1.0 - forget_rate) * batch_size + 1e-9)
+
+
+def smallest(losses: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Select the ``count`` smallest losses; ties go to the earlier row on every device.
+
+    Args:
+        losses: float ``(B,)``; no gradient flows through the selection.
+        count: m, 0..B.
+
+    Returns:
+        int64 ``(m,)`` positions in ascending order of loss, and the bool ``(B,)`` mask of them.
+    """
+    kept = torch.sort(losses.detach(), stable=True).indices[:count]
+    mask = torch.zeros_like(losses, dtype=torch.bool).index_fill_(0, kept, True)
+    return kept, mask
+
+
+@dataclass(frozen=True)
+class ForgetSchedule:
+    """Share of a batch that is left out, by epoch.
+
+    Attributes:
+        noise_rate: tau, the final share.
+        ramp: T_k, epochs of the ramp.
+        variant: ``code``: ``linspace(0, tau, T_k)``, the schedule of the authors' code, here from
+            epoch 0; ``paper``: ``min(e tau / T_k, tau)`` (JoCoR, section 3.3).
+    """
+
+    noise_rate: float
+    ramp: int
+    variant: str = "code"
+
+    def at(self, epoch: int) -> float:
+        """Return the forget rate of a 0-based epoch."""
+        length = self.ramp - 1 if self.variant == "code" else self.ramp
+        return min(1.0, epoch / length) * self.noise_rate if length > 0 else self.noise_rate

@@ -1,0 +1,36 @@
+"""The training loop, its data, its state and its checkpoints. It knows no method by name."""
+
+from labelrepair.training.batches import Batch, Holdout, TrainSet
+from labelrepair.training.checkpoint import Checkpointer
+from labelrepair.training.config import (
+    Augment,
+    Network,
+    Optimizer,
+    Schedule,
+    TrainingConfig,
+    epochs_field,
+    scale_epochs,
+)
+from labelrepair.training.loop import TrainResult, choose_device, train
+from labelrepair.training.state import Run, SampleState, Stage, Step
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "Checkpointer",
+    "Holdout",
+    "Network",
+    "Optimizer",
+    "Run",
+    "SampleState",
+    "Schedule",
+    "Stage",
+    "Step",
+    "TrainResult",
+    "TrainSet",
+    "TrainingConfig",
+    "choose_device",
+    "epochs_field",
+    "scale_epochs",
+    "train",
+]

@@ -1,0 +1,96 @@
+"""Checkpoints: written whole or not at all, and refused where they do not belong."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import labelrepair
+from labelrepair.errors import CheckpointError
+
+FORMAT = 1
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Return 16 hex characters that change with the run's settings, its data or this code.
+
+    Args:
+        content: JSON-serialisable settings and data hashes.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(json.dumps(content, sort_keys=True, default=str).encode())
+    digest.update(torch.__version__.encode())
+    package = Path(labelrepair.__file__).parent
+    for folder in (package, package / "training", package / "methods", package / "networks"):
+        for source in sorted(folder.glob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+class Checkpointer:
+    """Saves and restores the loop's position in one file per fingerprint.
+
+    A run with other settings, other data or other code has another fingerprint and so another
+    file: it starts afresh and leaves this one alone.
+    """
+
+    def __init__(self, folder: str | Path, content: Mapping[str, Any], every: int = 1) -> None:
+        """Choose the file.
+
+        Args:
+            folder: where checkpoints live; made on the first save.
+            content: what identifies the run, see :func:`fingerprint`.
+            every: epochs between saves.
+        """
+        self.fingerprint = fingerprint(content)
+        self.path = Path(folder) / f"{self.fingerprint}.pt"
+        self.every = every
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write ``state`` (tensors and plain values) to a temporary file, then rename it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"format": FORMAT, "fingerprint": self.fingerprint, **state}
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".saving-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                torch.save(content, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(name, self.path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state on the CPU, or None if there is none.
+
+        Raises:
+            CheckpointError: the file is damaged, holds code (it is read with ``weights_only``), or
+                belongs to another run.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh"
+            ) from error
+        if state.get("format") != FORMAT or state.get("fingerprint") != self.fingerprint:
+            raise CheckpointError(
+                f"{self.path}: checkpoint of another run (found format {state.get('format')}, "
+                f"fingerprint {state.get('fingerprint')}; expected {FORMAT}, {self.fingerprint})"
+            )
+        return state
+
+    def remove(self) -> None:
+        """Delete the checkpoint, once what it protects has been saved elsewhere."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,256 @@
+"""The steps of a repair on arrays and frames; Kedro nodes and the Python face call these."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from labelrepair import methods
+from labelrepair.data.splits import holdout
+from labelrepair.errors import DataError
+from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise
+from labelrepair.label_table import (
+    CONTENT_HASH,
+    GIVEN_LABEL,
+    SAMPLE_ID,
+    SPLIT,
+    Split,
+    content_hashes,
+    data_hash,
+)
+from labelrepair.networks.classifier import Classifier, build_from_spec, classifier_spec
+from labelrepair.policy import Policy, apply_policy
+from labelrepair.scoring import ScoringSpec, score
+from labelrepair.training import (
+    Checkpointer,
+    Holdout,
+    Network,
+    TrainingConfig,
+    TrainResult,
+    TrainSet,
+    train,
+)
+from labelrepair.training.probe import ProbeSpec, cross_validated_probs
+from labelrepair.training.seeds import derive_seed
+
+Array = NDArray[Any]
+SPOT_CHECKS = 256  # rows whose content hash is compared before training
+
+
+@dataclass(frozen=True)
+class EstimationConfig:
+    """Attributes: probe: out-of-sample probabilities; estimator: what is made of them."""
+
+    probe: ProbeSpec = ProbeSpec()
+    estimator: EstimationSpec = EstimationSpec()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named recipe: one method with its options and loop settings.
+
+    Attributes:
+        name: the preset's own name; checked against the name it was chosen by.
+        method: a module of :mod:`labelrepair.methods`.
+        options: the method's options, checked by the method.
+        training: loop settings.
+        source: where the numbers come from (paper and table), for people.
+    """
+
+    name: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = TrainingConfig()
+    source: str = ""
+
+
+def repairable(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return the mask of rows that may be learned from and repaired: all but the test split."""
+    mask: NDArray[np.bool_] = (table[SPLIT] != Split.TEST).to_numpy()
+    return mask
+
+
+def check_alignment(table: pd.DataFrame, features: Array) -> None:
+    """Compare evenly spaced rows of the feature store with the table's content hashes.
+
+    Raises:
+        DataError: lengths differ, or a feature row is not the one that the table row was made from.
+    """
+    if len(table) != len(features):
+        raise DataError(f"feature store has {len(features)} rows, the label table {len(table)}")
+    rows = np.unique(np.linspace(0, len(table) - 1, SPOT_CHECKS).astype(int))
+    found = content_hashes(np.asarray(features[rows]))
+    expected = table[CONTENT_HASH].iloc[rows].tolist()
+    for row, is_, should in zip(rows, found, expected, strict=True):
+        if is_ != should:
+            name = table[SAMPLE_ID].iloc[row]
+            raise DataError(
+                f"row {row} ('{name}'): the feature store does not hold this sample (content hash "
+                f"{is_}, label table {should}); run the ingestion pipeline again"
+            )
+
+
+def train_set(
+    table: pd.DataFrame,
+    features: Array,
+    num_classes: int,
+    validation_fraction: float,
+    seed: int,
+) -> tuple[TrainSet, Holdout]:
+    """Return what training may see, and the test split to look at.
+
+    Rows of the training set are those of ``table[repairable(table)]``, in order. The table's own
+    validation rows are held out if the preset holds any out at all; where there are none, a
+    fraction stratified by given label is.
+
+    Args:
+        table: label table, sorted by sample id.
+        features: ``(M, ...)``, one row per row of ``table``.
+        num_classes: C.
+        validation_fraction: see :class:`TrainingConfig`.
+        seed: decides the holdout.
+    """
+    mask = repairable(table)
+    kept = table[mask]
+    labels = kept[GIVEN_LABEL].to_numpy()
+    held_out = np.zeros(len(kept), dtype=bool)
+    if validation_fraction > 0:
+        held_out = (kept[SPLIT] == Split.VALIDATION).to_numpy()
+        if not held_out.any():
+            ids = kept[SAMPLE_ID].to_numpy()
+            held_out = holdout(
+                labels, validation_fraction, derive_seed(seed, "validation"), sample_ids=ids
+            )
+    data = TrainSet(
+        _tensor(features, mask),
+        torch.from_numpy(labels.copy()),
+        num_classes,
+        torch.from_numpy(np.flatnonzero(~held_out)),
+        torch.from_numpy(np.flatnonzero(held_out)),
+    )
+    test_labels = table.loc[~mask, GIVEN_LABEL].to_numpy().copy()
+    return data, Holdout(_tensor(features, ~mask), torch.from_numpy(test_labels))
+
+
+def network_builder(
+    network: Network, features: torch.Tensor, num_classes: int, count: int = 1
+) -> tuple[Callable[[], nn.Module], dict[str, Any]]:
+    """Return a builder of fresh networks for these features, and the spec that it builds from.
+
+    Text networks take their vocabulary size from the tokens unless the options set it.
+    """
+    options = dict(network.options)
+    if not features.is_floating_point() and features.dtype != torch.uint8:
+        options.setdefault("vocabulary_size", int(features.max()) + 1)
+    spec = classifier_spec(network.name, options, tuple(features.shape[1:]), num_classes, count)
+    return lambda: build_from_spec(spec), spec
+
+
+def estimate(
+    data: TrainSet,
+    config: EstimationConfig,
+    seed: int,
+    curated: tuple[Array, Array] | None = None,
+) -> tuple[NoiseEstimate, NDArray[np.float32]]:
+    """Estimate T and the noise rate.
+
+    Args:
+        data: the rows to estimate on; the validation rows take part (their labels are given too).
+        config: probe and estimator.
+        seed: decides folds, probe training and bootstrap.
+        curated: (true, given) labels of trusted rows, for the ``curated`` estimator.
+
+    Returns:
+        The estimate, and the probe's out-of-sample probabilities float32 ``(N, C)``.
+    """
+    build, _ = network_builder(config.probe.training.network, data.features, data.num_classes)
+    probs = cross_validated_probs(
+        data.features, data.given_labels, data.num_classes, build, config.probe, seed
+    ).numpy()
+    rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
+    found = estimate_noise(probs, data.given_labels.numpy(), config.estimator, rng, curated)
+    return found, probs
+
+
+def fit(
+    preset: Preset,
+    data: TrainSet,
+    noise: NoiseEstimate | None,
+    *,
+    seed: int,
+    test: Holdout | None = None,
+    checkpoint: Checkpointer | None = None,
+    progress: bool = True,
+) -> tuple[Classifier, TrainResult]:
+    """Train a preset's method; see :func:`labelrepair.training.train`.
+
+    Returns:
+        The model to hand over, and the training's result.
+
+    Raises:
+        ConfigError: unknown method or option, with the nearest valid one.
+    """
+    config = preset.training
+    stages = methods.plan(preset.method, preset.options, config, noise)
+    build, spec = network_builder(
+        config.network, data.features, data.num_classes, stages[-1].networks
+    )
+    result = train(
+        data,
+        stages,
+        build,
+        config,
+        seed=seed,
+        test=test,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return Classifier(result.normalizer, result.networks, spec), result
+
+
+def checkpointer(
+    folder: str, preset: Preset, table: pd.DataFrame, noise: Mapping[str, Any], seed: int
+) -> Checkpointer:
+    """Return the checkpointer of one run: settings, label table, noise estimate and seed."""
+    from labelrepair.config import to_dict  # noqa: PLC0415
+
+    content = {
+        "preset": to_dict(preset),
+        "labels": data_hash(table),
+        "noise": noise,
+        "seed": seed,
+    }
+    return Checkpointer(folder, content, preset.training.checkpoint_every)
+
+
+def repair_rows(
+    probs: Array,
+    given_labels: NDArray[np.int64],
+    noise: NoiseEstimate,
+    *,
+    method: str,
+    selected: Array | None = None,
+    scoring: ScoringSpec | None = None,
+    policy: Policy | None = None,
+) -> pd.DataFrame:
+    """Score the given labels and decide about each.
+
+    Returns:
+        Frame of N rows: the score columns, ``selected`` where the method selects, and the columns
+        of :func:`labelrepair.policy.apply_policy`.
+    """
+    probs_of = methods.load(method).PROBS_OF
+    scores = score(probs, given_labels, noise.transition, probs_of=probs_of, spec=scoring)
+    if selected is not None:
+        scores["selected"] = np.asarray(selected, dtype=bool)
+    decisions = apply_policy(scores, given_labels, policy or Policy())
+    return pd.concat([scores, decisions], axis=1)
+
+
+def _tensor(features: Array, mask: NDArray[np.bool_]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(features[mask]))

@@ -1,0 +1,370 @@
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelrepair.config import from_dict
+from labelrepair.errors import ConfigError, DataError, TransitionError
+from labelrepair.estimation import (
+    METHODS,
+    EstimationSpec,
+    anchor_transition,
+    check_probs,
+    cleanlab_transition,
+    confident_joint,
+    confident_transition,
+    curated_transition,
+    estimate_noise,
+)
+from labelrepair.noise import asymmetric, inject, symmetric
+from labelrepair.transition import transition_error
+
+# Seven rows, worked by hand below; the last is confident in neither class.
+HAND_PROBS = np.array(
+    [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.1, 0.9], [0.2, 0.8], [0.75, 0.25], [0.4, 0.6]]
+)
+HAND_LABELS = np.array([0, 0, 1, 1, 1, 1, 0])
+
+
+def noisy_problem(transition, rows, sharpness=6.0, seed=0):
+    """Return near-ideal noisy posteriors, true labels and given labels drawn from ``transition``."""
+    rng = np.random.default_rng(seed)
+    size = len(transition)
+    true = np.arange(rows) % size
+    logits = rng.normal(size=(rows, size)) + sharpness * np.eye(size)[true]
+    clean = np.exp(logits - logits.max(axis=1, keepdims=True))
+    clean /= clean.sum(axis=1, keepdims=True)
+    return clean @ transition, true, inject(true, transition, rng)
+
+
+def ideal_posteriors(transition, seed):
+    """Return ``A @ T`` where A holds one one-hot row per class, shuffled."""
+    rng = np.random.default_rng(seed)
+    clean = np.vstack([rng.dirichlet(np.ones(len(transition)), size=40), np.eye(len(transition))])
+    return rng.permutation(clean) @ transition
+
+
+def naive_anchor(probs, quantile):
+    """Patrini's released rule, sample by sample, on a copy of each column."""
+    rows = []
+    for label in range(probs.shape[1]):
+        column = sorted(probs[:, label])
+        theta = column[int(np.ceil(quantile * (len(column) - 1)))]
+        best = max((p, row) for row, p in enumerate(probs[:, label]) if p < theta)[1]
+        rows.append(probs[best] / probs[best].sum())
+    return np.array(rows)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 7))
+def test_argmax_anchor_recovers_t_from_ideal_posteriors(seed, size):
+    rows = np.random.default_rng(seed).dirichlet(np.ones(size), size=size)
+    transition = 0.55 * np.eye(size) + 0.45 * rows
+    probs = ideal_posteriors(transition, seed)
+    estimated = anchor_transition(probs)
+    np.testing.assert_allclose(estimated, transition, rtol=0, atol=1e-12)
+    shuffled = np.random.default_rng(seed + 1).permutation(probs)
+    np.testing.assert_allclose(anchor_transition(shuffled), estimated, rtol=0, atol=1e-15)
+
+
+def test_quantile_rules_by_hand():
+    # 11 rows, quantile 0.8: order statistic ceil(0.8 * 10) = 8 (0-based) is 0.8 in column 0 and
+    # 1 - 0.2 in column 1; the code's rule takes the next lower one.
+    first = np.arange(11) / 10
+    probs = np.column_stack([first, 1 - first])
+    at = anchor_transition(probs, 0.8, rule="at")
+    np.testing.assert_allclose(at, [[0.8, 0.2], [0.2, 0.8]], rtol=0, atol=1e-15)
+    code = anchor_transition(probs, 0.8, rule="code")
+    np.testing.assert_allclose(code, [[0.7, 0.3], [0.3, 0.7]], rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(anchor_transition(probs, 0.8), code)
+
+
+@pytest.mark.parametrize("quantile", [0.9, 0.97, 0.995])
+def test_quantile_anchor_equals_the_released_rule_without_overwriting(quantile):
+    probs, _, _ = noisy_problem(symmetric(3, 0.2), 601, sharpness=2.0)
+    expected = naive_anchor(probs, quantile)
+    np.testing.assert_allclose(anchor_transition(probs, quantile), expected, rtol=0, atol=1e-15)
+
+
+def test_columns_that_share_anchors_do_not_disturb_each_other():
+    # The two largest rows of column 1 are the ones excluded for column 0; the released code
+    # would read their column 0 as zero.
+    probs = np.array(
+        [
+            [0.50, 0.45, 0.05],
+            [0.46, 0.40, 0.14],
+            [0.4, 0.39, 0.21],
+            [0.1, 0.2, 0.7],
+            [0.2, 0.1, 0.7],
+        ]
+    )
+    before = probs.copy()
+    with pytest.warns(UserWarning, match="rarest class"):
+        estimated = anchor_transition(probs, 0.75)
+    np.testing.assert_array_equal(probs, before)
+    np.testing.assert_allclose(estimated[0], probs[2], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(estimated[1], probs[2], rtol=0, atol=1e-15)
+
+
+def test_quantile_anchor_of_a_constant_column_falls_back_to_it():
+    with pytest.warns(UserWarning, match="quantile"):
+        np.testing.assert_array_equal(anchor_transition(np.full((4, 2), 0.5), 0.5), 0.5)
+
+
+def test_anchor_renormalises_and_leaves_read_only_input_alone():
+    probs = np.array([[0.9004, 0.1], [0.2, 0.8]])
+    probs.flags.writeable = False
+    np.testing.assert_allclose(anchor_transition(probs).sum(axis=1), 1.0, rtol=0, atol=1e-15)
+
+
+def test_quantile_above_half_the_rarest_class_warns_and_collapses():
+    transition = symmetric(100, 0.4)
+    probs, _, _ = noisy_problem(transition, 5000, sharpness=12.0)
+    with pytest.warns(UserWarning, match=r"0\.97 leaves 0\.03 of the rows .* share of 0\.0"):
+        bad = anchor_transition(probs, 0.97)
+    assert transition_error(bad, transition)["relative_frobenius"] > 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        good = anchor_transition(probs)
+        ten, _, _ = noisy_problem(symmetric(10, 0.4), 5000, sharpness=12.0)
+        ten_classes = anchor_transition(ten, 0.97)
+    assert transition_error(good, transition)["relative_frobenius"] < 0.01
+    assert transition_error(ten_classes, symmetric(10, 0.4))["relative_frobenius"] < 0.03
+
+
+def test_anchor_refuses_bad_options():
+    with pytest.raises(ConfigError, match=r"quantile: must lie in \[0, 1\], found 97"):
+        anchor_transition(HAND_PROBS, 97)
+    with pytest.raises(ConfigError, match="rule: unknown value 'text'"):
+        anchor_transition(HAND_PROBS, 0.9, rule="text")
+
+
+@pytest.mark.parametrize(
+    ("probs", "message"),
+    [
+        (np.array([0.5, 0.5]), r"shape \(N, C\).*found \(2,\)"),
+        (np.empty((0, 3)), "N >= 1"),
+        (np.ones((3, 1)), "C >= 2"),
+        (np.array([[0.5, 0.5], [0.5, np.nan]]), "row 1 .*finite"),
+        (np.array([[0.5, 0.5], [1.2, -0.2]]), "row 1 .*no negative"),
+        (np.array([[0.5, 0.5], [0.5, 0.4]]), "row 1 .*sum 0.9, expected a sum of 1 within 0.001"),
+    ],
+)
+def test_bad_probs_name_the_row(probs, message):
+    for estimator in (anchor_transition, lambda p: confident_joint(p, np.zeros(len(p), int))):
+        with pytest.raises(DataError, match=f"probs: .*{message}"):
+            estimator(probs)
+
+
+def test_probs_within_the_tolerance_pass_unchanged():
+    probs = np.array([[0.5, 0.5009], [0.4, 0.6]])
+    assert check_probs(probs) is probs
+    assert check_probs(probs.astype(np.float32)).dtype == np.float64
+
+
+def test_labels_are_checked_against_probs():
+    with pytest.raises(DataError, match="given_labels: row 1 holds label 2"):
+        confident_joint(HAND_PROBS, [0, 2, 0, 0, 0, 0, 0])
+    with pytest.raises(DataError, match="given_labels: expected 7 rows like probs, found 2"):
+        confident_joint(HAND_PROBS, [0, 1])
+
+
+def test_curated_by_hand():
+    true, given_labels = [0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(curated_transition(true, given_labels, 2), [[0.75, 0.25], [0, 1]])
+    # (3 + .5) / (4 + 1) and (0 + .5) / (2 + 1)
+    smoothed = curated_transition(true, given_labels, 2, smoothing=0.5)
+    np.testing.assert_allclose(smoothed, [[0.7, 0.3], [1 / 6, 5 / 6]], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_curated_class_without_rows_gets_the_identity_and_a_warning(smoothing):
+    with pytest.warns(UserWarning, match=r"no row for true class \[1\]"):
+        estimated = curated_transition([0, 0, 2], [0, 1, 2], 3, smoothing)
+    np.testing.assert_array_equal(estimated[1], [0, 1, 0])
+
+
+def test_curated_refuses_negative_smoothing():
+    with pytest.raises(ConfigError, match="smoothing: must be at least 0"):
+        curated_transition([0], [0], 2, smoothing=-1)
+
+
+def test_confident_joint_by_hand():
+    # Thresholds: class 0 (.9 + .8 + .4) / 3 = .7, class 1 (.3 + .9 + .8 + .25) / 4 = .5625.
+    # Guesses: 0, 0, 0 (0.7 is reached), 1, 1, 0, 1.
+    raw = confident_joint(HAND_PROBS, HAND_LABELS, calibrate=False)
+    np.testing.assert_array_equal(raw, [[2, 2], [1, 2]])
+    # Columns already hold the given counts 3 and 4.
+    np.testing.assert_array_equal(confident_joint(HAND_PROBS, HAND_LABELS), raw)
+    np.testing.assert_allclose(
+        confident_transition(HAND_PROBS, HAND_LABELS), [[0.5, 0.5], [1 / 3, 2 / 3]], atol=1e-15
+    )
+
+
+def test_confident_joint_scales_up_for_rows_without_a_guess():
+    # Thresholds .7 and .75. Given 0: rows .9, .5 -> guesses 0, none. Given 1: .9, .6 -> 1, none.
+    probs = np.array([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9], [0.4, 0.6]])
+    labels = np.array([0, 0, 1, 1])
+    np.testing.assert_array_equal(confident_joint(probs, labels, calibrate=False), np.eye(2))
+    np.testing.assert_array_equal(confident_joint(probs, labels), 2 * np.eye(2))
+
+
+def untied(joint, labels, gap=1e-9):
+    """Return whether no two rounding remainders of a column tie (cleanlab's sort is unstable)."""
+    scaled = joint * (np.bincount(labels, minlength=len(joint)) / joint.sum(axis=0))
+    remainders = np.sort(scaled - np.rint(scaled), axis=0)
+    return (np.diff(remainders, axis=0) > gap).all()
+
+
+@pytest.mark.parametrize(("size", "sharpness"), [(2, 2.0), (3, 1.0), (4, 3.0), (10, 2.0)])
+@pytest.mark.parametrize("seed", range(4))
+def test_confident_joint_equals_cleanlab(size, sharpness, seed):
+    count = pytest.importorskip("cleanlab.count")
+    rng = np.random.default_rng(seed)
+    transition = 0.6 * np.eye(size) + 0.4 * rng.dirichlet(np.ones(size), size=size)
+    probs, _, labels = noisy_problem(transition, 3000, sharpness, seed)
+    raw = confident_joint(probs, labels, calibrate=False)
+    np.testing.assert_array_equal(
+        raw, count.compute_confident_joint(labels, probs, calibrate=False).T
+    )
+    ours, theirs = confident_joint(probs, labels), count.compute_confident_joint(labels, probs).T
+    np.testing.assert_array_equal(ours.sum(axis=0), np.bincount(labels, minlength=size))
+    assert np.abs(ours - theirs).max() <= (0 if untied(raw, labels) else 1)
+    if untied(raw, labels):
+        _, noise_matrix, _ = count.estimate_latent(theirs.T, labels)
+        expected = noise_matrix.T
+        np.testing.assert_allclose(confident_transition(probs, labels), expected, atol=1e-12)
+        np.testing.assert_allclose(cleanlab_transition(probs, labels), expected, atol=1e-15)
+
+
+def test_cleanlab_comparison_has_untied_cases():
+    probs, _, labels = noisy_problem(symmetric(3, 0.3), 3000, 1.0, 1)
+    assert untied(confident_joint(probs, labels, calibrate=False), labels)
+
+
+def test_confident_joint_turned_the_right_way():
+    # Only class 0 leaks, into class 2.
+    transition = asymmetric(3, {0: 2}, 0.4)
+    probs, _, labels = noisy_problem(transition, 6000)
+    np.testing.assert_allclose(confident_transition(probs, labels), transition, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["confident_joint", "cleanlab"])
+def test_class_missing_from_the_given_labels(name):
+    if name == "cleanlab":
+        pytest.importorskip("cleanlab")
+    estimator = {"confident_joint": confident_transition, "cleanlab": cleanlab_transition}[name]
+    probs, _, labels = noisy_problem(symmetric(4, 0.2), 400)
+    labels[labels == 2] = 3
+    with pytest.warns(UserWarning, match=r"no row for true class \[2\]"):
+        estimated = estimator(probs, labels)
+    np.testing.assert_array_equal(estimated[2], [0, 0, 1, 0])
+    np.testing.assert_allclose(estimated.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    joint = confident_joint(probs, labels)
+    assert joint[2].sum() == joint[:, 2].sum() == 0
+
+
+def test_missing_cleanlab_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    with pytest.raises(ConfigError, match=r"pip install labelrepair\[cleanlab\]"):
+        cleanlab_transition(HAND_PROBS, HAND_LABELS)
+
+
+TRUE_T = symmetric(4, 0.3)
+FIXED_T = tuple(map(tuple, TRUE_T.tolist()))
+
+
+def run(method, seed=0, **options):
+    probs, true, labels = noisy_problem(TRUE_T, 4000, sharpness=8.0)
+    options = {"transition": FIXED_T, **options} if method == "given" else options
+    spec = EstimationSpec(method=method, **{"bootstrap": 30, **options})
+    curated = (true[:400], labels[:400]) if method == "curated" else None
+    return estimate_noise(probs, labels, spec, np.random.default_rng(seed), curated)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_estimate_noise_by_every_method(method):
+    if method == "cleanlab":
+        pytest.importorskip("cleanlab")
+    estimate = run(method)
+    assert estimate.method == method
+    assert estimate.transition.shape == (4, 4)
+    assert estimate.noise_rate == pytest.approx(0.3, abs=0.05)
+    low, high = estimate.interval
+    assert 0 <= low <= high <= 1
+    assert high - low < 0.15
+    np.testing.assert_allclose(estimate.class_prior, 0.25, rtol=0, atol=0.06)
+    assert estimate.noise_rate == pytest.approx(
+        estimate.class_prior @ (1 - np.diag(estimate.transition)), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bootstrap_depends_on_the_generator_only(method):
+    if method == "cleanlab":
+        pytest.importorskip("cleanlab")
+    first, again = run(method), run(method)
+    assert first.interval == again.interval
+    assert first.interval != run(method, seed=1).interval
+    assert first.noise_rate == run(method, seed=1).noise_rate
+
+
+def test_interval_of_the_confident_joint_has_the_binomial_width():
+    low, high = run("confident_joint", bootstrap=400).interval
+    # 4000 rows at 0.3: standard error 0.0072.
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.3 * 0.7 / 4000), rel=0.2)
+    narrow = run("confident_joint", bootstrap=400, level=0.5).interval
+    assert narrow[1] - narrow[0] < 0.5 * (high - low)
+
+
+def test_options_change_the_estimate():
+    argmax, quantile = run("anchor", quantile=None), run("anchor", quantile=0.9)
+    assert argmax.noise_rate != quantile.noise_rate
+    assert quantile.noise_rate != run("anchor", quantile=0.9, rule="at").noise_rate
+    assert run("curated").noise_rate != run("curated", smoothing=5.0).noise_rate
+
+
+def test_estimate_noise_keeps_its_inputs_and_warns_once():
+    probs, _, labels = noisy_problem(symmetric(4, 0.2), 400)
+    labels[labels == 2] = 3
+    before = probs.copy(), labels.copy()
+    with pytest.warns(UserWarning) as caught:
+        estimate_noise(probs, labels, EstimationSpec(), np.random.default_rng(0))
+    assert len(caught) == 1
+    np.testing.assert_array_equal(probs, before[0])
+    np.testing.assert_array_equal(labels, before[1])
+
+
+def test_estimate_noise_refuses_a_wrong_call():
+    rng = np.random.default_rng(0)
+    pair = (HAND_LABELS, HAND_LABELS)
+    for method, curated in (("curated", None), ("confident_joint", pair)):
+        with pytest.raises(ConfigError, match="curated: trusted rows go with method=curated"):
+            estimate_noise(HAND_PROBS, HAND_LABELS, EstimationSpec(method=method), rng, curated)
+    spec = EstimationSpec(method="given", transition=FIXED_T)
+    with pytest.raises(TransitionError, match=r"estimation.transition: expected shape \(2, 2\)"):
+        estimate_noise(HAND_PROBS, HAND_LABELS, spec, rng)
+    with pytest.raises(DataError, match="probs: row 0"):
+        estimate_noise(HAND_PROBS * 2, HAND_LABELS, EstimationSpec(), rng)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"method": "confident"}, "method: unknown value 'confident'; did you mean"),
+        ({"method": "anchor", "quantile": 97.0}, "quantile: must lie in"),
+        ({"rule": "text"}, "rule: unknown value"),
+        ({"smoothing": -0.5}, "smoothing: must be at least 0"),
+        ({"bootstrap": 1}, "bootstrap: must be at least 2, found 1"),
+        ({"level": 1.0}, "level: must lie strictly"),
+        ({"method": "given"}, "transition: needed for method=given"),
+        ({"transition": [[1.0]]}, "transition: needed for method=given"),
+        ({"quantil": 0.9}, "quantil: unknown option"),
+    ],
+)
+def test_estimation_spec_refuses(raw, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(EstimationSpec, raw)
