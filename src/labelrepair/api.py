@@ -21,6 +21,7 @@ from labelrepair.policy import Policy
 from labelrepair.training import Schedule, TrainingConfig, TrainSet
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.training.seeds import derive_seed
+from labelrepair.transition import check_transition
 from labelrepair.workflow import EstimationConfig, Preset, estimate, fit, repair_rows
 
 PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
@@ -111,7 +112,8 @@ def repair(
         torch.from_numpy(np.flatnonzero(~held_out)),
         torch.from_numpy(np.flatnonzero(held_out)),
     )
-    noise, _ = estimate(data, _estimation(preset.training, transition, len(array)), seed)
+    known = None if transition is None else check_transition(transition, classes, "transition")
+    noise, _ = estimate(data, _estimation(preset.training, known, len(array)), seed)
     model, result = fit(preset, data, noise, seed=seed, progress=progress)
     probs = result.probs.numpy()
     rows = repair_rows(
@@ -206,7 +208,13 @@ def _preset(
     of_method = {f.name for f in dataclasses.fields(module.Options)}
     of_loop = {f.name for f in dataclasses.fields(TrainingConfig)} - {"network", "device"}
     short = {"epochs", "lr"}
+    staged = [f.name for f in dataclasses.fields(module.Options) if isinstance(f.default, Schedule)]
     for name in options:
+        if staged and name in short | {"schedule"}:
+            raise ConfigError(
+                f"{name}: {method} trains in stages, each with a schedule of its own; set "
+                f"{', '.join(staged)}, or budget for all of them"
+            )
         if name not in of_method | of_loop | short:
             known = of_method | of_loop | short
             raise ConfigError(f"{name}: unknown option of {method}; {nearest(name, known)}")
@@ -231,7 +239,7 @@ def _shorten(schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _estimation(
-    training: TrainingConfig, transition: ArrayLike | None, count: int
+    training: TrainingConfig, transition: NDArray[np.float64] | None, count: int
 ) -> EstimationConfig:
     """Return the probe (the same network, plain training) and the estimator."""
     batch = min(128, max(1, count // 4))
@@ -247,6 +255,6 @@ def _estimation(
     )
     estimator = EstimationSpec()
     if transition is not None:
-        rows = tuple(tuple(map(float, row)) for row in np.asarray(transition))
+        rows = tuple(tuple(map(float, row)) for row in transition)
         estimator = EstimationSpec(method="given", transition=rows)
     return EstimationConfig(ProbeSpec(training=probe), estimator)

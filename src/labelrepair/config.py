@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from labelrepair.errors import ConfigError, nearest
@@ -16,7 +16,7 @@ def from_dict(cls: type[T], raw: Mapping[str, Any] | None, where: str = "") -> T
 
     Args:
         cls: a dataclass type. Nested dataclass fields are built recursively; lists become tuples
-            where the annotation says so; an int is accepted for a float and nothing else is coerced.
+            where the annotation says so; an int is accepted for a float; nothing else is coerced.
         raw: the values by field name; missing ones take the dataclass's default.
         where: the path of ``raw`` inside the configuration, for messages ("training.options").
 
@@ -94,26 +94,13 @@ def _join(where: str, key: str) -> str:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Return ``value`` as the annotation ``hint`` wants it, or raise ConfigError."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return _convert_union(args, value, where)
-    if origin is typing.Literal:
-        if value not in args:
-            raise ConfigError(f"{where}: unknown value {value!r}; {nearest(str(value), args)}")
+    if hint is Any or (dataclasses.is_dataclass(hint) and isinstance(value, hint)):  # type: ignore[arg-type]
         return value
     if dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):  # type: ignore[arg-type]
-            return value
         return from_dict(hint, value, where)  # type: ignore[arg-type]
-    if origin is tuple:
-        return _convert_tuple(args, value, where)
-    if origin is dict or hint is dict:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where}: expected a mapping, found {value!r}")
-        inner = args[1] if args else Any
-        return {key: _convert(inner, item, _join(where, str(key))) for key, item in value.items()}
+    of_generic = _CONVERTERS.get(typing.get_origin(hint) or hint)
+    if of_generic is not None:
+        return of_generic(typing.get_args(hint), value, where)
     return _convert_scalar(hint, value, where)
 
 
@@ -129,6 +116,19 @@ def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
         except ConfigError as error:
             errors.append(error)
     raise errors[0] if errors else ConfigError(f"{where}: unexpected value {value!r}")
+
+
+def _convert_literal(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value not in args:
+        raise ConfigError(f"{where}: unknown value {value!r}; {nearest(str(value), args)}")
+    return value
+
+
+def _convert_dict(args: tuple[Any, ...], value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected a mapping, found {value!r}")
+    inner = args[1] if args else Any
+    return {key: _convert(inner, item, _join(where, str(key))) for key, item in value.items()}
 
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -151,3 +151,12 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
             f"{where}: expected {hint.__name__}, found {value!r} ({type(value).__name__})"
         )
     return value
+
+
+_CONVERTERS: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
+    typing.Union: _convert_union,
+    types.UnionType: _convert_union,
+    typing.Literal: _convert_literal,
+    tuple: _convert_tuple,
+    dict: _convert_dict,
+}

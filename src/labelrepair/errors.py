@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each message names what was found, where, and what was expected."""
+"""Errors that a user can act on: what was found, where, and what was expected."""
 
 import difflib
 from collections.abc import Iterable

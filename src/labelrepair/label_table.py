@@ -166,8 +166,7 @@ def extend(table: pd.DataFrame, new_columns: pd.DataFrame) -> pd.DataFrame:
     keyed = new_columns.set_index(SAMPLE_ID)
     for name in keyed.columns:
         if name in table.columns:
-            old = table[name].iloc[rows].to_numpy(object, na_value=None)
-            differs = old != new_columns[name].to_numpy(object, na_value=None)
+            differs = _objects(table[name].iloc[rows]) != _objects(new_columns[name])
             _refuse(new_columns, pd.Series(differs), f"would change the existing column {name}")
             continue
         column = keyed[name]
@@ -271,6 +270,13 @@ def _check_members(
     if wrong.any():
         value = str(values[wrong].iloc[0])
         _refuse(table, wrong, f"unknown {name} '{value}'; {nearest(value, list(valid))}")
+
+
+def _objects(column: "pd.Series[Any]") -> npt.NDArray[np.object_]:
+    """Return the values with every kind of null as None, which equals itself."""
+    values = np.array(column, dtype=object)
+    values[column.isna().to_numpy()] = None
+    return values
 
 
 def _labels_or_null(table: pd.DataFrame, name: str, num_classes: int) -> "pd.Series[Any]":

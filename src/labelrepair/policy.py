@@ -45,11 +45,11 @@ def apply_policy(
 ) -> pd.DataFrame:
     """Decide about every row.
 
-    A label that is no issue and of sufficient quality is kept. An issue with a confident suggestion is
-    relabelled. The rest is uncertain: up to the budget it goes to review, worst first; beyond, an
-    issue is dropped and a mere doubt is kept. A row that the method's own selection
-    (column ``selected``, if present) disbelieved although the probabilities agree with its label
-    counts as a doubt.
+    A label that is no issue and of sufficient quality is kept. An issue with a confident suggestion
+    is relabelled. The rest is uncertain: up to the budget it goes to review, worst first; beyond,
+    an issue is dropped and a mere doubt is kept. A row that the method's own selection (column
+    ``selected``, if present) disbelieved although the probabilities agree with its label counts as
+    a doubt.
 
     Args:
         scores: frame from :func:`labelrepair.scoring.score`, optionally with ``selected``.
@@ -58,8 +58,7 @@ def apply_policy(
 
     Returns:
         Frame of N rows: ``action`` (keep, relabel, drop, review), ``repaired_label`` (Int64, null
-        for drop and review), ``label_source`` (given or model; null for drop and review) and
-        ``reason``.
+        for drop and review), ``label_source`` (model for relabel, else given) and ``reason``.
     """
     quality = scores["label_quality"].to_numpy()
     issue = scores["is_label_issue"].to_numpy(dtype=bool)
@@ -92,12 +91,11 @@ def apply_policy(
     kept, relabelled = actions == "keep", actions == "relabel"
     labels = pd.array(np.where(relabelled, suggested, given_labels), dtype="Int64")
     labels[~(kept | relabelled)] = pd.NA
-    source = np.select([kept, relabelled], ["given", "model"], "")
     return pd.DataFrame(
         {
             "action": pd.array(actions, dtype="str"),
             "repaired_label": labels,
-            "label_source": pd.Series(source, dtype="str").mask(source == ""),
+            "label_source": pd.array(np.where(relabelled, "model", "given"), dtype="str"),
             "reason": pd.array(reasons, dtype="str"),
         }
     )

@@ -37,9 +37,9 @@ class ScoringSpec:
 def label_posterior(probs: Floats, given_labels: Ints, transition: Floats) -> Floats:
     """Return P(true | features, given label), by Bayes' rule.
 
-    ``posterior_i = p_i T[i, y] / sum_k p_k T[k, y]``, with p the class probabilities of the features
-    and y the given label. Given label and features are taken as independent given the true class,
-    which is what a transition matrix says.
+    ``posterior_i = p_i T[i, y] / sum_k p_k T[k, y]``, with p the class probabilities of the
+    features and y the given label. Given label and features are taken as independent given the true
+    class, which is what a transition matrix says.
 
     Args:
         probs: float ``(N, C)`` estimates of P(true = i | features); rows sum to 1.
@@ -85,8 +85,8 @@ def fit_temperature(probs: Floats, given_labels: Ints, transition: Floats) -> fl
 def unmix(probs: Floats, transition: Floats) -> Floats:
     """Turn estimates of P(given | features) into P(true | features).
 
-    Solves ``p_true T = p_given`` in the least-squares sense and projects onto the simplex by clipping
-    and renormalising; a row that loses everything keeps ``p_given``.
+    Solves ``p_true T = p_given`` in the least-squares sense and projects onto the simplex by
+    clipping and renormalising; a row that loses everything keeps ``p_given``.
     """
     solved = np.clip(probs @ np.linalg.pinv(transition), 0.0, None)
     total = solved.sum(1, keepdims=True)

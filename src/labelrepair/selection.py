@@ -44,4 +44,4 @@ class ForgetSchedule:
     def at(self, epoch: int) -> float:
         """Return the forget rate of a 0-based epoch."""
         length = self.ramp - 1 if self.variant == "code" else self.ramp
-        return min(1.0, epoch / length) * self.noise_rate if length > 0 else self.noise_rate
+        return min(1.0, epoch / max(1, length)) * self.noise_rate

@@ -10,7 +10,8 @@ from labelrepair.errors import ConfigError, DataError, TransitionError
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-ROW_SUM_TOLERANCE = 1e-6
+# The last digits let a row like 0.333333 x 3, which misses by 1e-6 on paper, pass in floats too.
+ROW_SUM_TOLERANCE = 1e-6 + 1e-12
 
 
 def check_transition(
@@ -20,7 +21,7 @@ def check_transition(
 
     Args:
         transition: (C, C) array or nested lists; each row may miss a sum of 1 by at most 1e-6,
-            so that matrices typed into YAML with six decimals pass.
+            the room that rounded numbers typed into YAML need.
         num_classes: the C that is expected, or None to accept any.
         name: how messages call the matrix.
 

@@ -1,8 +1,9 @@
 """The steps of a repair on arrays and frames; Kedro nodes and the Python face call these."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,17 +12,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from labelrepair import methods
+from labelrepair.config import from_dict, to_dict
 from labelrepair.data.splits import holdout
-from labelrepair.errors import DataError
+from labelrepair.errors import ConfigError, DataError
 from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise
 from labelrepair.label_table import (
     CONTENT_HASH,
     GIVEN_LABEL,
     SAMPLE_ID,
     SPLIT,
+    TRUE_LABEL,
     Split,
+    check_repaired_table,
     content_hashes,
     data_hash,
+    extend,
 )
 from labelrepair.networks.classifier import Classifier, build_from_spec, classifier_spec
 from labelrepair.policy import Policy, apply_policy
@@ -37,8 +42,11 @@ from labelrepair.training import (
 )
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
 from labelrepair.training.seeds import derive_seed
+from labelrepair.transition import check_transition
 
+logger = logging.getLogger(__name__)
 Array = NDArray[Any]
+MAX_SHARED = 10_000  # values of a stage's shared tensors that go into the training report
 SPOT_CHECKS = 256  # rows whose content hash is compared before training
 
 
@@ -213,12 +221,26 @@ def fit(
     return Classifier(result.normalizer, result.networks, spec), result
 
 
+def choose_preset(recipe: Mapping[str, Any], name: str) -> Preset:
+    """Build the preset and refuse one that was not chosen.
+
+    Raises:
+        ConfigError: ``recipe`` is another preset than ``name``: a ``preset`` set where Kedro does
+            not look for it would otherwise leave the old one active silently.
+    """
+    preset = from_dict(Preset, recipe, "recipe")
+    if preset.name != name:
+        raise ConfigError(
+            f"preset: '{name}' was asked for, but the recipe loaded is '{preset.name}'; choose with "
+            "'kedro run --params preset=NAME' or in globals.yml"
+        )
+    return preset
+
+
 def checkpointer(
     folder: str, preset: Preset, table: pd.DataFrame, noise: Mapping[str, Any], seed: int
 ) -> Checkpointer:
     """Return the checkpointer of one run: settings, label table, noise estimate and seed."""
-    from labelrepair.config import to_dict  # noqa: PLC0415
-
     content = {
         "preset": to_dict(preset),
         "labels": data_hash(table),
@@ -226,6 +248,94 @@ def checkpointer(
         "seed": seed,
     }
     return Checkpointer(folder, content, preset.training.checkpoint_every)
+
+
+class TrainedParts(NamedTuple):
+    """What training hands to later pipelines: CPU values only, in the order of the node's outputs.
+
+    Attributes:
+        probs: float32 ``(N, C)``, rows as in ``table[repairable(table)]``.
+        selected: bool ``(N,)``, or ``(0,)`` if the method does not select.
+        history: one row per epoch.
+        used: uint8 ``(E, K, ceil(N / 8))`` packed bits.
+        model: content of :meth:`Classifier.state` with the class names.
+        example: the model and a few raw rows, for tracking.
+        report: plain facts about the training.
+    """
+
+    probs: Array
+    selected: Array
+    history: pd.DataFrame
+    used: Array
+    model: dict[str, Any]
+    example: tuple[Classifier, Array]
+    report: dict[str, Any]
+
+
+def trained_parts(
+    preset: Preset,
+    model: Classifier,
+    result: TrainResult,
+    class_names: Sequence[str],
+    example: Array,
+    checkpoint: Checkpointer,
+) -> TrainedParts:
+    """Arrange a training's result; times go to the report's log line, so that files repeat."""
+    history = pd.DataFrame(result.history)
+    seconds = history.pop("seconds")
+    logger.info("trained %d epochs in %.1f s", len(history), seconds.sum())
+    report = {
+        "preset": preset.name,
+        "method": preset.method,
+        "epochs": len(history),
+        "networks": len(result.networks),
+        "parameters": sum(p.numel() for p in result.networks.parameters()),
+        "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= MAX_SHARED},
+        "checkpoint": str(checkpoint.path),
+    }
+    none = np.empty(0, dtype=bool)
+    return TrainedParts(
+        probs=result.probs.numpy(),
+        selected=none if result.selected is None else result.selected.numpy(),
+        history=history,
+        used=torch.stack(result.used).numpy(),
+        model={**model.state(), "class_names": list(class_names)},
+        example=(model, example),
+        report=report,
+    )
+
+
+def noise_to_dict(noise: NoiseEstimate) -> dict[str, Any]:
+    """Return an estimate as plain values for JSON."""
+    return {
+        "method": noise.method,
+        "noise_rate": noise.noise_rate,
+        "interval": list(noise.interval),
+        "class_prior": noise.class_prior.tolist(),
+        "transition": noise.transition.tolist(),
+    }
+
+
+def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
+    """Return the estimate that :func:`noise_to_dict` wrote.
+
+    Raises:
+        TransitionError: the matrix has been edited and is no longer row-stochastic.
+    """
+    low, high = raw["interval"]
+    return NoiseEstimate(
+        transition=check_transition(np.asarray(raw["transition"], dtype=np.float64)),
+        noise_rate=raw["noise_rate"],
+        interval=(low, high),
+        method=raw["method"],
+        class_prior=np.asarray(raw["class_prior"], dtype=np.float64),
+    )
+
+
+def curated_pairs(table: pd.DataFrame, curated: pd.DataFrame) -> tuple[Array, Array]:
+    """Return (true, given) labels int64 of the trusted rows."""
+    given = table.set_index(SAMPLE_ID)[GIVEN_LABEL].loc[curated[SAMPLE_ID]]
+    return curated[TRUE_LABEL].to_numpy(), given.to_numpy()
 
 
 def repair_rows(
@@ -250,6 +360,39 @@ def repair_rows(
         scores["selected"] = np.asarray(selected, dtype=bool)
     decisions = apply_policy(scores, given_labels, policy or Policy())
     return pd.concat([scores, decisions], axis=1)
+
+
+def repair_table(
+    table: pd.DataFrame,
+    probs: Array,
+    selected: Array,
+    noise: NoiseEstimate,
+    method: str,
+    scoring: ScoringSpec,
+    policy: Policy,
+) -> pd.DataFrame:
+    """Add the repair columns to the label table; rows of the test split get nulls.
+
+    Raises:
+        DataError: probabilities and repairable rows differ in number, or an invariant of the
+            repaired table does not hold.
+    """
+    kept = table.loc[repairable(table)]
+    if len(kept) != len(probs):
+        raise DataError(f"training saw {len(probs)} rows, the label table has {len(kept)}")
+    rows = repair_rows(
+        probs,
+        kept[GIVEN_LABEL].to_numpy(),
+        noise,
+        method=method,
+        selected=selected if len(selected) else None,
+        scoring=scoring,
+        policy=policy,
+    )
+    rows.insert(0, SAMPLE_ID, kept[SAMPLE_ID].to_numpy())
+    repaired = extend(table, rows)
+    check_repaired_table(repaired, probs.shape[1])
+    return repaired
 
 
 def _tensor(features: Array, mask: NDArray[np.bool_]) -> torch.Tensor:

@@ -30,7 +30,7 @@ HAND_LABELS = np.array([0, 0, 1, 1, 1, 1, 0])
 
 
 def noisy_problem(transition, rows, sharpness=6.0, seed=0):
-    """Return near-ideal noisy posteriors, true labels and given labels drawn from ``transition``."""
+    """Return near-ideal noisy posteriors, true labels and given labels drawn from T."""
     rng = np.random.default_rng(seed)
     size = len(transition)
     true = np.arange(rows) % size
@@ -213,14 +213,19 @@ def test_confident_joint_scales_up_for_rows_without_a_guess():
 
 
 def untied(joint, labels, gap=1e-9):
-    """Return whether no two rounding remainders of a column tie (cleanlab's sort is unstable)."""
-    scaled = joint * (np.bincount(labels, minlength=len(joint)) / joint.sum(axis=0))
+    """Return whether no column's rounding cuts through a tie (cleanlab's sort is unstable)."""
+    totals = np.bincount(labels, minlength=len(joint))
+    scaled = joint * (totals / joint.sum(axis=0))
     remainders = np.sort(scaled - np.rint(scaled), axis=0)
-    return (np.diff(remainders, axis=0) > gap).all()
+    for column, missing in zip(remainders.T, totals - np.rint(scaled).sum(axis=0), strict=True):
+        cut = int(-missing) % len(joint)  # entries from here up, or before here down
+        if missing != 0 and column[cut] - column[cut - 1] <= gap:
+            return False
+    return True
 
 
 @pytest.mark.parametrize(("size", "sharpness"), [(2, 2.0), (3, 1.0), (4, 3.0), (10, 2.0)])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_confident_joint_equals_cleanlab(size, sharpness, seed):
     count = pytest.importorskip("cleanlab.count")
     rng = np.random.default_rng(seed)
@@ -240,15 +245,22 @@ def test_confident_joint_equals_cleanlab(size, sharpness, seed):
         np.testing.assert_allclose(cleanlab_transition(probs, labels), expected, atol=1e-15)
 
 
-def test_cleanlab_comparison_has_untied_cases():
-    probs, _, labels = noisy_problem(symmetric(3, 0.3), 3000, 1.0, 1)
-    assert untied(confident_joint(probs, labels, calibrate=False), labels)
+@pytest.mark.parametrize(("size", "sharpness"), [(3, 1.0), (10, 2.0)])
+def test_cleanlab_comparison_has_untied_cases(size, sharpness):
+    found = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        transition = 0.6 * np.eye(size) + 0.4 * rng.dirichlet(np.ones(size), size=size)
+        probs, _, labels = noisy_problem(transition, 3000, sharpness, seed)
+        found += untied(confident_joint(probs, labels, calibrate=False), labels)
+    assert found >= 1
 
 
 def test_confident_joint_turned_the_right_way():
-    # Only class 0 leaks, into class 2.
+    # Only class 0 leaks, into class 2. Near-exact posteriors: with spread ones the method itself
+    # is biased (about half of the leaked rows fall below the threshold of class 0).
     transition = asymmetric(3, {0: 2}, 0.4)
-    probs, _, labels = noisy_problem(transition, 6000)
+    probs, _, labels = noisy_problem(transition, 6000, sharpness=30.0)
     np.testing.assert_allclose(confident_transition(probs, labels), transition, rtol=0, atol=0.03)
 
 
@@ -273,7 +285,10 @@ def test_missing_cleanlab_says_how_to_install_it(monkeypatch):
         cleanlab_transition(HAND_PROBS, HAND_LABELS)
 
 
-TRUE_T = symmetric(4, 0.3)
+# Rows of unequal noise, so that the rate depends on the prior; 0.3 under a uniform one.
+TRUE_T = np.array(
+    [[0.5, 0.3, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1], [0.05, 0.05, 0.8, 0.1], [0.05, 0.05, 0.1, 0.8]]
+)
 FIXED_T = tuple(map(tuple, TRUE_T.tolist()))
 
 
@@ -320,6 +335,7 @@ def test_interval_of_the_confident_joint_has_the_binomial_width():
     assert narrow[1] - narrow[0] < 0.5 * (high - low)
 
 
+@pytest.mark.filterwarnings("ignore:quantile")
 def test_options_change_the_estimate():
     argmax, quantile = run("anchor", quantile=None), run("anchor", quantile=0.9)
     assert argmax.noise_rate != quantile.noise_rate
@@ -331,7 +347,7 @@ def test_estimate_noise_keeps_its_inputs_and_warns_once():
     probs, _, labels = noisy_problem(symmetric(4, 0.2), 400)
     labels[labels == 2] = 3
     before = probs.copy(), labels.copy()
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="no row for true class") as caught:
         estimate_noise(probs, labels, EstimationSpec(), np.random.default_rng(0))
     assert len(caught) == 1
     np.testing.assert_array_equal(probs, before[0])

@@ -179,6 +179,12 @@ def test_hand_worked_scores():
     close(losses.sigmoid(o, y, beta=2.0, reduction="sum"), [1.5 + 1 / (1 + math.exp(4))])
 
 
+def test_hand_worked_savage_of_two_classes():
+    z = torch.tensor([[0.75, 0.25]]).double().log()
+    found = losses.savage(z, torch.tensor([0]))
+    close(found, [(0.25 + (1 + math.exp(1.5)) ** -2) / 2])
+
+
 def test_the_papers_truncation_constant():
     z = torch.tensor([[0.0, 5.0]]).double()
     found = losses.truncated_generalized_cross_entropy(z, torch.tensor([0]), 0.7, 0.5)

@@ -65,7 +65,7 @@ def _load(name: str, root: str, download: bool, train: bool) -> tuple[Array, Lab
 
     try:
         dataset = getattr(torchvision.datasets, name)(root, train=train, download=download)
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, AssertionError) as error:
         looked_in = Path(root) / (f"{name}/raw" if "MNIST" in name else "")
         raise DataError(
             f"torchvision {name}: not found, or damaged, in {looked_in} ({error}); "

@@ -73,12 +73,13 @@ def holdout(
 
 def _quotas(sizes: Labels, fraction: float) -> Labels:
     """Return how many rows of each class to choose."""
-    # Rounding first: 0.29 * 100 is 28.999999999999996, whose floor would be one short.
+    # Rounded: 0.29 * 100 falls a hair short of 29, and 1.4 - 1 of 0.4, which would decide ties.
     exact = np.round(sizes * fraction, 9)
     quotas = np.floor(exact).astype(np.int64)
+    remainders = np.round(exact - quotas, 9)
     open_rows = round(float(np.round(sizes.sum() * fraction, 9))) - int(quotas.sum())
-    for label in np.argsort(quotas - exact, kind="stable"):
-        if open_rows > 0 and quotas[label] < exact[label] and quotas[label] + 1 < sizes[label]:
+    for label in np.argsort(-remainders, kind="stable"):
+        if open_rows > 0 and remainders[label] > 0 and quotas[label] + 1 < sizes[label]:
             quotas[label] += 1
             open_rows -= 1
     return quotas

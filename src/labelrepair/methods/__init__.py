@@ -2,7 +2,8 @@
 
 A module exports ``Options`` (frozen dataclass, the paper's defaults), ``stages(options, config,
 noise) -> list[Stage]``, ``PROBS_OF``: whether the network's softmax estimates the ``true`` or the
-``given`` class, and ``TRAINING``: loop settings for use without a preset. A new method is a new file here; nothing has to be registered.
+``given`` class, and ``TRAINING``: loop settings for use without a preset. A new method is a new
+file here; nothing has to be registered.
 """
 
 import importlib

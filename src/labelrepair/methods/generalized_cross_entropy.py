@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from labelrepair import losses
-from labelrepair.config import in_unit_interval, positive
+from labelrepair.config import in_unit_interval, positive, require
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.methods._common import PerSample, mean_loss_stage
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
@@ -59,6 +59,8 @@ class Options:
     def __post_init__(self) -> None:
         """Check ranges."""
         in_unit_interval(q=self.q, k=self.k)
+        require(self.k < 1, "k: must be less than 1, or every row is pruned")
+        require(self.prune_from >= 0, f"prune_from: must be >= 0, found {self.prune_from}")
         positive(q=self.q, prune_every=self.prune_every)
 
 

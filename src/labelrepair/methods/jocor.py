@@ -4,11 +4,11 @@ Two networks, one loss per sample: ``(1 - lambda)(CE1 + CE2) + lambda (KL(p1||p2
 (equations 1 to 4); each batch keeps its small-loss rows (equation 5) by a forget rate that rises to
 the noise rate, and both networks learn from the same rows (algorithm 1).
 
-``selected``: the rows with the smallest joint loss over the whole set in a final clean pass, as many
-as the noise rate leaves.
+``selected``: the rows with the smallest joint loss over the whole set in a final clean pass, as
+many as the noise rate leaves.
 
-Deviations: training starts in epoch 0 (their code only evaluates there); epochs are whole (their code
-stops after 401 batches); the noise rate is estimated unless the option is set, and the two-way
+Deviations: training starts in epoch 0 (their code only evaluates there); epochs are whole (their
+code stops after 401 batches); the noise rate is estimated unless the option is set, and the two-way
 halving of their code for asymmetric noise follows from using the realised rate; Adam's beta1 drops
 to 0.1 with the decay in the presets, as in their code, not in the text.
 """

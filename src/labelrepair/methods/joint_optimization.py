@@ -1,10 +1,10 @@
-"""Joint Optimization: Tanaka et al., "Joint optimization framework for learning with noisy labels"
-(CVPR 2018).
+"""Joint Optimization: Tanaka et al. (CVPR 2018).
 
-Step 1 learns labels and network in turn: ``L_c + alpha L_p + beta L_e`` (equations 3, 7 and 8),
-and from ``start_epoch`` on each epoch ends by setting the labels to the network's predictions,
-averaged over the last ten epochs (equations 10 and 11, section 4.1). Step 2 trains a fresh network
-on the final labels with ``L_c`` alone.
+"Joint optimization framework for learning with noisy labels". Step 1 learns labels and network in
+turn: ``L_c + alpha L_p + beta L_e`` (equations 3, 7 and 8), and from ``start_epoch`` on each epoch
+ends by setting the labels to the network's predictions, averaged over the last ten epochs
+(equations 10 and 11, section 4.1). Step 2 trains a fresh network on the final labels with ``L_c``
+alone.
 
 The method's answer for the label table are the soft labels of step 1; rows it did not train on
 get the network's predictions.

@@ -1,7 +1,8 @@
 """Loss correction: Patrini et al., "Making deep neural networks robust to label noise" (CVPR 2017).
 
-Forward: ``-log (f T)_y`` (theorem 2); backward: ``sum_j T^-1[y, j] (-log f_j)`` (theorem 1). With an
-estimated T: train on the given labels, read T off anchor points (equations 12 and 13), train again.
+Forward: ``-log (f T)_y`` (theorem 2); backward: ``sum_j T^-1[y, j] (-log f_j)`` (theorem 1). With
+an estimated T: train on the given labels, read T off anchor points (equations 12 and 13), train
+again.
 
 Deviations: the anchor rule copies its column instead of overwriting the probabilities (a defect of
 the authors' code); nothing is clipped unless ``clip`` is set (their code clips to 1e-7, as Keras
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from labelrepair import losses
-from labelrepair.config import in_unit_interval, positive
+from labelrepair.config import in_unit_interval, positive, require
 from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate, anchor_transition
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig
@@ -57,8 +58,9 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        in_unit_interval(quantile=self.quantile, identity_mix=self.identity_mix, clip=self.clip)
+        in_unit_interval(quantile=self.quantile, identity_mix=self.identity_mix)
         positive(clip=self.clip)
+        require(self.clip is None or self.clip < 0.5, f"clip: must be < 0.5, found {self.clip}")
 
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:

@@ -1,8 +1,8 @@
 """NLNL: Kim et al., "NLNL: negative learning for noisy labels" (ICCV 2019).
 
 Negative learning (equation 2): "this is not class ybar", ybar drawn anew each time. SelNLPL (their
-figure 3): NL on all rows, NL on rows with confidence at least 1/C, then positive learning on rows with
-confidence at least gamma. The rows under gamma are the filtered, noisy ones. Pseudo labelling
+figure 3): NL on all rows, NL on rows with confidence at least 1/C, then positive learning on rows
+with confidence at least gamma. The rows under gamma are the filtered, noisy ones. Pseudo labelling
 (section 3.4): a fresh network learns the clean rows and gives the others soft labels; another fresh
 network learns all of them.
 
@@ -10,12 +10,12 @@ The method's answer for the label table: the soft predictions of the network tha
 rows (mean of its last epochs; without pseudo labelling, the predictions of the SelNLPL network);
 ``selected`` are the believed rows.
 
-Deviations: selection uses the mean confidence of the last ten epochs, as the authors' code does (the
-text: the current one). ``log(1 - f)`` is exact in log space (their clamp at 1e-5 stops the gradient
-exactly where it is needed). Positive learning has its own learning rate, as in the text; the released
-script keeps 0.02 by restoring the optimizer (``carry_optimizer``). The last stage keeps the given
-labels of clean rows, as in the text (code: soft labels for all, ``soft_all``). Class weights
-(``class_balance``) are in the code only.
+Deviations: selection uses the mean confidence of the last ten epochs, as the authors' code does
+(the text: the current one). ``log(1 - f)`` is exact in log space (their clamp at 1e-5 stops the
+gradient exactly where it is needed). Positive learning has its own learning rate, as in the text;
+the released script keeps 0.02 by restoring the optimizer (``carry_optimizer``). The last stage
+keeps the given labels of clean rows, as in the text (code: soft labels for all, ``soft_all``).
+Class weights (``class_balance``) are in the code only.
 """
 
 from collections.abc import Callable, Mapping

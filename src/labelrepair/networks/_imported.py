@@ -69,6 +69,8 @@ def _load(path: str) -> Callable[..., Any]:
 
 def _parameters(factory: Callable[..., Any]) -> tuple[list[str], bool]:
     """Return the names a factory takes as keywords, and whether it takes any name."""
+    if getattr(factory, "__init__", None) is nn.Module.__init__:
+        return [], False  # its signature is (*args, **kwargs), but it refuses all of them
     parameters = inspect.signature(factory).parameters.values()
     by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names = [p.name for p in parameters if p.kind in by_keyword]

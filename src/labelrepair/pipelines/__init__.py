@@ -1,0 +1,1 @@
+"""Kedro pipelines: thin nodes over the core. Each sub-package exports ``create_pipeline``."""

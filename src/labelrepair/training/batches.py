@@ -59,7 +59,7 @@ class TrainSet:
 
 @dataclass(frozen=True)
 class Holdout:
-    """A split that is only looked at: features as in :class:`TrainSet` and labels int64 ``(M,)``."""
+    """A split that is only looked at: features as in :class:`TrainSet`, labels int64 ``(M,)``."""
 
     features: Tensor
     labels: Tensor

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-import labelrepair
 from labelrepair.errors import CheckpointError
 
 FORMAT = 1
@@ -27,7 +26,7 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps(content, sort_keys=True, default=str).encode())
     digest.update(torch.__version__.encode())
-    package = Path(labelrepair.__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package, package / "training", package / "methods", package / "networks"):
         for source in sorted(folder.glob("*.py")):
             digest.update(source.read_bytes())

@@ -176,16 +176,18 @@ class _Loop:
     def run_all(self) -> TrainResult:
         position, epoch = self._resume()
         self.progress.start(len(self.history))
-        for index in range(position, len(self.stages)):
-            entered = index == position and epoch > 0
-            if not entered:
-                self._enter(index)
-            for current in range(epoch if entered else 0, self.stages[index].schedule.epochs):
-                self._epoch(index, current)
-                self._save(index, current + 1)
-            self._leave(index)
-            self._save(index + 1, 0, force=True)
-        self.progress.stop()
+        try:
+            for index in range(position, len(self.stages)):
+                entered = index == position and epoch > 0
+                if not entered:
+                    self._enter(index)
+                for current in range(epoch if entered else 0, self.stages[index].schedule.epochs):
+                    self._epoch(index, current)
+                    self._save(index, current + 1)
+                self._leave(index)
+                self._save(index + 1, 0, force=True)
+        finally:
+            self.progress.stop()
         return self._result()
 
     def _enter(self, index: int) -> None:
@@ -304,9 +306,9 @@ class _Loop:
         step = run.stage.step(logits, batch, run)
         optimizer.zero_grad(set_to_none=True)
         step.loss.backward()  # type: ignore[no-untyped-call]
-        if step.skip is not None:
-            # Fused optimizers leave parameters and state alone where this flag is 1, on the device.
-            optimizer.found_inf = step.skip.float().reshape(())  # type: ignore[attr-defined]
+        # Fused optimizers leave parameters and state alone where this flag is 1, on the device.
+        skip = None if step.skip is None else step.skip.float().reshape(())
+        optimizer.found_inf = skip  # type: ignore[attr-defined]
         optimizer.step()
         return step, logits.detach()
 
@@ -434,9 +436,14 @@ def _optimizer(networks: nn.ModuleList, options: Optimizer, lr: float) -> torch.
     parameters = list(networks.parameters())
     decay = options.weight_decay
     if options.name == "sgd":
-        return torch.optim.SGD(
+        sgd = torch.optim.SGD(
             parameters, lr, momentum=options.momentum, weight_decay=decay, fused=True
         )
+        if options.momentum:
+            # Left to its first step, fused SGD keeps uninitialised memory if that step is skipped.
+            for parameter in parameters:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     if options.name == "adagrad":
         eps = 1e-10 if options.eps is None else options.eps
         return torch.optim.Adagrad(parameters, lr, weight_decay=decay, eps=eps, fused=True)

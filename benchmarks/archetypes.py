@@ -1,0 +1,114 @@
+"""Run one preset after the other on one data set and tabulate what `kedro run` measured.
+
+    python benchmarks/archetypes.py --data-root FOLDER --out FOLDER [--dataset mnist] [PRESET ...]
+
+Resumable: a preset whose metrics exist is not run again, an interrupted one goes on from its
+checkpoint. The table goes to docs/results/archetypes_DATASET.csv.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+PROJECT = Path(__file__).parents[1]
+PRESETS = (
+    "jocor_mnist",
+    "cross_entropy_mnist",
+    "forward_mnist",
+    "backward_mnist",
+    "lq_mnist",
+    "mae_mnist",
+    "truncated_lq_mnist",
+    "joint_optimization_mnist",
+    "nlnl_mnist_mlp",
+)
+COLUMNS = {
+    "test.accuracy_last": "test accuracy, last epoch",
+    "test.accuracy_last10": "test accuracy, last 10",
+    "test.accuracy_best_noisy_val": "test accuracy, best noisy validation",
+    "labels.given_accuracy": "given labels right",
+    "labels.repaired_accuracy": "repaired labels right",
+    "labels.kept_share": "rows kept",
+    "recovery.accuracy": "recovery accuracy",
+    "detect.f1": "issue detection F1",
+    "detect.average_precision": "issue detection AP",
+    "noise.rate_estimated": "noise rate, estimated",
+    "noise.rate_actual": "noise rate, actual",
+    "noise.transition_mean_absolute_error": "T, mean absolute error",
+}
+
+
+def main() -> None:
+    """Run what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("presets", nargs="*", default=PRESETS)
+    parser.add_argument("--data-root", required=True)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--seed", default=0, type=int)
+    arguments = parser.parse_args()
+    for preset in arguments.presets:
+        run(preset, arguments)
+    table = pd.DataFrame([row(preset, arguments) for preset in arguments.presets])
+    target = PROJECT / "docs" / "results" / f"archetypes_{arguments.dataset}.csv"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(target, index=False, float_format="%.4f")
+    print(table.to_string(index=False))
+
+
+def place(preset: str, arguments: argparse.Namespace) -> Path:
+    """Return the workspace of one preset."""
+    return (arguments.out / f"{arguments.dataset}_{preset}_seed{arguments.seed}").resolve()
+
+
+def run(preset: str, arguments: argparse.Namespace) -> None:
+    """Run one preset unless its metrics are there."""
+    workspace = place(preset, arguments)
+    if (workspace / "seconds.json").exists():
+        return
+    choices = {
+        "preset": preset,
+        "dataset": arguments.dataset,
+        "seed": arguments.seed,
+        "data_root": Path(arguments.data_root).resolve(),
+        "workspace": workspace,
+    }
+    params = ",".join(f"{key}={value}" for key, value in choices.items())
+    started = time.perf_counter()
+    kedro = Path(sys.executable).with_name("kedro")
+    subprocess.run([kedro, "run", "--params", params], cwd=PROJECT, check=True)
+    facts = {
+        "seconds": time.perf_counter() - started,
+        "revision": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    (workspace / "seconds.json").write_text(json.dumps(facts))
+
+
+def row(preset: str, arguments: argparse.Namespace) -> dict[str, object]:
+    """Return one row of the table."""
+    workspace = place(preset, arguments)
+    metrics = json.loads((workspace / "08_reporting" / "metrics.json").read_text())
+    facts = json.loads((workspace / "seconds.json").read_text())
+    values = {label: metrics.get(key) for key, label in COLUMNS.items()}
+    wall = round(facts["seconds"])
+    return {"preset": preset, **values, "wall seconds": wall, "revision": facts["revision"]}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Hooks: where a run comes from, and what it says at its end."""
+
+import logging
+import platform
+import subprocess
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from rich.console import Console
+
+import labelrepair
+from labelrepair.label_table import data_hash
+from labelrepair.training import choose_device
+
+logger = logging.getLogger(__name__)
+
+
+class ProvenanceHook:
+    """Tags the MLflow run with git revision, dirty flag, data hash, device and versions."""
+
+    def __init__(self) -> None:
+        """Nothing is known before the context exists."""
+        self._project = Path()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember the project's folder."""
+        self._project = Path(context.project_path)
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self) -> None:
+        """Set the tags that are known before anything has run."""
+        lock = self._project / "dvc.lock"
+        revision = self._git("rev-parse", "HEAD")
+        _tag(
+            {
+                "git_revision": revision or "none",
+                "git_dirty": str(bool(self._git("status", "--porcelain"))) if revision else "none",
+                "dvc_lock_md5": _md5(lock) if lock.exists() else "none",
+                "device": str(choose_device("auto")),
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "labelrepair": labelrepair.__version__,
+            }
+        )
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Tag the hash of a label table that has just been written."""
+        self._tag_table(dataset_name, data)
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        """Tag the hash of the label table that a later pipeline starts from."""
+        self._tag_table(dataset_name, data)
+
+    def _tag_table(self, name: str, data: Any) -> None:
+        if name.split(".")[-1] == "label_table" and isinstance(data, pd.DataFrame):
+            _tag({"data_hash": data_hash(data)})
+
+    def _git(self, *arguments: str) -> str:
+        """Return git's answer, or nothing outside a repository."""
+        command = ["git", "-C", str(self._project), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
+
+class SummaryHook:
+    """Ends a run: removes the checkpoint that is no longer needed and shows the summary."""
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Remove the checkpoint once everything that training made has been saved.
+
+        ``training_report`` is the last output of the training node; Kedro saves outputs in order.
+        """
+        if dataset_name.split(".")[-1] == "training_report":
+            Path(data["checkpoint"]).unlink(missing_ok=True)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, run_result: dict[str, Any], catalog: CatalogProtocol) -> None:
+        """Print the summary, if this run made one."""
+        del run_result
+        text = self._summary
+        if text:
+            Console(soft_wrap=True, highlight=False).print(text)
+
+    _summary = ""
+
+    @hook_impl(tryfirst=True)
+    def after_node_run(self, outputs: dict[str, Any]) -> None:
+        """Keep the summary that evaluation wrote."""
+        for name, value in outputs.items():
+            if name.split(".")[-1] == "summary":
+                self._summary = str(value)
+
+
+def _tag(tags: dict[str, str]) -> None:
+    """Set tags on the active MLflow run; nothing happens without one, or without MLflow."""
+    try:
+        import mlflow  # noqa: PLC0415
+    except ImportError:
+        return
+    if mlflow.active_run() is not None:
+        mlflow.set_tags({f"labelrepair.{key}": value for key, value in tags.items()})
+
+
+def _md5(path: Path) -> str:
+    return md5(path.read_bytes(), usedforsecurity=False).hexdigest()

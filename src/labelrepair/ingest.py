@@ -1,0 +1,160 @@
+"""From samples to the label table: test split, injected noise, trusted labels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair.config import in_unit_interval, require
+from labelrepair.data import Samples
+from labelrepair.data.files import column_of, read_table
+from labelrepair.data.samples import UNKNOWN
+from labelrepair.data.splits import assign_test
+from labelrepair.errors import ConfigError, DataError
+from labelrepair.label_table import (
+    GIVEN_LABEL,
+    SAMPLE_ID,
+    SPLIT,
+    TRUE_LABEL,
+    Split,
+    check_label_table,
+    content_hashes,
+    make_label_table,
+)
+from labelrepair.noise import NoiseSpec, build_transition, inject
+
+Frame = pd.DataFrame
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """Attributes: test_fraction, seed: a test split for sources that bring none."""
+
+    test_fraction: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        in_unit_interval(test_fraction=self.test_fraction)
+
+
+@dataclass(frozen=True)
+class CuratedSpec:
+    """Where trusted labels come from.
+
+    Attributes:
+        path: CSV or Parquet with ``sample_id`` and ``true_label`` of trusted rows.
+        count: for studies, so many rows drawn from the known truth instead.
+        seed: of that draw.
+    """
+
+    path: str | None = None
+    count: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.count >= 0, f"count: must be >= 0, found {self.count}")
+        require(not (self.path and self.count), "path, count: set one of them, found both")
+
+
+def tabulate(samples: Samples, split: SplitSpec) -> tuple[NDArray[Any], Frame, Frame, list[str]]:
+    """Return features, label table, true labels (perhaps no row) and class names.
+
+    Raises:
+        DataError: the table breaks a rule, e.g. a class without a training sample.
+    """
+    splits = samples.splits
+    if not (splits == Split.TEST).any() and split.test_fraction > 0:
+        splits = assign_test(
+            splits, samples.labels, samples.sample_ids, split.test_fraction, split.seed
+        )
+    hashes = content_hashes(samples.features)
+    table = make_label_table(samples.sample_ids, samples.labels, splits, hashes)
+    check_label_table(table, len(samples.class_names))
+    truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID][:0], TRUE_LABEL: np.empty(0, np.int64)})
+    if samples.true_labels is not None:
+        truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID], TRUE_LABEL: samples.true_labels})
+    return samples.features, table, truth, list(samples.class_names)
+
+
+def inject_noise(
+    table: Frame, true_labels: Frame, num_classes: int, spec: NoiseSpec
+) -> tuple[Frame, dict[str, Any]]:
+    """Replace the given labels of all rows but the test split by draws from T.
+
+    Args:
+        table: label table.
+        true_labels: truth of every row that is to be changed.
+        num_classes: C.
+        spec: what noise; ``none`` changes nothing.
+
+    Returns:
+        The table with noisy given labels, and a record: kind, nominal transition, actual rate.
+
+    Raises:
+        ConfigError: noise is asked for where the truth is not known: it would hide real labels.
+    """
+    if spec.kind == "none":
+        return table, {"kind": "none", "seed": spec.seed}
+    rows = (table[SPLIT] != Split.TEST).to_numpy()
+    truth = true_labels.set_index(SAMPLE_ID)[TRUE_LABEL].reindex(table[SAMPLE_ID])
+    truth = truth.fillna(UNKNOWN).astype(np.int64).to_numpy()
+    if (truth[rows] == UNKNOWN).any():
+        raise ConfigError(
+            f"ingestion.noise.kind: '{spec.kind}' injects noise into true labels, but this source's "
+            "labels are not known to be true; set kind: none, or labels_are_true on the source"
+        )
+    transition = build_transition(spec, num_classes)
+    given = table[GIVEN_LABEL].to_numpy().copy()
+    given[rows] = inject(truth[rows], transition, np.random.default_rng(spec.seed), spec.mode)
+    record = {
+        "kind": spec.kind,
+        "mode": spec.mode,
+        "seed": spec.seed,
+        "transition": transition.tolist(),
+        "actual_rate": float((given[rows] != truth[rows]).mean()),
+    }
+    noisy = table.assign(**{GIVEN_LABEL: given})
+    check_label_table(noisy, num_classes)
+    return noisy, record
+
+
+def collect_curated(table: Frame, true_labels: Frame, num_classes: int, spec: CuratedSpec) -> Frame:
+    """Return ``sample_id, true_label`` of trusted rows, sorted; no row if none are configured.
+
+    Raises:
+        DataError: the file names unknown or repeated samples, or labels outside the classes.
+        ConfigError: rows are to be drawn from a truth that is not known.
+    """
+    if spec.path:
+        return _read_curated(spec.path, table, num_classes)
+    if not spec.count:
+        return true_labels.iloc[:0].reset_index(drop=True)
+    trainable = table.loc[table[SPLIT] != Split.TEST, SAMPLE_ID]
+    known = true_labels[true_labels[SAMPLE_ID].isin(trainable) & (true_labels[TRUE_LABEL] >= 0)]
+    if len(known) < spec.count:
+        raise ConfigError(
+            f"ingestion.curated.count: {spec.count} rows, truth of {len(known)} known"
+        )
+    rng = np.random.default_rng(spec.seed)
+    rows = np.sort(rng.choice(len(known), spec.count, replace=False))
+    return known.iloc[rows].reset_index(drop=True)
+
+
+def _read_curated(path: str, table: Frame, num_classes: int) -> Frame:
+    raw = read_table(path)
+    ids = column_of(raw, SAMPLE_ID, path).astype(str)
+    labels = pd.to_numeric(column_of(raw, TRUE_LABEL, path), errors="coerce")
+    unknown = ~ids.isin(table[SAMPLE_ID])
+    for wrong, rule in (
+        (unknown, "is not in the label table"),
+        (ids.duplicated(), "appears more than once"),
+        (~labels.isin(range(num_classes)), f"has a label outside 0..{num_classes - 1}"),
+    ):
+        if wrong.any():
+            raise DataError(f"{path}: sample '{ids[wrong].iloc[0]}' {rule}")
+    found = pd.DataFrame({SAMPLE_ID: ids, TRUE_LABEL: labels.astype(np.int64)})
+    return found.sort_values(SAMPLE_ID, ignore_index=True)

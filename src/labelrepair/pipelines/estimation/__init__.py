@@ -1,0 +1,5 @@
+"""The estimation pipeline."""
+
+from labelrepair.pipelines.estimation.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

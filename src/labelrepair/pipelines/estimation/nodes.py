@@ -1,0 +1,33 @@
+"""Nodes that estimate the label noise."""
+
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair.config import from_dict
+from labelrepair.workflow import (
+    EstimationConfig,
+    check_alignment,
+    curated_pairs,
+    estimate,
+    noise_to_dict,
+    train_set,
+)
+
+
+def estimate_label_noise(
+    features: NDArray[Any],
+    table: pd.DataFrame,
+    class_names: list[str],
+    curated: pd.DataFrame,
+    estimation: dict[str, Any],
+    seed: int,
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Estimate transition matrix and noise rate; also return the out-of-sample probabilities."""
+    config = from_dict(EstimationConfig, estimation, "estimation")
+    check_alignment(table, features)
+    data, _ = train_set(table, features, len(class_names), 0.0, seed)
+    pairs = curated_pairs(table, curated) if config.estimator.method == "curated" else None
+    noise, probs = estimate(data, config, seed, pairs)
+    return noise_to_dict(noise), probs

@@ -1,0 +1,35 @@
+"""Nodes that compare with the truth, where it is known, and draw. The only reader of true labels."""
+
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair import evaluation, plots
+
+
+def evaluate_repair(
+    table: pd.DataFrame,
+    true_labels: pd.DataFrame,
+    noise_estimate: dict[str, Any],
+    history: pd.DataFrame,
+    used: NDArray[Any],
+    class_names: list[str],
+) -> tuple[evaluation.Evaluation, dict[str, Any], pd.DataFrame, dict[str, Any]]:
+    """Return the evaluation, its metrics (for the file and for MLflow) and its curves."""
+    found = evaluation.evaluate(table, true_labels, noise_estimate, history, used, len(class_names))
+    return found, found.metrics, found.curves, found.metrics
+
+
+def draw(
+    found: evaluation.Evaluation, noise_estimate: dict[str, Any], class_names: list[str]
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Return the pictures by file name, and the data behind each."""
+    figures = plots.all_plots(found, noise_estimate, class_names)
+    data = plots.plot_data(found, noise_estimate, class_names)
+    return {f"{name}.png": figure for name, figure in figures.items()}, data
+
+
+def summarise(metrics: dict[str, Any], places: dict[str, str]) -> str:
+    """Return the text that ends a run."""
+    return evaluation.summary(metrics, places)

@@ -1,0 +1,40 @@
+"""Repaired table and truth in; metrics, curves, plots and summary out."""
+
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from labelrepair.pipelines.evaluation.nodes import draw, evaluate_repair, summarise
+
+
+def create_pipeline(**_kwargs: Any) -> Pipeline:
+    """Return the pipeline."""
+    return Pipeline(
+        [
+            Node(
+                evaluate_repair,
+                inputs=[
+                    "repaired_table",
+                    "true_labels",
+                    "noise_estimate",
+                    "training_history",
+                    "training_used",
+                    "class_names",
+                ],
+                outputs=["evaluation", "metrics", "tracked_curves", "tracked_metrics"],
+                name="evaluate_repair",
+            ),
+            Node(
+                draw,
+                inputs=["evaluation", "noise_estimate", "class_names"],
+                outputs=["plots", "plot_data"],
+                name="draw",
+            ),
+            Node(
+                summarise,
+                inputs=["metrics", "params:places"],
+                outputs="summary",
+                name="summarise",
+            ),
+        ]
+    )

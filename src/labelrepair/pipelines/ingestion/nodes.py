@@ -1,0 +1,43 @@
+"""Nodes that bring data in: read, split, inject noise for studies, collect trusted labels."""
+
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair.config import from_dict
+from labelrepair.data import SourceSpec, read_source
+from labelrepair.ingest import (
+    CuratedSpec,
+    SplitSpec,
+    collect_curated,
+    inject_noise,
+    tabulate,
+)
+from labelrepair.noise import NoiseSpec
+
+Params = dict[str, Any]
+
+
+def read_samples(
+    source: Params, split: Params
+) -> tuple[NDArray[Any], pd.DataFrame, pd.DataFrame, list[str]]:
+    """Read a source: feature store, label table, true labels where known, class names."""
+    samples = read_source(from_dict(SourceSpec, source, "ingestion.source"))
+    return tabulate(samples, from_dict(SplitSpec, split, "ingestion.split"))
+
+
+def add_noise(
+    table: pd.DataFrame, true_labels: pd.DataFrame, class_names: list[str], noise: Params
+) -> tuple[pd.DataFrame, Params]:
+    """Replace given labels outside the test split by noisy ones, for studies."""
+    spec = from_dict(NoiseSpec, noise, "ingestion.noise")
+    return inject_noise(table, true_labels, len(class_names), spec)
+
+
+def choose_curated(
+    table: pd.DataFrame, true_labels: pd.DataFrame, class_names: list[str], curated: Params
+) -> pd.DataFrame:
+    """Return the trusted rows that the ``curated`` estimator may use."""
+    spec = from_dict(CuratedSpec, curated, "ingestion.curated")
+    return collect_curated(table, true_labels, len(class_names), spec)

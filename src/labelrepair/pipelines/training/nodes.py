@@ -1,0 +1,43 @@
+"""The node that trains. It is given labels as they are, never the truth."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair.workflow import (
+    TrainedParts,
+    check_alignment,
+    checkpointer,
+    choose_preset,
+    fit,
+    noise_from_dict,
+    train_set,
+    trained_parts,
+)
+
+Params = dict[str, Any]
+EXAMPLES = 4  # rows of the model's input example
+
+
+def train_model(  # one argument per catalog entry
+    features: NDArray[Any],
+    table: pd.DataFrame,
+    class_names: list[str],
+    noise_estimate: Params,
+    recipe: Params,
+    preset: str,
+    seed: int,
+    checkpoints: str,
+) -> TrainedParts:
+    """Train the chosen preset, going on from its checkpoint if a run was interrupted."""
+    chosen = choose_preset(recipe, preset)
+    check_alignment(table, features)
+    fraction = chosen.training.validation_fraction
+    data, test = train_set(table, features, len(class_names), fraction, seed)
+    checkpoint = checkpointer(checkpoints, chosen, table, noise_estimate, seed)
+    noise = noise_from_dict(noise_estimate)
+    model, result = fit(chosen, data, noise, seed=seed, test=test, checkpoint=checkpoint)
+    example = np.asarray(features[:EXAMPLES])
+    return trained_parts(chosen, model, result, class_names, example, checkpoint)

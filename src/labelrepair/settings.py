@@ -1,0 +1,13 @@
+"""Kedro project settings: configuration loading and hooks; no logic."""
+
+from kedro.config import OmegaConfigLoader
+
+from labelrepair.hooks import ProvenanceHook, SummaryHook
+
+HOOKS = (ProvenanceHook(), SummaryHook())
+CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+}

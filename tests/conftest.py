@@ -1,0 +1,42 @@
+"""Shared by all tests: one CPU thread, and small data with known noise."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from labelrepair.training import TrainSet
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """Gaussian blobs: a training set with wrong labels, and the labels that nobody sees."""
+
+    data: TrainSet
+    true_labels: Tensor
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """Return a maker of noisy Gaussian blobs, symmetric noise at exactly the given rate."""
+
+    def make(rows=600, classes=4, width=8, noise=0.3, validation=0.1, seed=0):
+        draws = torch.Generator().manual_seed(seed)
+        true = torch.arange(rows) % classes
+        centres = 1.3 * torch.randn(classes, width, generator=draws)
+        features = centres[true] + torch.randn(rows, width, generator=draws)
+        shift = torch.randint(1, classes, (rows,), generator=draws)
+        wrong = torch.randperm(rows, generator=draws) < round(noise * rows)
+        given = torch.where(wrong, (true + shift) % classes, true)
+        order = torch.randperm(rows, generator=draws)
+        held_out = round(validation * rows)
+        val_rows, train_rows = order[:held_out].sort().values, order[held_out:].sort().values
+        return Blobs(TrainSet(features, given, classes, train_rows, val_rows), true)
+
+    return make

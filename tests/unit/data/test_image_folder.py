@@ -1,0 +1,140 @@
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelrepair.data import SourceSpec, read_source
+from labelrepair.errors import DataError
+
+
+def spec(path, **options):
+    return SourceSpec("image_folder", path=str(path), **options)
+
+
+@pytest.fixture
+def put(tmp_path, png):
+    def write(name, value=0, size=(2, 3), mode="RGB"):
+        file = tmp_path / "root" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(value, size, mode))
+        return file
+
+    return write
+
+
+def test_class_folders(tmp_path, put):
+    put("dog/b.png", 20)
+    put("cat/a.png", 10)
+    put("cat/more/c.PNG", 30)
+    put("cat/.hidden.png", 99)
+    put("cat/.cache/d.png", 99)
+    samples = read_source(spec(tmp_path / "root"))
+    assert samples.class_names == ("cat", "dog")
+    assert samples.sample_ids.tolist() == ["cat/a.png", "cat/more/c.PNG", "dog/b.png"]
+    assert samples.features.shape == (3, 3, 2, 3)
+    assert samples.features.dtype == np.uint8
+    assert samples.features[:, 0, 0, 0].tolist() == [10, 30, 20]
+    assert samples.labels.tolist() == [0, 0, 1]
+    assert set(samples.splits) == {"train"}
+    assert not samples.labels_are_true
+    assert read_source(spec(tmp_path / "root", labels_are_true=True)).labels_are_true
+
+
+def test_split_folders_share_the_class_numbers(tmp_path, put):
+    put("train/ant/1.png", 1)
+    put("train/bee/2.png", 2)
+    put("validation/bee/3.png", 3)
+    put("test/bee/1.png", 4)
+    samples = read_source(spec(tmp_path / "root"))
+    assert samples.sample_ids[0] == "test/bee/1.png"
+    assert samples.splits.tolist() == ["test", "train", "train", "validation"]
+    assert samples.labels.tolist() == [1, 0, 1, 1]
+
+
+def test_a_class_called_train_is_a_class(tmp_path, put):
+    put("train/1.png")
+    put("bus/1.png")
+    assert read_source(spec(tmp_path / "root")).class_names == ("bus", "train")
+
+
+def test_mode_and_resizing(tmp_path, put):
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[:, 2:] = (90, 150, 30)
+    put("a/1.png")
+    put("b/2.png", 50, (3, 3))
+    Image.fromarray(image).save(tmp_path / "root/a/1.png")
+    grey = read_source(spec(tmp_path / "root", image_size=(1, 2), mode="L"))
+    assert grey.features.shape == (2, 1, 1, 2)
+    assert grey.features[1].tolist() == [[[50, 50]]]
+    left, right = grey.features[0, 0, 0].tolist()
+    luma = round(0.299 * 90 + 0.587 * 150 + 0.114 * 30)
+    assert 0 <= left < 40 < luma - 40 < right <= luma
+    assert read_source(spec(tmp_path / "root", image_size=(4, 5))).features.shape == (2, 3, 4, 5)
+
+
+def test_sizes_that_differ_are_named(tmp_path, put):
+    put("a/1.png", size=(2, 3))
+    put("b/2.png", size=(4, 3))
+    with pytest.raises(DataError, match=r"b/2.png: image is 4x3, .*a/1.png is 2x3; set image_size"):
+        read_source(spec(tmp_path / "root"))
+
+
+@pytest.mark.parametrize("keep", [0, 40, -200])
+def test_unreadable_and_truncated_images_are_named(tmp_path, put, keep):
+    put("a/1.png")
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    Image.fromarray(noise).save(put("b/2.png"))
+    file = tmp_path / "root/b/2.png"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"b/2.png: not a readable image"):
+        read_source(spec(tmp_path / "root", image_size=(2, 3)))
+
+
+def test_sixteen_bit_image_is_refused_not_clipped(tmp_path, put):
+    put("a/1.png")
+    deep = Image.fromarray(np.full((2, 3), 40_000, np.uint16))
+    deep.save(put("b/2.png"))
+    with pytest.raises(DataError, match=r"b/2.png: image has mode I;16, expected 8 bits"):
+        read_source(spec(tmp_path / "root"))
+
+
+def test_empty_places(tmp_path, put):
+    with pytest.raises(DataError, match=r"no folder at .*root"):
+        read_source(spec(tmp_path / "root"))
+    put("a/1.png")
+    (tmp_path / "root/b").mkdir()
+    (tmp_path / "root/b/.hidden.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"class folder .*root/b holds no image"):
+        read_source(spec(tmp_path / "root"))
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(DataError, match=r"no class folder in .*flat"):
+        read_source(spec(tmp_path / "flat"))
+
+
+def test_no_training_folder(tmp_path, put):
+    put("test/a/1.png")
+    put("test/b/1.png")
+    with pytest.raises(DataError, match=r"training split is empty"):
+        read_source(spec(tmp_path / "root"))
+
+
+def test_other_files_are_skipped_with_a_warning(tmp_path, put, caplog):
+    put("a/1.png")
+    put("b/1.png")
+    (tmp_path / "root/a/notes.txt").write_text("x")
+    with caplog.at_level(logging.WARNING):
+        assert len(read_source(spec(tmp_path / "root")).labels) == 2
+    assert "skipped 1 files" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["b", "a/link", "a/link.png"])
+def test_links_that_lead_outside_are_refused(tmp_path, put, png, place):
+    put("a/1.png")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "1.png").write_bytes(png(0))
+    link = tmp_path / "root" / place
+    link.symlink_to(outside / "1.png" if place.endswith("png") else outside)
+    with pytest.raises(DataError, match=r"leads outside"):
+        read_source(spec(tmp_path / "root"))
