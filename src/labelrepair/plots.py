@@ -219,10 +219,10 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
     for panel in (left, right):
         panel.grid(axis="x", color=LIGHT, lw=0.8)
         panel.grid(visible=False, axis="y")
-        handles, labels = panel.get_legend_handles_labels()
-        place = f"outside lower {'left' if panel is left else 'right'}"
-        figure.legend(handles, labels, loc=place, ncols=4, frameon=False, fontsize=9)
     right.tick_params(axis="y", length=0)
+    style: dict[str, Any] = {"ncols": 4, "frameon": False, "fontsize": 9}
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", **style)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", **style)
     return figure
 
 
@@ -348,9 +348,10 @@ def _figure(
 ) -> tuple["Figure", list["Axes"]]:
     """Return an empty figure (inches) and its axes, without frame, with light grid lines."""
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width, height), dpi=120, layout=layout, facecolor="white")
     axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)

@@ -181,7 +181,7 @@ def test_require_and_one_of():
     with pytest.raises(ConfigError, match="^said$"):
         require(False, "said")
     one_of(("adam", "sgd"), name="sgd")
-    with pytest.raises(ConfigError, match="name: unknown value 'adm'; did you mean 'adam'"):
+    with pytest.raises(ConfigError, match=r"^name: unknown value 'adm'; did you"):
         one_of(("adam", "sgd"), name="adm")
 
 

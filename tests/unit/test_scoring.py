@@ -27,7 +27,7 @@ def random_probs(seed, rows=200, classes=3, sharpness=1.0):
 
 
 def test_posterior_by_hand():
-    """p = (.5, .3, .2), y = 1: p_i T[i, 1] = (.05, .21, 0), sum .26; y = 0: (.45, .06, .06) / .57."""
+    """p = (.5, .3, .2): p_i T[i, 1] = (.05, .21, 0), sum .26; p_i T[i, 0] = (.45, .06, .06)."""
     found = label_posterior(np.array([[0.5, 0.3, 0.2]] * 2), np.array([1, 0]), T)
     np.testing.assert_allclose(found[0], np.array([0.05, 0.21, 0.0]) / 0.26, atol=1e-15)
     np.testing.assert_allclose(found[1], np.array([0.45, 0.06, 0.06]) / 0.57, atol=1e-15)
@@ -65,7 +65,7 @@ def test_posterior_rows_are_distributions(seed, sharpness):
 
 
 def test_scores_by_hand():
-    """Posteriors: y = 1: (.192, .808, 0): keep; y = 0 under p = (.2, .8, 0): (.18, .16, 0) / .34."""
+    """Joint: (.05, .21, 0) for y = 1; (.18, .16, 0) and (.09, .18, 0) for y = 0."""
     probs = np.array([[0.5, 0.3, 0.2], [0.2, 0.8, 0.0], [0.1, 0.9, 0.0]])
     table = score(probs, np.array([1, 0, 0]), T, spec=PLAIN)
     assert tuple(table.columns) == SCORE_COLUMNS
@@ -109,7 +109,7 @@ def test_temperature_by_hand():
 
 @pytest.mark.parametrize("sharper", [1.0, 3.0, 6.0])
 def test_fitted_temperature_undoes_overconfidence(sharper):
-    """Labels drawn from p T, probabilities sharpened to p^sharper: the fit returns about sharper."""
+    """Labels drawn from p T, probabilities sharpened to p^sharper: the fit finds sharper."""
     rng = np.random.default_rng(5)
     probs = random_probs(6, rows=20_000, sharpness=1.5)
     noisy = np.cumsum(probs @ T, axis=1)
@@ -140,9 +140,8 @@ def test_calibration_looks_at_evenly_spaced_rows():
     first = score(probs[:500], labels[:500], T, spec=ScoringSpec(True, 500))
     both = score(probs, labels, T, spec=ScoringSpec(True, 500))
     assert (first["label_quality"] != both["label_quality"].iloc[:500]).any()
-    pd.testing.assert_frame_equal(
-        score(probs, labels, T, spec=ScoringSpec(True, 10_000)), score(probs, labels, T)
-    )
+    two = score(probs, labels, T, spec=ScoringSpec(True, 2))
+    assert (two["label_quality"] != score(probs, labels, T)["label_quality"]).any()
 
 
 def test_unmix_recovers():

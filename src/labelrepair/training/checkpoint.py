@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from labelrepair.errors import CheckpointError
 
 FORMAT = 1
+_NOT_A_CHECKPOINT = (EOFError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
@@ -78,8 +80,8 @@ class Checkpointer:
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+            state = _read(self.path)
+        except (OSError, RuntimeError, ValueError, KeyError, *_NOT_A_CHECKPOINT) as error:
             raise CheckpointError(
                 f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh"
             ) from error
@@ -93,3 +95,15 @@ class Checkpointer:
     def remove(self) -> None:
         """Delete the checkpoint, once what it protects has been saved elsewhere."""
         self.path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read with checksums, which torch writes and does not check, and without running code."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"checksum of {damaged} differs")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise TypeError(f"holds a {type(state).__name__}")
+    return state

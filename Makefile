@@ -1,0 +1,63 @@
+# Two commands: `make run` and `make test`. Both set everything up first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := 1
+# A warning of MLflow about a class of kedro-mlflow's, at every start.
+export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
+
+.PHONY: help run test test-slow test-data test-gpu check lint types contracts fix install repro ui bench clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
+
+run: $(READY)  ## repair the bundled digits (40 % symmetric noise), end to end
+	@kedro run
+
+test: $(READY)  ## the quick tests
+	@pytest
+
+test-slow: $(READY)  ## the tests that take minutes
+	@pytest -m slow
+
+test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
+	@pytest -m data
+
+test-gpu: $(READY)  ## the tests that need CUDA
+	@pytest -m gpu
+
+check: lint types contracts test  ## everything that CI could ask for
+
+lint: $(READY)  ## style
+	@ruff format --check src tests benchmarks
+	@ruff check src tests benchmarks
+
+types: $(READY)  ## mypy --strict
+	@mypy
+
+contracts: $(READY)  ## who may import whom
+	@lint-imports
+
+fix: $(READY)  ## format and repair style
+	@ruff check --fix-only src tests benchmarks
+	@ruff format src tests benchmarks
+
+install: $(READY)  ## set up only
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about 6 GB; some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cleanlab,dev,dvc,kedro,mlflow,plots]'
+	@touch $(READY)
+
+repro: $(READY)  ## the same run by DVC, stage by stage
+	@dvc repro
+
+ui: $(READY)  ## look at the runs in MLflow
+	@mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+clean:  ## remove what runs wrote, keep the environment
+	@find data -type f ! -name .gitkeep ! -name '*.dvc' -delete
