@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
 from rich.console import Console
 
 import labelrepair
@@ -61,7 +60,7 @@ class ProvenanceHook:
         self._tag_table(dataset_name, data)
 
     def _tag_table(self, name: str, data: Any) -> None:
-        if name.split(".")[-1] == "label_table" and isinstance(data, pd.DataFrame):
+        if name.rsplit(".", maxsplit=1)[-1] == "label_table" and isinstance(data, pd.DataFrame):
             _tag({"data_hash": data_hash(data)})
 
     def _git(self, *arguments: str) -> str:
@@ -77,31 +76,46 @@ class ProvenanceHook:
 class SummaryHook:
     """Ends a run: removes the checkpoint that is no longer needed and shows the summary."""
 
+    def __init__(self) -> None:
+        """Nothing has been summarised yet."""
+        self._summary = self._tracked = ""
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self) -> None:
+        """Remember the MLflow run, which is closed before the summary is shown."""
+        self._summary, self._tracked = "", _run_address()
+
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Remove the checkpoint once everything that training made has been saved.
 
         ``training_report`` is the last output of the training node; Kedro saves outputs in order.
         """
-        if dataset_name.split(".")[-1] == "training_report":
+        name = dataset_name.rsplit(".", maxsplit=1)[-1]
+        if name == "training_report":
             Path(data["checkpoint"]).unlink(missing_ok=True)
+        elif name == "summary":
+            self._summary = str(data)
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, run_result: dict[str, Any], catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self) -> None:
         """Print the summary, if this run made one."""
-        del run_result
-        text = self._summary
-        if text:
-            Console(soft_wrap=True, highlight=False).print(text)
+        if self._summary:
+            console = Console(soft_wrap=True, highlight=False, markup=False)
+            console.print(f"\n{self._summary}")
+            if self._tracked:
+                console.print(self._tracked)
 
-    _summary = ""
 
-    @hook_impl(tryfirst=True)
-    def after_node_run(self, outputs: dict[str, Any]) -> None:
-        """Keep the summary that evaluation wrote."""
-        for name, value in outputs.items():
-            if name.split(".")[-1] == "summary":
-                self._summary = str(value)
+def _run_address() -> str:
+    """Return the line that says where the active MLflow run is, or nothing without one."""
+    try:
+        import mlflow  # noqa: PLC0415
+    except ImportError:
+        return ""
+    run = mlflow.active_run()
+    label = "MLflow run".ljust(31)
+    return f"{label}{run.info.run_id} in {mlflow.get_tracking_uri()}" if run else ""
 
 
 def _tag(tags: dict[str, str]) -> None:

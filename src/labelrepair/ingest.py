@@ -104,8 +104,8 @@ def inject_noise(
     truth = truth.fillna(UNKNOWN).astype(np.int64).to_numpy()
     if (truth[rows] == UNKNOWN).any():
         raise ConfigError(
-            f"ingestion.noise.kind: '{spec.kind}' injects noise into true labels, but this source's "
-            "labels are not known to be true; set kind: none, or labels_are_true on the source"
+            f"ingestion.noise.kind: '{spec.kind}' injects noise into true labels, but the labels of "
+            "this source are not known to be true; set kind: none, or labels_are_true on the source"
         )
     transition = build_transition(spec, num_classes)
     given = table[GIVEN_LABEL].to_numpy().copy()

@@ -150,7 +150,8 @@ def quality_histogram(table: pd.DataFrame) -> "Figure":
     axes.set(
         xlabel="label quality (0 = surely wrong, 1 = surely right)", ylabel="rows", xlim=(0, 1)
     )
-    axes.legend(loc="upper center", frameon=False, fontsize=9)
+    if len(axes.containers) > 1:
+        axes.legend(loc="upper center", frameon=False, fontsize=9)
     return figure
 
 
@@ -198,14 +199,14 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
     frame, counts = classes.iloc[order], counts.iloc[order]
     rows = np.arange(len(frame))
     height = max(2.8, 1.4 + len(frame) * (0.3 if len(frame) <= ANNOTATED_CLASSES else 0.16))
-    figure, (left, right) = _figure(10, height, columns=2, sharey=True)
+    figure, (left, middle, right) = _figure(13, height, columns=3, sharey=True)
     kept = frame["given_count"] - frame[["relabelled_out", "dropped", "review"]].sum(axis=1)
     base = np.zeros(len(frame))
     for name, values, colour in (
         ("kept", kept, SKY),
         ("relabelled", frame["relabelled_out"], ORANGE),
-        ("dropped", frame["dropped"], VERMILION),
-        ("to review", frame["review"], PURPLE),
+        ("dropped", frame["dropped"], PURPLE),
+        ("to review", frame["review"], GREY),
     ):
         shares = 100 * (values / counts).to_numpy()
         left.barh(rows, shares, left=base, color=colour, label=name, height=0.75)
@@ -215,14 +216,26 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
     left.set_ylim(-0.6, len(frame) - 0.4)
     names = frame["name" if "name" in frame else "class"].astype(str)
     left.set_yticks(rows, names, fontsize=_font(len(frame)))
-    _class_dots(right, frame, rows)
-    for panel in (left, right):
+    _dumbbells(middle, rows, frame["given_count"], kept + frame["relabelled_in"])
+    estimate = frame["estimated_true_count"]
+    middle.plot(estimate, rows, "|", color=INK, ms=10, mew=1.5, label="estimated true", zorder=3)
+    _title(middle, "How many rows have this label")
+    middle.set(xlabel="rows", xlim=(0, None))
+    if "given_accuracy" in frame:
+        accuracies = (100 * frame[f"{name}_accuracy"] for name in ("given", "repaired"))
+        _dumbbells(right, rows, *accuracies)
+        _title(right, "How many of these are right")
+    else:
+        right.plot(100 * frame["mean_quality"], rows, "o", color=VERMILION, ms=5)
+        _title(right, "Mean quality of the given labels")
+    right.set(xlabel="right (%)" if "given_accuracy" in frame else "quality (%)", xlim=(0, 102))
+    for panel in (left, middle, right):
         panel.grid(axis="x", color=LIGHT, lw=0.8)
         panel.grid(visible=False, axis="y")
-    right.tick_params(axis="y", length=0)
+        panel.tick_params(axis="y", length=0)
     style: dict[str, Any] = {"ncols": 4, "frameon": False, "fontsize": 9}
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", **style)
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", **style)
+    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower right", **style)
     return figure
 
 
@@ -324,7 +337,7 @@ def _confusions(
             ("given label", "true class"),
             count(known, TRUE_LABEL, GIVEN_LABEL),
         ),
-        "After: repaired labels of the rows kept": (
+        "After: repaired labels": (
             ("repaired label", "true class"),
             count(known, TRUE_LABEL, REPAIRED_LABEL),
         ),
@@ -362,8 +375,8 @@ def _figure(
     return figure, axes
 
 
-def _title(axes: "Axes", text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=11, color=INK, fontweight="bold")
+def _title(axes: "Axes", text: str, pad: float = 6) -> None:
+    axes.set_title(text, loc="left", fontsize=11, color=INK, fontweight="bold", pad=pad)
 
 
 def _has(curves: pd.DataFrame, name: str) -> bool:
@@ -396,16 +409,23 @@ def _stage_marks(axes: "Axes", curves: pd.DataFrame, named: bool) -> None:
         if start:
             axes.axvline(epoch - 0.5, color=GREY, lw=1, ls=":")
         if named:  # alternately at two heights, because short stages stand close together
-            place, height = axes.get_xaxis_transform(), 1.01 + 0.08 * (number % 2)
-            axes.text(epoch, height, stage[start], transform=place, fontsize=8, color=INK)
+            axes.annotate(
+                stage[start],
+                (epoch, 1),
+                (0, 3 + 10 * (number % 2)),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                fontsize=8,
+                color=INK,
+            )
     if named:
-        axes.set_title(axes.get_title(loc="left"), loc="left", pad=28)
+        _title(axes, axes.get_title(loc="left"), pad=28)
 
 
 def _heat_map_size(num_classes: int) -> tuple[float, float]:
     """Return inches: cells hold a number up to 20 classes, and shrink beyond."""
-    side = 2.2 + num_classes * (0.42 if num_classes <= ANNOTATED_CLASSES else 0.13)
-    return max(4.4, side + 0.8), max(3.6, side)
+    side = 2.2 + num_classes * (0.42 if num_classes <= ANNOTATED_CLASSES else 0.11)
+    return max(5.2, side + 0.8), max(4.4, side)
 
 
 def _font(num_classes: int) -> float:
@@ -429,7 +449,7 @@ def _heat_map(
     axes.set(xlabel=labels[0], ylabel=labels[1])
     longest = max(map(len, class_names))
     font = _font(size)
-    angle = 90 if longest > 3 or size > ANNOTATED_CLASSES else 0
+    angle = 90 if longest > max(3, 20 // size) or size > ANNOTATED_CLASSES else 0
     axes.set_xticks(range(size), class_names, fontsize=font, rotation=angle)
     axes.set_yticks(range(size), class_names, fontsize=font)
     axes.tick_params(length=0)
@@ -447,16 +467,10 @@ def _heat_map(
     bar.ax.tick_params(colors=INK, labelsize=8, length=0)
 
 
-def _class_dots(axes: "Axes", frame: pd.DataFrame, rows: NDArray[np.int64]) -> None:
-    """Draw accuracy of given and repaired labels per class, or mean quality without truth."""
-    if "given_accuracy" not in frame:
-        axes.plot(100 * frame["mean_quality"], rows, "o", color=BLUE, label="given labels")
-        _title(axes, "Mean label quality")
-        axes.set(xlabel="mean label quality (%)", xlim=(0, 102))
-        return
-    before, after = 100 * frame["given_accuracy"], 100 * frame["repaired_accuracy"]
+def _dumbbells(
+    axes: "Axes", rows: NDArray[np.int64], before: "pd.Series[Any]", after: "pd.Series[Any]"
+) -> None:
+    """Draw one line per row from its value with given to that with repaired labels."""
     axes.hlines(rows, before, after, color=GREY, lw=1.2)
-    axes.plot(before, rows, "o", color=VERMILION, ms=5, label="given")
-    axes.plot(after, rows, "o", color=BLUE, ms=5, label="repaired")
-    _title(axes, "How many labels of each class are right")
-    axes.set(xlabel="labels of this class that are right (%)", xlim=(0, 102))
+    axes.plot(before, rows, "o", color=VERMILION, ms=5, label="given labels")
+    axes.plot(after, rows, "o", color=BLUE, ms=5, label="repaired labels")

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from labelrepair import __version__
 from labelrepair.networks.classifier import Classifier
 
 BATCH = 1000  # metrics that MLflow takes in one call
@@ -84,8 +83,8 @@ class MlflowMetricsDataset(AbstractDataset[dict[str, Any], NoReturn]):
 class MlflowClassifierDataset(AbstractDataset[tuple[Classifier, np.ndarray[Any, Any]], Classifier]):
     """The model as an MLflow logged model of the active run.
 
-    kedro-mlflow's model dataset takes its options from YAML, which cannot hold the input example that
-    MLflow's default format needs; this one takes (model, input example) from the node.
+    kedro-mlflow's model dataset takes its options from YAML, which cannot hold the input example
+    that MLflow's default format needs; this one takes (model, input example) from the node.
     """
 
     def __init__(self, *, name: str = "model", metadata: dict[str, Any] | None = None) -> None:
@@ -123,8 +122,8 @@ class MlflowClassifierDataset(AbstractDataset[tuple[Classifier, np.ndarray[Any, 
             name=self._name,
             signature=ModelSignature(Schema([inputs]), Schema([outputs])),
             input_example=np.array(example),  # a writable copy
-            # Given, because inferring them loads the model in another process, ten seconds each time.
-            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"labelrepair=={__version__}"],
+            # Given, because inferring them loads the model in another process: ten seconds.
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}"],
         )
 
     def _describe(self) -> dict[str, Any]:

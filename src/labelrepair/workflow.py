@@ -231,10 +231,17 @@ def choose_preset(recipe: Mapping[str, Any], name: str) -> Preset:
     preset = from_dict(Preset, recipe, "recipe")
     if preset.name != name:
         raise ConfigError(
-            f"preset: '{name}' was asked for, but the recipe loaded is '{preset.name}'; choose with "
-            "'kedro run --params preset=NAME' or in globals.yml"
+            f"preset: '{name}' was asked for, but the recipe loaded is '{preset.name}'; choose "
+            "with 'kedro run --params preset=NAME' or in globals.yml"
         )
     return preset
+
+
+def resolved(preset: Preset) -> dict[str, Any]:
+    """Return a preset as plain values with every default filled in; nothing stays implicit."""
+    options = from_dict(methods.load(preset.method).Options, preset.options, "options")
+    filled: dict[str, Any] = to_dict(preset) | {"options": to_dict(options)}
+    return filled
 
 
 def checkpointer(
@@ -242,7 +249,7 @@ def checkpointer(
 ) -> Checkpointer:
     """Return the checkpointer of one run: settings, label table, noise estimate and seed."""
     content = {
-        "preset": to_dict(preset),
+        "preset": resolved(preset),
         "labels": data_hash(table),
         "noise": noise,
         "seed": seed,
@@ -287,6 +294,7 @@ def trained_parts(
     report = {
         "preset": preset.name,
         "method": preset.method,
+        "settings": resolved(preset),
         "epochs": len(history),
         "networks": len(result.networks),
         "parameters": sum(p.numel() for p in result.networks.parameters()),

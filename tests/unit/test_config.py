@@ -178,7 +178,7 @@ def test_positive(value):
 
 def test_require_and_one_of():
     require(True, "never")
-    with pytest.raises(ConfigError, match="^said$"):
+    with pytest.raises(ConfigError, match=r"^said$"):
         require(False, "said")
     one_of(("adam", "sgd"), name="sgd")
     with pytest.raises(ConfigError, match=r"^name: unknown value 'adm'; did you"):

@@ -1,4 +1,4 @@
-"""Nodes that compare with the truth, where it is known, and draw. The only reader of true labels."""
+"""Nodes that compare with the truth, where it is known, and draw: its only reader."""
 
 from typing import Any
 
