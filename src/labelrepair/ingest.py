@@ -101,21 +101,21 @@ def inject_noise(
         return table, {"kind": "none", "seed": spec.seed}
     rows = (table[SPLIT] != Split.TEST).to_numpy()
     truth = true_labels.set_index(SAMPLE_ID)[TRUE_LABEL].reindex(table[SAMPLE_ID])
-    truth = truth.fillna(UNKNOWN).astype(np.int64).to_numpy()
-    if (truth[rows] == UNKNOWN).any():
+    known = truth.fillna(UNKNOWN).to_numpy(dtype=np.int64)
+    if (known[rows] == UNKNOWN).any():
         raise ConfigError(
             f"ingestion.noise.kind: '{spec.kind}' injects noise into true labels, but the labels of "
             "this source are not known to be true; set kind: none, or labels_are_true on the source"
         )
     transition = build_transition(spec, num_classes)
     given = table[GIVEN_LABEL].to_numpy().copy()
-    given[rows] = inject(truth[rows], transition, np.random.default_rng(spec.seed), spec.mode)
+    given[rows] = inject(known[rows], transition, np.random.default_rng(spec.seed), spec.mode)
     record = {
         "kind": spec.kind,
         "mode": spec.mode,
         "seed": spec.seed,
         "transition": transition.tolist(),
-        "actual_rate": float((given[rows] != truth[rows]).mean()),
+        "actual_rate": float((given[rows] != known[rows]).mean()),
     }
     noisy = table.assign(**{GIVEN_LABEL: given})
     check_label_table(noisy, num_classes)

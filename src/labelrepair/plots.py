@@ -218,7 +218,7 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
     left.set_yticks(rows, names, fontsize=_font(len(frame)))
     _dumbbells(middle, rows, frame["given_count"], kept + frame["relabelled_in"])
     estimate = frame["estimated_true_count"]
-    middle.plot(estimate, rows, "|", color=INK, ms=10, mew=1.5, label="estimated true", zorder=3)
+    middle.plot(estimate, rows, "|", color=INK, ms=9, mew=1.5, label="estimated true", zorder=4)
     _title(middle, "How many rows have this label")
     middle.set(xlabel="rows", xlim=(0, None))
     if "given_accuracy" in frame:
@@ -226,7 +226,7 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
         _dumbbells(right, rows, *accuracies)
         _title(right, "How many of these are right")
     else:
-        right.plot(100 * frame["mean_quality"], rows, "o", color=VERMILION, ms=5)
+        right.plot(100 * frame["mean_quality"], rows, "o", color=VERMILION, ms=5, clip_on=False)
         _title(right, "Mean quality of the given labels")
     right.set(xlabel="right (%)" if "given_accuracy" in frame else "quality (%)", xlim=(0, 102))
     for panel in (left, middle, right):
@@ -472,5 +472,6 @@ def _dumbbells(
 ) -> None:
     """Draw one line per row from its value with given to that with repaired labels."""
     axes.hlines(rows, before, after, color=GREY, lw=1.2)
-    axes.plot(before, rows, "o", color=VERMILION, ms=5, label="given labels")
-    axes.plot(after, rows, "o", color=BLUE, ms=5, label="repaired labels")
+    dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "clip_on": False, "zorder": 3}
+    axes.plot(before, rows, color=VERMILION, label="given labels", **dots)
+    axes.plot(after, rows, color=BLUE, label="repaired labels", **dots)

@@ -239,7 +239,7 @@ def choose_preset(recipe: Mapping[str, Any], name: str) -> Preset:
 
 def resolved(preset: Preset) -> dict[str, Any]:
     """Return a preset as plain values with every default filled in; nothing stays implicit."""
-    options = from_dict(methods.load(preset.method).Options, preset.options, "options")
+    options: Any = from_dict(methods.load(preset.method).Options, preset.options, "options")
     filled: dict[str, Any] = to_dict(preset) | {"options": to_dict(options)}
     return filled
 

@@ -20,10 +20,10 @@ def predict(data, spec=SPEC, seed=0, labels=None):
 
 
 def test_predictions_are_out_of_sample_distributions_that_have_learned(blobs):
-    made = blobs(rows=200, noise=0.2)
+    made = blobs(rows=400, noise=0.2)
     probs = predict(made.data)
     assert probs.dtype == torch.float32
-    assert torch.allclose(probs.sum(1), torch.ones(200))
+    assert torch.allclose(probs.sum(1), torch.ones(400))
     assert (probs.argmax(1) == made.true_labels).double().mean() > 0.85
 
 

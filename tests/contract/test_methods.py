@@ -1,0 +1,493 @@
+"""What every method promises, checked for each file in methods/ and for their main variants."""
+
+import ast
+import copy
+import dataclasses
+import inspect
+import types
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from labelrepair import methods
+from labelrepair.config import from_dict
+from labelrepair.errors import ConfigError
+from labelrepair.estimation import NoiseEstimate
+from labelrepair.networks import build
+from labelrepair.training import Checkpointer, Run, Stage, Step, TrainingConfig, TrainSet, train
+from labelrepair.training import loop as loop_module
+
+C, WIDTH, RATE = 4, 8, 0.3
+T = np.full((C, C), RATE / (C - 1)) + (1 - RATE - RATE / (C - 1)) * np.eye(C)
+NOISE = NoiseEstimate(T, RATE, (RATE, RATE), "given", np.full(C, 1 / C))
+TINY = 0.15  # budget under which 20 epochs become 3
+
+SGD = {"schedule": {"epochs": 20, "lr": 0.1}}
+TRUNCATED = {"loss": "truncated_lq", "k": 0.3, "prune_from": 7, "prune_every": 7}
+JOINT = {
+    "relabel": {"epochs": 20, "lr": 0.1},
+    "retrain": {"epochs": 20, "lr": 0.1},
+    "start_epoch": 13,
+    "window": 3,
+}
+NEGATIVE = {
+    "negative": {"epochs": 20, "lr": 0.3},
+    "selective_negative": {"epochs": 20, "lr": 0.3},
+    "selective_positive": {"epochs": 20, "lr": 0.1},
+    "pseudo": {"epochs": 20, "lr": 0.1},
+    "window": 3,
+}
+JOCOR = {"schedule": {"epochs": 20, "lr": 0.005, "decay_from": 13, "beta1_after": 0.1}}
+LOSS = {"schedule": {"epochs": 20, "lr": 0.05}}
+
+# id: (method, options, loop settings over the method's own TRAINING)
+CASES = {
+    "cross_entropy": ("cross_entropy", {}, {"schedule": {"epochs": 20, "lr": 0.005}}),
+    "lq": ("generalized_cross_entropy", {}, SGD),
+    "mae": ("generalized_cross_entropy", {"loss": "mae"}, SGD),
+    "truncated_lq": ("generalized_cross_entropy", TRUNCATED, SGD),
+    "joint_soft": ("joint_optimization", JOINT, {}),
+    "joint_hard": ("joint_optimization", {**JOINT, "labels": "hard", "top_k": 50}, {}),
+    "jocor": ("jocor", {"ramp": 7}, JOCOR),
+    "forward_anchor": ("loss_correction", {}, LOSS),
+    "forward_given": ("loss_correction", {"transition": "given"}, LOSS),
+    "backward": ("loss_correction", {"transition": "given", "direction": "backward"}, LOSS),
+    "nlnl": ("nlnl", NEGATIVE, {}),
+    "nlnl_first_half": ("nlnl", {**NEGATIVE, "pseudo": None}, {}),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture(scope="module")
+def made(blobs):
+    return blobs(rows=600, classes=C, width=WIDTH, noise=RATE)
+
+
+def network():
+    return build("mlp", (WIDTH,), C, hidden=(16,))
+
+
+def run(case, data, *, seed=0, budget=TINY, checkpoint=None, noise=NOISE):
+    method, options, training = case
+    loop = {**methods.load(method).TRAINING, **training}
+    loop |= {"batch_size": 32, "device": "cpu", "budget": budget}
+    config = from_dict(TrainingConfig, loop)
+    stages = methods.plan(method, options, config, noise)
+    return train(data, stages, network, config, seed=seed, checkpoint=checkpoint, progress=False)
+
+
+def outcome(result):
+    """Everything a result holds, without the time it took."""
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history]
+    tensors = {
+        "probs": result.probs,
+        "selected": torch.empty(0) if result.selected is None else result.selected,
+        **{f"used {epoch}": bits for epoch, bits in enumerate(result.used)},
+        **{f"shared {key}": value for key, value in result.shared.items()},
+        **{f"weights {key}": value for key, value in result.networks.state_dict().items()},
+    }
+    return history, tensors
+
+
+def differences(first, second):
+    (history, tensors), (other_history, others) = outcome(first), outcome(second)
+    assert tensors.keys() == others.keys()
+    found = [key for key in tensors if not torch.equal(tensors[key], others[key])]
+    return found + (["history"] if history != other_history else [])
+
+
+def test_every_method_has_a_case():
+    files = [p for p in Path(methods.__file__).parent.glob("*.py") if not p.name.startswith("_")]
+    assert len(files) == len(methods.available()) == 6
+    assert sorted(p.stem for p in files) == methods.available()
+    assert {method for method, _, _ in CASES.values()} == set(methods.available())
+
+
+@pytest.mark.parametrize("name", methods.available())
+def test_what_a_method_module_offers(name):
+    module = methods.load(name)
+    assert module.PROBS_OF in ("true", "given")
+    assert dataclasses.is_dataclass(module.Options)
+    assert module.Options.__dataclass_params__.frozen
+    assert from_dict(module.Options, {}) == module.Options(), "every option has a default"
+    from_dict(TrainingConfig, module.TRAINING)
+
+
+# -- learning ----------------------------------------------------------------------------------
+
+
+@each_case
+def test_learns_past_the_noise(case, made):
+    data = made.data
+    given = (data.given_labels == made.true_labels).double().mean()
+    assert given == pytest.approx(1 - RATE)
+    result = run(case, data, budget=1.0)
+    assert torch.allclose(result.probs.sum(1), torch.ones(600), atol=1e-4)
+    right = (result.probs.argmax(1) == made.true_labels).double().mean()
+    assert right > given + 0.15
+    if result.selected is not None:
+        assert result.selected.dtype == torch.bool
+        believed = (data.given_labels == made.true_labels)[result.selected].double().mean()
+        assert believed > given + 0.15
+        assert result.selected.double().mean() > 0.4
+
+
+# -- bits --------------------------------------------------------------------------------------
+
+
+@each_case
+def test_same_seed_same_bits_other_seed_other_bits(case, made):
+    first, again, other = (run(case, made.data, seed=seed) for seed in (1, 1, 2))
+    assert not differences(first, again)
+    assert "probs" in differences(first, other)
+
+
+class Stopped(Exception):
+    pass
+
+
+def run_interrupted(case, data, folder, every, monkeypatch):
+    """Run, stop after every ``every`` saves, resume, until it gets through."""
+    saves, starts = 0, 0
+    save = Checkpointer.save
+
+    def save_and_stop(self, state):
+        nonlocal saves
+        save(self, state)
+        saves += 1
+        if saves % every == 0:
+            raise Stopped
+
+    monkeypatch.setattr(Checkpointer, "save", save_and_stop)
+    while True:
+        starts += 1
+        try:
+            return run(case, data, checkpoint=Checkpointer(folder, {"case": 1})), saves, starts
+        except Stopped:
+            continue
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@each_case
+def test_resumes_exactly_from_every_checkpoint(case, made, tmp_path, monkeypatch, every):
+    """every=1 stops at each epoch and at both sides of each stage's end, and after the last."""
+    whole = run(case, made.data)
+    found, saves, starts = run_interrupted(case, made.data, tmp_path, every, monkeypatch)
+    stages = len({row["stage"] for row in whole.history})
+    assert saves == len(whole.history) + stages
+    assert starts == 1 + saves // every
+    assert not differences(whole, found)
+
+
+def test_checkpoints_in_between_may_be_rare(made, tmp_path, monkeypatch):
+    positions = []
+    save = Checkpointer.save
+    monkeypatch.setattr(
+        Checkpointer,
+        "save",
+        lambda self, state: (positions.append(state["position"]), save(self, state)),
+    )
+    case = CASES["joint_soft"]
+    found = run(case, made.data, checkpoint=Checkpointer(tmp_path, {}, every=2))
+    assert positions == [[0, 2], [1, 0], [1, 2], [2, 0]]
+    assert not differences(found, run(case, made.data))
+
+
+# -- options -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", methods.available())
+def test_an_unknown_option_is_refused_naming_the_nearest(name):
+    option = max((f.name for f in dataclasses.fields(methods.load(name).Options)), key=len)
+    typo = option[0] + option[2:]
+    with pytest.raises(
+        ConfigError, match=f"options.{typo}: unknown option; did you mean '{option}'"
+    ):
+        methods.plan(name, {typo: 1}, TrainingConfig(), NOISE)
+
+
+def test_an_unknown_method_is_refused_naming_the_nearest():
+    with pytest.raises(ConfigError, match="method: unknown method 'jocr'; did you mean 'jocor'"):
+        methods.load("jocr")
+    with pytest.raises(ConfigError, match="unknown method '_common'"):
+        methods.load("_common")
+
+
+@each_case
+def test_the_budget_scales_every_stage(case, made):
+    method, options, training = case
+    settings = {**methods.load(method).TRAINING, **training}
+
+    def epochs(budget):
+        config = from_dict(TrainingConfig, {**settings, "budget": budget})
+        return [stage.schedule.epochs for stage in methods.plan(method, options, config, NOISE)]
+
+    assert set(epochs(1.0)) == {20}
+    assert epochs(0.5) == [10] * len(epochs(1.0))
+    assert epochs(TINY) == [3] * len(epochs(1.0))
+
+
+def of_schedule(path):
+    """Base and changed value of each field of a schedule."""
+    return {
+        f"{path}.epochs": ({}, 40),
+        f"{path}.lr": ({}, 0.02),
+        f"{path}.milestones": ({}, [7]),
+        f"{path}.factor": ({f"{path}.milestones": [7]}, 0.5),
+        f"{path}.decay_from": ({}, 7),
+        f"{path}.beta1_after": ({f"{path}.decay_from": 7, "training.optimizer.name": "adam"}, 0.1),
+    }
+
+
+LONG = {"training.schedule.epochs": 80, "training.schedule.lr": 2.0}  # the best is not the last
+TRUNCATING = {f"{key}": value for key, value in TRUNCATED.items()}
+VALIDATION = {"training.validation_fraction": 0.1}
+
+# method: {path of the option: ({path: value} of the base, another value)}
+ALTERNATIVES = {
+    "cross_entropy": {"keep": ({**LONG, "training.optimizer.name": "sgd"}, "best_val_loss")},
+    "generalized_cross_entropy": {
+        "loss": ({}, "mae"),
+        "q": ({}, 0.4),
+        "k": (TRUNCATING, 0.6),
+        "prune_from": (TRUNCATING, 13),
+        "prune_every": (TRUNCATING, 13),
+        "divide_by": (TRUNCATING, "kept"),
+        "keep": (LONG, "last"),
+    },
+    "joint_optimization": {
+        "alpha": ({}, 0.5),
+        "beta": ({}, 0.2),
+        "labels": ({}, "hard"),
+        "top_k": ({"labels": "hard"}, 20),
+        "start_epoch": ({}, 7),
+        "stop_epoch": ({}, 13),
+        "window": ({}, 1),
+        "prior": ({}, "given"),
+        "keep": ({"retrain.epochs": 80, "retrain.lr": 5.0}, "best_val_accuracy"),
+        **of_schedule("relabel"),
+        **of_schedule("retrain"),
+    },
+    "jocor": {
+        "co_lambda": ({}, 0.5),
+        "noise_rate": ({}, 0.6),
+        "ramp": ({}, 13),
+        "forget_schedule": ({"ramp": 20}, "paper"),
+    },
+    "loss_correction": {
+        "direction": ({}, "backward"),
+        "transition": ({}, "given"),
+        "quantile": ({}, None),
+        "identity_mix": ({}, 0.5),
+        "warm_start": ({}, True),
+        "clip": ({"direction": "backward"}, 0.3),
+        "keep": ({**LONG, "training.optimizer.name": "sgd"}, "last"),
+    },
+    "nlnl": {
+        "gamma": ({}, 0.3),
+        "complementary_labels": ({}, 3),
+        "class_balance": ({}, False),
+        "carry_optimizer": ({}, True),
+        "window": ({}, 1),
+        "soft_all": ({}, True),
+        "selective_negative": ({}, None),
+        "selective_positive": ({}, None),
+        "pseudo": ({}, None),
+        **of_schedule("negative"),
+        **of_schedule("selective_negative"),
+        **of_schedule("selective_positive"),
+        **of_schedule("pseudo"),
+    },
+}
+BASES = {
+    "cross_entropy": CASES["cross_entropy"],
+    "generalized_cross_entropy": CASES["lq"],
+    "joint_optimization": CASES["joint_soft"],
+    "jocor": CASES["jocor"],
+    "loss_correction": CASES["forward_anchor"],
+    "nlnl": CASES["nlnl"],
+}
+
+
+def paths(cls, prefix=""):
+    """Every field of a dataclass, by path; an optional dataclass counts as a field as well."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+        parts = typing.get_args(hint) if union else (hint,)
+        inner = [part for part in parts if dataclasses.is_dataclass(part)]
+        if not inner or len(parts) > 1:
+            yield prefix + field.name
+        for part in inner:
+            yield from paths(part, f"{prefix}{field.name}.")
+
+
+def changed(case, changes):
+    """Return the case with options, or loop settings ("training. ..."), set by path."""
+    method, options, training = copy.deepcopy(case)
+    tree = {"options": options, "training": {**methods.load(method).TRAINING, **training}}
+    tree = copy.deepcopy(tree)
+    for path, value in changes.items():
+        *parents, name = (
+            path.split(".") if path.startswith("training.") else ["options", *path.split(".")]
+        )
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = value
+    return method, tree["options"], tree["training"]
+
+
+@pytest.mark.parametrize("name", methods.available())
+def test_the_alternatives_cover_every_option(name):
+    assert sorted(ALTERNATIVES[name]) == sorted(paths(methods.load(name).Options))
+
+
+ALL = [(name, path) for name, table in ALTERNATIVES.items() for path in table]
+
+
+@pytest.mark.parametrize(("name", "path"), ALL)
+def test_every_option_matters(name, path, made):
+    base, value = ALTERNATIVES[name][path]
+    before = changed(BASES[name], base)
+    after = changed(before, {path: value})
+    assert before != after
+    first, second = run(before, made.data), run(after, made.data)
+    histories = [[r["loss"] for r in result.history] for result in (first, second)]
+    weights = [torch.cat([p.flatten() for p in r.networks.parameters()]) for r in (first, second)]
+    assert histories[0] != histories[1] or not torch.equal(*weights)
+
+
+# -- manners -----------------------------------------------------------------------------------
+
+
+@each_case
+def test_the_data_are_left_alone(case, made):
+    copies = {f.name: getattr(made.data, f.name) for f in dataclasses.fields(TrainSet)}
+    copies = {k: v.clone() if torch.is_tensor(v) else v for k, v in copies.items()}
+    run(case, made.data)
+    for name, value in copies.items():
+        found = getattr(made.data, name)
+        assert torch.equal(found, value) if torch.is_tensor(value) else found == value
+
+
+def test_no_method_can_see_true_labels():
+    fields = {f.name for f in dataclasses.fields(TrainSet)}
+    assert fields == {"features", "given_labels", "num_classes", "train_rows", "val_rows"}
+    fields = {f.name for f in dataclasses.fields(Run)}
+    assert not {name for name in fields if "true" in name or "test" in name or "clean" in name}
+    parameters = inspect.signature(methods.plan).parameters
+    assert list(parameters) == ["name", "options", "config", "noise", "where"]
+
+
+WAITING = (
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.is_nonzero.default,
+    torch.ops.aten.equal.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+)
+INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
+
+
+class NoHostSync(TorchDispatchMode):
+    """Raises on operations that make the host wait for a GPU, seen on the CPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        waits = func in WAITING
+        if func._schema.name in INDEXING:
+            indices = [index for index in args[1] if index is not None]
+            waits = any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+        if waits:
+            raise AssertionError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def guarded(monkeypatch):
+    """The whole step (forward, method, backward, optimizer) and its record under the guard."""
+    counts = {"_step": 0, "_record": 0}
+
+    def guard(name):
+        original = getattr(loop_module._Loop, name)
+
+        def inside(self, *args):
+            counts[name] += 1
+            with NoHostSync():
+                return original(self, *args)
+
+        monkeypatch.setattr(loop_module._Loop, name, inside)
+
+    guard("_step")
+    guard("_record")
+    return counts
+
+
+@each_case
+def test_no_step_waits_for_the_device(case, made, guarded):
+    run(case, made.data)
+    assert guarded["_step"] >= 3 * 16
+    assert guarded["_record"] >= 3
+
+
+BAD_STEPS = {
+    "item": lambda z, b: z.sum() * z.max().item(),
+    "branch": lambda z, b: z.sum() if z.max() > 0 else z.mean(),
+    "bool index": lambda z, b: z[0][b.labels == 1].sum(),
+    "masked_select": lambda z, b: z[0].masked_select((b.labels == 1)[:, None]).sum(),
+    "nonzero": lambda z, b: z[0, (b.labels == 1).nonzero()].sum(),
+    "bool assignment": lambda z, b: (
+        torch.zeros_like(z[0]).index_put((b.labels == 1,), z[0, 0]).sum()
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_STEPS.values(), ids=BAD_STEPS)
+def test_the_guard_can_fail(bad, made, guarded):
+    stage = Stage("bad", TrainingConfig().schedule, lambda z, b, run: Step(bad(z, b)))
+    config = TrainingConfig(device="cpu")
+    with pytest.raises(AssertionError, match="waits for the device"):
+        train(made.data, [stage], network, config, seed=0, progress=False)
+
+
+class Backwards(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * gradient.max().item()
+
+
+def test_the_guard_sees_the_backward_pass(made, guarded):
+    step = lambda z, b, run: Step(Backwards.apply(z).sum())  # noqa: E731
+    stage = Stage("bad", TrainingConfig().schedule, step)
+    with pytest.raises(AssertionError, match="waits for the device"):
+        train(made.data, [stage], network, TrainingConfig(device="cpu"), seed=0, progress=False)
+
+
+def steps_of(tree):
+    """Functions that return a Step, those inside others included."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.FunctionDef)
+            and ast.unparse(node.returns or ast.Constant(0)) == "Step"
+        ):
+            yield node
+
+
+def test_no_step_copies_to_the_host():
+    """The guard cannot see .cpu() and .numpy() on a CPU; the source can be read."""
+    found = 0
+    for path in Path(methods.__file__).parent.glob("*.py"):
+        for step in steps_of(ast.parse(path.read_text())):
+            found += 1
+            names = {n.attr for n in ast.walk(step) if isinstance(n, ast.Attribute)}
+            assert not names & {"cpu", "numpy", "tolist", "item"}, f"{path.name}: {step.name}"
+    assert found == 12
