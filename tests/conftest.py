@@ -29,7 +29,7 @@ def blobs():
     def make(rows=600, classes=4, width=8, noise=0.3, validation=0.1, seed=0):
         draws = torch.Generator().manual_seed(seed)
         true = torch.arange(rows) % classes
-        centres = 1.3 * torch.randn(classes, width, generator=draws)
+        centres = 1.6 * torch.randn(classes, width, generator=draws)
         features = centres[true] + torch.randn(rows, width, generator=draws)
         shift = torch.randint(1, classes, (rows,), generator=draws)
         wrong = torch.randperm(rows, generator=draws) < round(noise * rows)

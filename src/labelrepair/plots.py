@@ -201,16 +201,13 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
     height = max(2.8, 1.4 + len(frame) * (0.3 if len(frame) <= ANNOTATED_CLASSES else 0.16))
     figure, (left, middle, right) = _figure(13, height, columns=3, sharey=True)
     kept = frame["given_count"] - frame[["relabelled_out", "dropped", "review"]].sum(axis=1)
-    base = np.zeros(len(frame))
-    for name, values, colour in (
-        ("kept", kept, SKY),
-        ("relabelled", frame["relabelled_out"], ORANGE),
-        ("dropped", frame["dropped"], PURPLE),
-        ("to review", frame["review"], GREY),
-    ):
-        shares = 100 * (values / counts).to_numpy()
-        left.barh(rows, shares, left=base, color=colour, label=name, height=0.75)
-        base += shares
+    fates = {
+        "kept": (kept / counts, SKY),
+        "relabelled": (frame["relabelled_out"] / counts, ORANGE),
+        "dropped": (frame["dropped"] / counts, PURPLE),
+        "to review": (frame["review"] / counts, GREY),
+    }
+    _stacked_shares(left, rows, fates)
     _title(left, "What became of the rows given this label")
     left.set(xlabel="rows given this label (%)", ylabel="class", xlim=(0, 100))
     left.set_ylim(-0.6, len(frame) - 0.4)
@@ -256,7 +253,7 @@ def all_plots(
         "training_curves": training_curves(evaluation.curves),
         "quality_histogram": quality_histogram(evaluation.delivered),
         "confusion": confusion_flow(evaluation.delivered, class_names),
-        "class_health": class_health_plot(evaluation.classes),
+        "class_health": class_health_plot(evaluation.classes.assign(name=list(class_names))),
     }
     if "labels.given_accuracy" in found:
         recall, precision = found["detect.recall"], found["detect.precision"]
@@ -285,7 +282,7 @@ def plot_data(
         "training_curves": curves,
         "quality_histogram": _quality_counts(evaluation.delivered),
         "confusion": pd.concat(confusions, ignore_index=True),
-        "class_health": evaluation.classes,
+        "class_health": evaluation.classes.assign(name=list(class_names)),
     }
     if "labels.given_accuracy" in evaluation.metrics:
         chosen = [name for name in curves if str(name).startswith("selection_precision")]
@@ -465,6 +462,17 @@ def _heat_map(
     bar.set_label(f"share of the {labels[1]} (%)", color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=INK, labelsize=8, length=0)
+
+
+def _stacked_shares(
+    axes: "Axes", rows: NDArray[np.int64], parts: dict[str, tuple["pd.Series[Any]", str]]
+) -> None:
+    """Draw one horizontal bar per row: label -> (shares, colour), one behind the other."""
+    base = np.zeros(len(rows))
+    for label, (shares, colour) in parts.items():
+        percent = 100 * shares.to_numpy(np.float64)
+        axes.barh(rows, percent, left=base, color=colour, label=label, height=0.75)
+        base += percent
 
 
 def _dumbbells(

@@ -21,8 +21,9 @@ class Policy:
         keep_quality: a given label at least this probable is kept without a second look.
         review_budget: share of all rows that people are willing to look at; the uncertain rows
             with the lowest label quality go to them first.
-        class_floor: share of a class's rows (by given label) that must remain after repair; dropped
-            rows of a class under its floor are kept instead, best label quality first.
+        class_floor: share of a class's rows (by given label) that must carry it after repair; of a
+            class under its floor, rows to be dropped or relabelled are kept instead, best label
+            quality first. A model that has lost a class cannot erase it from the table.
     """
 
     relabel_confidence: float = 0.7
@@ -115,16 +116,25 @@ def _class_floor(
     suggested: NDArray[np.int64],
     quality: NDArray[np.float64],
     floor: float,
-) -> NDArray[np.int64]:
-    """Return the positions of dropped rows to keep so that no class falls under its floor."""
-    repaired = np.where(actions == "relabel", suggested, given)
-    remains = np.isin(actions, ["keep", "relabel"])
+) -> Bools:
+    """Return the mask of rows to keep after all so that no class falls under its floor."""
     classes = int(max(given.max(), suggested.max())) + 1 if len(given) else 0
     needed = np.ceil(floor * np.bincount(given, minlength=classes)).astype(int)
-    missing = needed - np.bincount(repaired[remains], minlength=classes)
-    restored = [np.empty(0, dtype=np.int64)]
-    for label in np.flatnonzero(missing > 0):
-        rows = np.flatnonzero((actions == "drop") & (given == label))
-        best = rows[np.argsort(-quality[rows], kind="stable")]
-        restored.append(best[: missing[label]])
-    return np.concatenate(restored)
+    restored = np.zeros(len(given), dtype=bool)
+    # Keeping a row of one class may take a relabelled row away from another: look again, at most
+    # once per class, since a class is never lowered by its own turn.
+    for _ in range(classes):
+        repaired = np.where((actions == "relabel") & ~restored, suggested, given)
+        remains = np.isin(actions, ["keep", "relabel"]) | restored
+        missing = needed - np.bincount(repaired[remains], minlength=classes)
+        if not (missing > 0).any():
+            break
+        for label in np.flatnonzero(missing > 0):
+            removed = np.isin(actions, ["drop", "relabel"]) & (given == label) & ~restored
+            restored |= _best(removed, quality, int(missing[label]))
+    return restored
+
+
+def _best(candidates: Bools, quality: NDArray[np.float64], count: int) -> Bools:
+    """Return the mask of the ``count`` candidates of highest quality."""
+    return _worst(candidates, -quality, count)

@@ -8,6 +8,7 @@ from pandas.testing import assert_frame_equal
 
 from labelrepair.errors import DataError, TransitionError
 from labelrepair.evaluation import CURVE_POINTS, evaluate, summary
+from labelrepair.label_table import check_repaired_table
 
 # Twelve rows and two test rows, worked by hand. Wrong are s03, s07, s10 and s11; s03 and s07 are
 # repaired rightly, s06 wrongly, s10 is missed, s11 goes to review and was held out of training.
@@ -19,7 +20,7 @@ CONFIDENCE = [1.0, 0.99, 0.97, 0.96, 0.95, 0.96, 0.7, 0.5, 0.99, 0.98, 0.6, 0.8]
 KEEP = "keep"
 ACTION = [KEEP] * 3 + ["relabel"] + [KEEP] * 2 + ["relabel", "drop"] + [KEEP] * 3 + ["review"]
 REPAIRED = [0, 0, 0, 0, 1, 1, 2, NA, 2, 2, 0, NA]
-SOURCE = ["given"] * 3 + ["model"] + ["given"] * 2 + ["model", None] + ["given"] * 3 + [None]
+SOURCE = ["model" if action == "relabel" else "given" for action in ACTION]
 NOISE = {
     "transition": [[0.75, 0.25, 0.0], [0.0, 0.75, 0.25], [0.25, 0.0, 0.75]],
     "noise_rate": 0.25,
@@ -91,6 +92,10 @@ def used():
     rows[-2, 1, :2] = True
     rows[-1, 1, 3:5] = True  # the first network learns from nothing
     return np.packbits(rows, axis=-1)
+
+
+def test_the_example_keeps_the_rules_of_a_repaired_table(table):
+    check_repaired_table(table, 3)
 
 
 def test_metrics_of_the_example(table, truth, history, used):

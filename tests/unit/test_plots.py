@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -259,17 +260,34 @@ def test_every_picture_has_its_numbers(known):
         (transition["true_class"] == names[1]) & (transition["given_class"] == names[2])
     ]
     assert cell["share"].tolist() == pytest.approx([0.1])
+    assert frames["class_health"]["name"].tolist() == names
     confusion = frames["confusion"].groupby("panel")["count"].sum()
     counts = found.metrics["counts.keep"] + found.metrics["counts.relabel"]
     assert confusion.tolist() == ([counts, 600] if known else [600])
 
 
+def test_names_reach_the_picture_of_an_evaluation_without_them(drawn):
+    found, noise, names = drawn
+    bare = dataclasses.replace(found, classes=found.classes.drop(columns="name"))
+    ticks = all_plots(bare, noise, names)["class_health"].axes[0].get_yticklabels()
+    assert sorted(label.get_text() for label in ticks) == names
+
+
 def test_a_hundred_classes_are_drawn(tmp_path):
     found, noise, names = example(100, 3000)
-    for name, figure in all_plots(found, noise, names).items():
-        figure.savefig(tmp_path / f"{name}.png", dpi=40)
+    figures = all_plots(found, noise, names)
+    for name in ("transition", "class_health"):
+        figures[name].savefig(tmp_path / f"{name}.png", dpi=30)
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
-    assert len(class_health_plot(found.classes).axes[0].get_yticks()) == 100
+    for axes in heat_maps(figures["confusion"]):
+        assert axes.images[0].get_array().shape == (100, 100)
+    assert len(figures["class_health"].axes[0].get_yticks()) == 100
+
+
+def test_all_pictures_of_the_example_are_rendered(drawn, tmp_path):
+    for name, figure in all_plots(*drawn).items():
+        figure.savefig(tmp_path / f"{name}.png", dpi=30)
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
 def test_import_is_light_and_drawing_needs_no_pyplot(tmp_path):

@@ -196,3 +196,22 @@ def test_invariants(case):
     counts = np.bincount(remaining, minlength=4)
     short = counts < np.ceil(policy.class_floor * np.bincount(labels, minlength=4))
     assert not short[labels[action == "drop"]].any()
+
+
+def test_a_class_that_the_model_lost_is_not_relabelled_away():
+    """Ten rows of class 1 that the model would all call 0: half of them keep their label."""
+    given = np.array([0] * 10 + [1] * 10)
+    quality = np.concatenate([np.full(10, 0.9), np.linspace(0.01, 0.1, 10)])
+    scores = pd.DataFrame(
+        {
+            "label_quality": quality,
+            "is_label_issue": given == 1,
+            "suggested_label": np.zeros(20, dtype=np.int64),
+            "confidence": np.full(20, 0.99),
+        }
+    )
+    decided = apply_policy(scores, given, Policy(class_floor=0.5, review_budget=0.0))
+    kept = (decided["action"] == "keep").to_numpy()
+    assert kept[10:].tolist() == [False] * 5 + [True] * 5  # the five of best quality
+    assert (decided["reason"][15:] == "kept to hold the class floor").all()
+    assert (decided["action"][10:15] == "relabel").all()
