@@ -80,7 +80,8 @@ def repair(
         device: ``auto`` (CUDA, then CPU) or a torch device name.
         sample_ids: N unique ids; None = the row numbers as text.
         num_classes: C; None = the largest label + 1.
-        transition: a known ``(C, C)`` T; None = estimated from out-of-sample predictions.
+        transition: a known ``(C, C)`` T, which loss correction then trains on; None = estimated
+            from out-of-sample predictions (loss correction: from its anchor points).
         policy: thresholds and budgets, see :class:`labelrepair.policy.Policy`.
         progress: show progress.
         **options: options of the method, and settings of
@@ -101,6 +102,9 @@ def repair(
     array = _features(features)
     labels, classes = _labels(given_labels, len(array), num_classes)
     ids = _ids(sample_ids, len(array))
+    known = None if transition is None else check_transition(transition, classes, "transition")
+    if known is not None and "transition" in _options_of(method):
+        options["transition"] = "given"  # the method's option of this name cannot be passed as well
     chosen = _network(network, array)
     preset = _preset(method, options, chosen, device, len(array))
     rules = policy if isinstance(policy, Policy) else from_dict(Policy, policy, "policy")
@@ -112,7 +116,6 @@ def repair(
         torch.from_numpy(np.flatnonzero(~held_out)),
         torch.from_numpy(np.flatnonzero(held_out)),
     )
-    known = None if transition is None else check_transition(transition, classes, "transition")
     noise, _ = estimate(data, _estimation(preset.training, known, len(array)), seed)
     model, result = fit(preset, data, noise, seed=seed, progress=progress)
     probs = result.probs.numpy()
@@ -120,7 +123,6 @@ def repair(
         probs,
         labels,
         noise,
-        method=method,
         selected=None if result.selected is None else result.selected.numpy(),
         policy=rules,
     )
@@ -150,6 +152,9 @@ def _features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
     elif array.dtype != np.uint8:
         kind = np.int64 if array.ndim == 2 else np.float32
         array = array.astype(kind)
+        if array.ndim == 2 and array.min(initial=0) < 0:
+            row = int(np.argmax((array < 0).any(1)))
+            raise DataError(f"features: row {row} holds a negative token, expected 0 or more")
     return np.ascontiguousarray(array)
 
 
@@ -200,12 +205,15 @@ def _network(network: str | Mapping[str, Any] | None, array: NDArray[Any]) -> Ma
     return {"name": "cnn7" if large else "mlp"}
 
 
+def _options_of(method: str) -> set[str]:
+    return {field.name for field in dataclasses.fields(methods.load(method).Options)}
+
+
 def _preset(
     method: str, options: Mapping[str, Any], network: Mapping[str, Any], device: str, count: int
 ) -> Preset:
     """Sort the options into the method's and the loop's, over the method's defaults."""
-    module = methods.load(method)
-    of_method = {f.name for f in dataclasses.fields(module.Options)}
+    module, of_method = methods.load(method), _options_of(method)
     of_loop = {f.name for f in dataclasses.fields(TrainingConfig)} - {"network", "device"}
     short = {"epochs", "lr"}
     staged = [f.name for f in dataclasses.fields(module.Options) if isinstance(f.default, Schedule)]

@@ -1,4 +1,4 @@
-"""Hooks: where a run comes from, and what it says at its end."""
+"""Hooks: whether a run can work, where it comes from, and what it says at its end."""
 
 import logging
 import platform
@@ -11,13 +11,54 @@ import pandas as pd
 import torch
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 from rich.console import Console
 
 import labelrepair
+from labelrepair.config import from_dict
+from labelrepair.data import SourceSpec
+from labelrepair.ingest import CuratedSpec, SplitSpec
 from labelrepair.label_table import data_hash
+from labelrepair.noise import NoiseSpec
+from labelrepair.policy import Policy
+from labelrepair.scoring import ScoringSpec
 from labelrepair.training import choose_device
+from labelrepair.transition import check_transition
+from labelrepair.workflow import EstimationConfig, choose_preset
 
 logger = logging.getLogger(__name__)
+# What the nodes build from their parameters.
+SPECS: dict[str, type[Any]] = {
+    "ingestion.source": SourceSpec,
+    "ingestion.split": SplitSpec,
+    "ingestion.noise": NoiseSpec,
+    "ingestion.curated": CuratedSpec,
+    "estimation": EstimationConfig,
+    "scoring": ScoringSpec,
+    "policy": Policy,
+}
+
+
+class ParameterHook:
+    """Refuses wrong parameters before any node runs, so that a typo overwrites nothing."""
+
+    @hook_impl(tryfirst=True)  # before kedro-mlflow opens a run
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
+        """Build what the pipeline's nodes will build.
+
+        Raises:
+            LabelRepairError: an unknown option or method, a value out of range, a matrix that is
+                not row-stochastic; the message names it.
+        """
+        read = {name.removeprefix("params:") for name in pipeline.inputs()}
+        for name in [name for name in SPECS if name in read]:
+            spec = from_dict(SPECS[name], catalog.load(f"params:{name}"), name)
+            given = getattr(getattr(spec, "estimator", spec), "transition", None)
+            if given is not None:
+                check_transition(given, name=f"{name}.transition")
+        if {"recipe", "preset"} <= read:
+            choose_preset(catalog.load("params:recipe"), catalog.load("params:preset"))
 
 
 class ProvenanceHook:

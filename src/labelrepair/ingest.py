@@ -1,5 +1,6 @@
 """From samples to the label table: test split, injected noise, trusted labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,8 @@ def tabulate(samples: Samples, split: SplitSpec) -> tuple[NDArray[Any], Frame, F
         )
     hashes = content_hashes(samples.features)
     table = make_label_table(samples.sample_ids, samples.labels, splits, hashes)
-    check_label_table(table, len(samples.class_names))
+    check_label_table(table, len(samples.class_names), allow_empty_classes=True)
+    _require_all_classes(table, samples.class_names)
     truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID][:0], TRUE_LABEL: np.empty(0, np.int64)})
     if samples.true_labels is not None:
         truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID], TRUE_LABEL: samples.true_labels})
@@ -104,8 +106,9 @@ def inject_noise(
     known = truth.fillna(UNKNOWN).to_numpy(dtype=np.int64)
     if (known[rows] == UNKNOWN).any():
         raise ConfigError(
-            f"ingestion.noise.kind: '{spec.kind}' injects noise into true labels, but the labels of "
-            "this source are not known to be true; set kind: none, or labels_are_true on the source"
+            f"ingestion.noise.kind: '{spec.kind}' injects noise into true labels, but this source "
+            "has labels that are not known to be true; set kind: none, or labels_are_true on the "
+            "source"
         )
     transition = build_transition(spec, num_classes)
     given = table[GIVEN_LABEL].to_numpy().copy()
@@ -142,6 +145,16 @@ def collect_curated(table: Frame, true_labels: Frame, num_classes: int, spec: Cu
     rng = np.random.default_rng(spec.seed)
     rows = np.sort(rng.choice(len(known), spec.count, replace=False))
     return known.iloc[rows].reset_index(drop=True)
+
+
+def _require_all_classes(table: Frame, class_names: Sequence[str]) -> None:
+    found = set(table.loc[table[SPLIT] == Split.TRAIN, GIVEN_LABEL])
+    empty = [name for label, name in enumerate(class_names) if label not in found]
+    if empty:
+        raise DataError(
+            f"class '{empty[0]}': no training sample ({len(empty)} such of {len(class_names)} "
+            "classes); add samples, or leave it out of class_names"
+        )
 
 
 def _read_curated(path: str, table: Frame, num_classes: int) -> Frame:

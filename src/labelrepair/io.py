@@ -1,8 +1,7 @@
 """Kedro datasets for what kedro-datasets has no safe format for: arrays and tensors."""
 
-import contextlib
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +67,15 @@ class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
         import torch  # noqa: PLC0415
 
         self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._filepath.parent, prefix=".saving-")
+        temporary = self._filepath.with_name(f".{self._filepath.name}.{uuid.uuid4().hex}.tmp")
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with temporary.open("xb") as stream:
                 torch.save(data, stream)
-            os.replace(name, self._filepath)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, self._filepath)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _exists(self) -> bool:
         return self._filepath.exists()

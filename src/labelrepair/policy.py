@@ -121,14 +121,14 @@ def _class_floor(
     classes = int(max(given.max(), suggested.max())) + 1 if len(given) else 0
     needed = np.ceil(floor * np.bincount(given, minlength=classes)).astype(int)
     restored = np.zeros(len(given), dtype=bool)
-    # Keeping a row of one class may take a relabelled row away from another: look again, at most
-    # once per class, since a class is never lowered by its own turn.
-    for _ in range(classes):
+    # Keeping a row of one class may take a relabelled row away from another: look again until
+    # there is nothing to keep. A row once kept stays so, hence this ends.
+    before = -1
+    while before < restored.sum():
+        before = int(restored.sum())
         repaired = np.where((actions == "relabel") & ~restored, suggested, given)
         remains = np.isin(actions, ["keep", "relabel"]) | restored
         missing = needed - np.bincount(repaired[remains], minlength=classes)
-        if not (missing > 0).any():
-            break
         for label in np.flatnonzero(missing > 0):
             removed = np.isin(actions, ["drop", "relabel"]) & (given == label) & ~restored
             restored |= _best(removed, quality, int(missing[label]))

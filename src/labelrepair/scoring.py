@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from labelrepair.config import positive
 from labelrepair.errors import DataError
-from labelrepair.transition import check_transition
+from labelrepair.transition import check_transition, noise_rate_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SCORE_COLUMNS = ("label_quality", "is_label_issue", "suggested_label", "confidence")
-TEMPERATURES = np.geomspace(1.0, 20.0, 25)  # a trained network is over-, hardly ever underconfident
+TEMPERATURES = np.geomspace(0.05, 20.0, 49)
+TOLERANCE = 0.005  # share of labels by which the expected share of right ones may be missed
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class ScoringSpec:
     """How scores are formed.
 
     Attributes:
-        calibrate: soften the probabilities by the temperature that makes the given labels most
-            likely under T; without it a network's overconfidence overrules T.
+        calibrate: choose the temperature of the probabilities by the noise rate, see
+            :func:`fit_temperature`. Without it probabilities are taken at face value.
         calibration_rows: rows used to find the temperature, evenly spaced.
     """
 
@@ -63,34 +64,41 @@ def soften(probs: Floats, temperature: float) -> Floats:
     return result
 
 
-def fit_temperature(probs: Floats, given_labels: Ints, transition: Floats) -> float:
-    """Return the temperature of 1 to 20 under which the given labels are most likely.
+def fit_temperature(
+    probs: Floats, given_labels: Ints, transition: Floats, noise_rate: float | None = None
+) -> float:
+    """Return the temperature at which the expected share of right labels is 1 - noise rate.
 
-    Minimises ``-mean log sum_i softmax(log p / t)_i T[i, y]``: the forward-corrected log loss
-    (Patrini et al. 2017, theorem 2) as a function of the temperature alone.
+    The network that made ``probs`` has usually been trained on these very labels and leans towards
+    them; likelihood cannot tell that from evidence and would trust the labels too much. The noise
+    rate comes from elsewhere (out-of-sample predictions) and is not misled: the mean of
+    P(given label right) over the rows has to equal 1 - noise rate. At low temperatures that mean is
+    the share of labels that agree with the arg max; it rises with the temperature and falls back
+    towards uninformative probabilities. The first temperature that reaches it (within 0.005) is
+    taken: the lowest, where agreement alone exceeds it, and the best where none does.
 
     Args:
         probs: as in :func:`label_posterior`.
         given_labels: int64 ``(N,)``.
         transition: float64 ``(C, C)``.
+        noise_rate: share of wrong labels; None = that of ``transition`` and the label counts.
+
+    Returns:
+        One of :data:`TEMPERATURES`.
     """
-    column = transition.T[given_labels]
-    losses = [
-        -np.log(np.clip((soften(probs, t) * column).sum(1), 1e-300, None)).mean()
-        for t in TEMPERATURES
-    ]
-    return float(TEMPERATURES[int(np.argmin(losses))])
-
-
-def unmix(probs: Floats, transition: Floats) -> Floats:
-    """Turn estimates of P(given | features) into P(true | features).
-
-    Solves ``p_true T = p_given`` in the least-squares sense and projects onto the simplex by
-    clipping and renormalising; a row that loses everything keeps ``p_given``.
-    """
-    solved = np.clip(probs @ np.linalg.pinv(transition), 0.0, None)
-    total = solved.sum(1, keepdims=True)
-    return np.where(total > 1e-12, solved / np.where(total > 1e-12, total, 1.0), probs)
+    if noise_rate is None:
+        counts = np.bincount(given_labels, minlength=len(transition))
+        noise_rate = noise_rate_of(transition, given_frequencies=counts)
+    every = np.arange(len(probs))
+    shares = np.array(
+        [
+            label_posterior(soften(probs, t), given_labels, transition)[every, given_labels].mean()
+            for t in TEMPERATURES
+        ]
+    )
+    reached = shares >= 1.0 - noise_rate - TOLERANCE
+    chosen = int(np.argmax(reached)) if reached.any() else int(np.argmax(shares))
+    return float(TEMPERATURES[chosen])
 
 
 def score(
@@ -98,17 +106,16 @@ def score(
     given_labels: Ints,
     transition: Floats,
     *,
-    probs_of: str = "true",
+    noise_rate: float | None = None,
     spec: ScoringSpec | None = None,
 ) -> pd.DataFrame:
     """Score every given label.
 
     Args:
-        probs: float ``(N, C)``, rows sum to 1.
+        probs: float ``(N, C)`` estimates of P(true = i | features), rows sum to 1.
         given_labels: int64 ``(N,)`` in 0..C-1.
         transition: ``(C, C)``, ``T[i, j] = P(given = j | true = i)``.
-        probs_of: what ``probs`` estimates: the ``true`` class (robust methods), or the ``given``
-            one (cross entropy), which is unmixed with T first.
+        noise_rate: share of wrong labels; None = that of ``transition`` and the label counts.
         spec: see :class:`ScoringSpec`.
 
     Returns:
@@ -128,11 +135,10 @@ def score(
     if bad.any():
         raise DataError(f"probs: row {int(np.argmax(bad))} is not finite")
     matrix = check_transition(transition, values.shape[1])
-    if probs_of == "given":
-        values = unmix(values, matrix)
     if spec.calibrate and len(values):
         rows = np.linspace(0, len(values) - 1, min(len(values), spec.calibration_rows)).astype(int)
-        values = soften(values, fit_temperature(values[rows], given_labels[rows], matrix))
+        found = fit_temperature(values[rows], given_labels[rows], matrix, noise_rate)
+        values = soften(values, found)
     posterior = label_posterior(values, given_labels, matrix)
     every = np.arange(len(posterior))
     quality, suggested = posterior[every, given_labels], posterior.argmax(1)

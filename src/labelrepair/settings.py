@@ -2,9 +2,9 @@
 
 from kedro.config import OmegaConfigLoader
 
-from labelrepair.hooks import ProvenanceHook, SummaryHook
+from labelrepair.hooks import ParameterHook, ProvenanceHook, SummaryHook
 
-HOOKS = (ProvenanceHook(), SummaryHook())
+HOOKS = (ParameterHook(), ProvenanceHook(), SummaryHook())
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

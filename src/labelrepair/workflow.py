@@ -222,11 +222,12 @@ def fit(
 
 
 def choose_preset(recipe: Mapping[str, Any], name: str) -> Preset:
-    """Build the preset and refuse one that was not chosen.
+    """Build the preset and refuse one that was not chosen, or whose method does not know it.
 
     Raises:
         ConfigError: ``recipe`` is another preset than ``name``: a ``preset`` set where Kedro does
-            not look for it would otherwise leave the old one active silently.
+            not look for it would otherwise leave the old one active silently. Or an unknown method
+            or option, with the nearest valid one.
     """
     preset = from_dict(Preset, recipe, "recipe")
     if preset.name != name:
@@ -234,6 +235,7 @@ def choose_preset(recipe: Mapping[str, Any], name: str) -> Preset:
             f"preset: '{name}' was asked for, but the recipe loaded is '{preset.name}'; choose "
             "with 'kedro run --params preset=NAME' or in globals.yml"
         )
+    from_dict(methods.load(preset.method).Options, preset.options, "recipe.options")
     return preset
 
 
@@ -298,6 +300,7 @@ def trained_parts(
         "epochs": len(history),
         "networks": len(result.networks),
         "parameters": sum(p.numel() for p in result.networks.parameters()),
+        "test_accuracy_of_model": result.test_accuracy,
         "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= MAX_SHARED},
         "checkpoint": str(checkpoint.path),
     }
@@ -351,7 +354,6 @@ def repair_rows(
     given_labels: NDArray[np.int64],
     noise: NoiseEstimate,
     *,
-    method: str,
     selected: Array | None = None,
     scoring: ScoringSpec | None = None,
     policy: Policy | None = None,
@@ -362,8 +364,7 @@ def repair_rows(
         Frame of N rows: the score columns, ``selected`` where the method selects, and the columns
         of :func:`labelrepair.policy.apply_policy`.
     """
-    probs_of = methods.load(method).PROBS_OF
-    scores = score(probs, given_labels, noise.transition, probs_of=probs_of, spec=scoring)
+    scores = score(probs, given_labels, noise.transition, noise_rate=noise.noise_rate, spec=scoring)
     if selected is not None:
         scores["selected"] = np.asarray(selected, dtype=bool)
     decisions = apply_policy(scores, given_labels, policy or Policy())
@@ -375,7 +376,6 @@ def repair_table(
     probs: Array,
     selected: Array,
     noise: NoiseEstimate,
-    method: str,
     scoring: ScoringSpec,
     policy: Policy,
 ) -> pd.DataFrame:
@@ -392,7 +392,6 @@ def repair_table(
         probs,
         kept[GIVEN_LABEL].to_numpy(),
         noise,
-        method=method,
         selected=selected if len(selected) else None,
         scoring=scoring,
         policy=policy,

@@ -73,7 +73,7 @@ def small(blobs):
 
 
 def network():
-    return build("mlp", (WIDTH,), C, hidden=(16,))
+    return build("mlp", (WIDTH,), C, hidden=(16,), dropout=0.1)
 
 
 def run(case, data, *, seed=0, budget=TINY, checkpoint=None, noise=NOISE):
@@ -115,7 +115,6 @@ def test_every_method_has_a_case():
 @pytest.mark.parametrize("name", methods.available())
 def test_what_a_method_module_offers(name):
     module = methods.load(name)
-    assert module.PROBS_OF in ("true", "given")
     assert dataclasses.is_dataclass(module.Options)
     assert module.Options.__dataclass_params__.frozen
     assert from_dict(module.Options, {}) == module.Options(), "every option has a default"
@@ -157,8 +156,7 @@ class Stopped(Exception):
 
 def run_interrupted(case, data, folder, every, monkeypatch):
     """Run, stop after every ``every`` saves, resume, until it gets through."""
-    saves, starts = 0, 0
-    save, checkpointer = Checkpointer.save, Checkpointer(folder, {"case": 1})
+    saves, checkpointer, save = 0, Checkpointer(folder, {"case": 1}), Checkpointer.save
 
     def save_and_stop(self, state):
         nonlocal saves
@@ -168,12 +166,12 @@ def run_interrupted(case, data, folder, every, monkeypatch):
             raise Stopped
 
     monkeypatch.setattr(Checkpointer, "save", save_and_stop)
-    while True:
-        starts += 1
+    for starts in range(1, 50):
         try:
             return run(case, data, checkpoint=checkpointer), saves, starts
         except Stopped:
             continue
+    pytest.fail("resuming gets nowhere")
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
@@ -251,7 +249,6 @@ def of_schedule(path):
 LONG = {"training.schedule.epochs": 80, "training.schedule.lr": 2.0}  # the best is not the last
 SLOW = {"training.schedule.epochs": 60, "training.schedule.lr": 0.005}  # the best keeps moving
 TRUNCATING = dict(TRUNCATED)
-VALIDATION = {"training.validation_fraction": 0.1}
 
 # method: {path of the option: ({path: value} of the base, another value)}
 ALTERNATIVES = {

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ PARTS = ("conf", "pyproject.toml", "dvc.yaml", ".dvc", ".dvcignore", ".telemetry
 LAYERS = ("01_raw", "02_intermediate", "03_primary", "04_feature", "05_model_input", "06_models")
 REPORTS = ("07_model_output", "08_reporting")
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org")
-UNTIL_METRICS = ("ingestion", "estimation", "training", "repair")
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,7 @@ class Project:
         with self.active(), contextlib.redirect_stdout(printed):
             bootstrap_project(self.root)
             with KedroSession.create(self.root, runtime_params=params) as session:
-                session.run(
-                    pipeline_names=list(pipelines) or None, to_nodes=[to] if to else None
-                )
+                session.run(pipeline_names=list(pipelines) or None, to_nodes=[to] if to else None)
         return printed.getvalue()
 
     @contextlib.contextmanager
@@ -56,10 +52,8 @@ class Project:
         path, environment, folder = list(sys.path), dict(os.environ), Path.cwd()
         os.chdir(self.root)
         try:
-            with warnings.catch_warnings():
-                yield
+            yield
         finally:
-            mlflow.end_run()
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(environment)
@@ -103,6 +97,15 @@ class Project:
         file = self.root / f"conf/base/parameters_presets/{name}.yml"
         file.write_text(yaml.safe_dump({"presets": {name: entry}}))
 
+    def mlflow_runs(self) -> list[mlflow.entities.Run]:
+        """Return the MLflow runs, the latest first."""
+        client = self.mlflow_client()
+        experiment = client.get_experiment_by_name("labelrepair")
+        return list(client.search_runs([experiment.experiment_id]))
+
+    def mlflow_client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(f"sqlite:///{self / 'mlflow.db'}")
+
     def commit(self) -> None:
         self.command("git", "add", "-A")
         self.command(*GIT, "commit", "-qm", "test", "--allow-empty")
@@ -112,6 +115,13 @@ class Project:
         files = [p for p in sorted(self.root.glob("data/**/*")) if p.is_file()]
         return {
             str(p.relative_to(self.root)): hashlib.md5(p.read_bytes()).hexdigest() for p in files
+        }
+
+    def untouched(self) -> dict[str, tuple[str, int]]:
+        """Return :meth:`data` with the times of writing: the same bytes written again count."""
+        return {
+            name: (content, (self.root / name).stat().st_mtime_ns)
+            for name, content in self.data().items()
         }
 
 
@@ -190,8 +200,14 @@ def make_project(empty_database, small_digits):
 
 
 def shrink(project: Project) -> None:
-    """Set small budgets and choose the small data set."""
+    """Set small budgets, choose the small data set, leave out the presets that no test runs."""
+    for file in (project / "conf/base/parameters_presets").glob("*.yml"):
+        if file.stem not in ("jocor_digits", "forward_mnist", "cross_entropy_digits"):
+            file.unlink()  # reading them takes half a second of every run
     project.edit("conf/base/globals.yml", dataset="small", preset="small")
+    # Absolute, because MLflow keeps one connection for one address, wherever the process has gone.
+    address = f"sqlite:///{project / 'mlflow.db'}"
+    project.edit("conf/base/mlflow.yml", "server", mlflow_tracking_uri=address)
     project.edit("conf/base/parameters_estimation.yml", "estimation", "probe", folds=2)
     project.edit("conf/base/parameters_estimation.yml", "estimation", "estimator", bootstrap=20)
     project.edit(
@@ -207,6 +223,16 @@ def shrink(project: Project) -> None:
     source = {"kind": "npz", "path": "data/01_raw/digits.npz", "labels_are_true": True}
     project.dataset("small", source, {"kind": "symmetric", "rate": 0.3, "seed": 1})
     project.preset("small", "jocor", small_training(epochs=6), co_lambda=0.9, ramp=2)
+
+
+@pytest.fixture(scope="session", name="small_training")
+def small_training_fixture():
+    return small_training
+
+
+@pytest.fixture(scope="session")
+def command_environment():
+    return environment()
 
 
 def small_training(epochs: int, **others: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from kedro.framework.project import configure_project, find_pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
+import labelrepair
 from labelrepair import hooks, methods, networks, settings
 from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec
@@ -19,9 +20,8 @@ from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.networks.classifier import build_from_spec, classifier_spec
 from labelrepair.noise import NoiseSpec, build_transition
-from labelrepair.training import TrainingConfig
 from labelrepair.training.probe import ProbeSpec
-from labelrepair.workflow import EstimationConfig, Preset, choose_preset
+from labelrepair.workflow import EstimationConfig, choose_preset
 
 ROOT = Path(labelrepair.__file__).parents[2]
 
@@ -41,7 +41,9 @@ SHAPES = {
 @pytest.fixture(scope="module")
 def pipelines():
     configure_project("labelrepair")
-    return find_pipelines(raise_errors=True)
+    found = find_pipelines(raise_errors=True)
+    assert not found.pop("__default__").nodes
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,11 @@ def catalog_config():
     return loader()["catalog"]
 
 
+@pytest.fixture(scope="module")
+def parameters():
+    return loader()["parameters"]
+
+
 def loader(conf=ROOT / "conf", **runtime_params):
     return OmegaConfigLoader(
         str(conf), runtime_params=runtime_params, **settings.CONFIG_LOADER_ARGS
@@ -62,10 +69,15 @@ def loader(conf=ROOT / "conf", **runtime_params):
 
 def upstream(whole: Pipeline, names: set[str]) -> set[str]:
     """Return every dataset from which ``names`` are made."""
-    found = set()
-    for name in names & whole.all_outputs():
-        found |= whole.to_outputs(name).datasets()
-    return found | names
+    found: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        for node in whole.nodes:
+            if name in node.outputs:
+                waiting |= set(node.inputs) - found
+    return found
 
 
 def test_the_five_pipelines_are_found(pipelines, whole):
@@ -162,9 +174,8 @@ def test_label_tables_are_checked_at_the_catalog(catalog_config):
         assert catalog_config[name]["validator"] == f"labelrepair.schemas.{schema}"
 
 
-def test_every_structured_parameter_is_checked_before_a_run(whole):
+def test_every_structured_parameter_is_checked_before_a_run(whole, parameters):
     """A mapping that a node reads is a mapping that the hook reads first."""
-    parameters = loader()["parameters"]
     structured = set()
     for name in whole.inputs():
         if name.startswith("params:"):
@@ -238,14 +249,13 @@ def test_preset_with_a_typo_is_refused(file):
 
 
 @pytest.mark.parametrize("file", DATASETS, ids=lambda file: file.stem)
-def test_dataset_parses(file):
-    parameters = loader(dataset=file.stem)["parameters"]["datasets"][file.stem]
-    assert set(parameters) == {"source", "noise", "probe"}
-    assert set(only_entry(file, "datasets")) == set(parameters)
+def test_dataset_parses(file, parameters):
+    entry = parameters["datasets"][file.stem]
+    assert set(entry) == set(only_entry(file, "datasets")) == {"source", "noise", "probe"}
 
-    source = from_dict(SourceSpec, parameters["source"])
-    noise = from_dict(NoiseSpec, parameters["noise"])
-    probe = from_dict(ProbeSpec, {"training": parameters["probe"]})
+    source = from_dict(SourceSpec, entry["source"])
+    noise = from_dict(NoiseSpec, entry["noise"])
+    probe = from_dict(ProbeSpec, {"training": entry["probe"]})
 
     shape, dtype, classes = shape_of(file.stem.removesuffix("_parquet"))
     assert source.kind in ("digits", "torchvision", "huggingface")
@@ -259,9 +269,7 @@ def test_dataset_parses(file):
 # -- choosing ---------------------------------------------------------------------------------
 
 
-def test_defaults():
-    parameters = loader()["parameters"]
-
+def test_defaults(parameters):
     assert parameters["recipe"]["name"] == parameters["preset"] == "jocor_digits"
     assert parameters["ingestion"]["source"] == {"kind": "digits"}
     assert parameters["places"]["plots"] == "data/08_reporting/plots"
@@ -280,15 +288,15 @@ def test_choosing_by_params():
     assert parameters["seed"] == 3
 
 
-@pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
-def test_every_preset_can_be_chosen(file):
-    parameters = loader(preset=file.stem)["parameters"]
-
-    assert choose_preset(parameters["recipe"], parameters["preset"]).name == file.stem
+def test_every_preset_can_be_chosen(parameters):
+    """As Kedro reads the files, all at once: no file replaces what is in another."""
+    assert set(parameters["presets"]) == {file.stem for file in PRESETS}
+    for name, recipe in parameters["presets"].items():
+        assert choose_preset(recipe, name).name == name
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(Exception, match="presets.jocor_minst"):
+    with pytest.raises(Exception, match=r"presets\.jocor_minst"):
         loader(preset="jocor_minst")["parameters"]
 
 
@@ -337,7 +345,3 @@ def test_a_pipeline_in_a_namespace(pipelines):
     assert "repairing.label_table" in training.inputs()
     assert "params:repairing.recipe" in training.inputs()
     assert isinstance(training.nodes[0], Node)
-
-
-def test_the_default_options_are_a_preset():
-    assert from_dict(Preset, {"name": "x", "method": "jocor"}).training == TrainingConfig()

@@ -13,8 +13,8 @@ from labelrepair.scoring import (
     label_posterior,
     score,
     soften,
-    unmix,
 )
+from labelrepair.transition import noise_rate_of
 
 T = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.0, 0.7]])
 PLAIN = ScoringSpec(calibrate=False)
@@ -107,36 +107,68 @@ def test_temperature_by_hand():
     np.testing.assert_array_equal(sure, [[1.0, 0.0, 0.0]])
 
 
+def drawn_labels(probs, seed):
+    """Labels drawn from p T, and whether each is the true class drawn from p."""
+    rng = np.random.default_rng(seed)
+    rows = len(probs)
+    true = (rng.random((rows, 1)) > np.cumsum(probs, axis=1)).sum(1).clip(0, 2)
+    labels = (rng.random((rows, 1)) > np.cumsum(T[true], axis=1)).sum(1).clip(0, 2)
+    return labels, labels == true
+
+
 @pytest.mark.parametrize("sharper", [1.0, 3.0, 6.0])
-def test_fitted_temperature_undoes_overconfidence(sharper):
-    """Labels drawn from p T, probabilities sharpened to p^sharper: the fit finds sharper."""
-    rng = np.random.default_rng(5)
+def test_fitted_temperature_meets_the_noise_rate(sharper):
+    """Probabilities sharpened to p^sharper: the mean quality ends at the share of right labels."""
     probs = random_probs(6, rows=20_000, sharpness=1.5)
-    noisy = np.cumsum(probs @ T, axis=1)
-    labels = (rng.random((len(probs), 1)) > noisy).sum(1).clip(0, 2)
+    labels, right = drawn_labels(probs, 5)
     overconfident = probs**sharper / (probs**sharper).sum(1, keepdims=True)
-    found = fit_temperature(overconfident, labels, T)
+    found = fit_temperature(overconfident, labels, T, noise_rate=1 - right.mean())
     assert found in TEMPERATURES
-    assert found == pytest.approx(sharper, rel=0.15)
+    posterior = label_posterior(soften(overconfident, found), labels, T)
+    share = posterior[np.arange(len(labels)), labels].mean()
+    assert share == pytest.approx(right.mean(), abs=0.02)
+    assert found >= sharper / 2  # overconfidence is softened, not sharpened
 
 
-def test_calibration_lets_the_transition_be_heard():
-    """Overconfident probabilities call every wrong guess an issue; softened ones do not."""
-    rng = np.random.default_rng(7)
-    true = rng.integers(3, size=3000)
-    guess = np.where(rng.random(3000) < 0.6, true, rng.integers(3, size=3000))
-    probs = np.full((3000, 3), 1e-6)
-    probs[np.arange(3000), guess] = 1 - 2e-6
-    weak = np.full((3, 3), 0.05) + 0.85 * np.eye(3)
-    sure, calibrated = score(probs, true, weak, spec=PLAIN), score(probs, true, weak)
-    assert sure["is_label_issue"].mean() > 0.2
-    assert not calibrated["is_label_issue"].any()
+def test_the_noise_rate_comes_from_transition_and_counts_unless_given():
+    probs = random_probs(6, rows=5000, sharpness=1.5)
+    labels, _ = drawn_labels(probs, 5)
+    rate = noise_rate_of(T, given_frequencies=np.bincount(labels))
+    assert fit_temperature(probs, labels, T) == fit_temperature(probs, labels, T, rate)
+    assert fit_temperature(probs, labels, T, 0.02) != fit_temperature(probs, labels, T, 0.6)
+
+
+def test_probabilities_that_learned_the_labels_leave_the_decision_to_the_arg_max():
+    """They agree with 95 % of the labels, of which only half are right: lowest temperature."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(3, size=3000)
+    believed = np.where(rng.random(3000) < 0.95, labels, (labels + 1) % 3)
+    probs = np.full((3000, 3), 0.2) + 0.4 * np.eye(3)[believed]
+    mixing = np.full((3, 3), 0.25) + 0.25 * np.eye(3)
+    assert fit_temperature(probs, labels, mixing) == TEMPERATURES[0]
+    suggested = score(probs, labels, mixing)["suggested_label"]
+    np.testing.assert_array_equal(suggested, believed)
+
+
+def test_out_of_reach_the_nearest_share_is_taken():
+    """Labels that nothing explains: no temperature makes 99 % of them right."""
+    probs = random_probs(1, rows=2000, sharpness=6)
+    labels = np.random.default_rng(2).integers(3, size=2000)
+    flat = np.full((3, 3), 1 / 3)
+    shares = [
+        label_posterior(soften(probs, t), labels, flat)[np.arange(2000), labels].mean()
+        for t in TEMPERATURES
+    ]
+    found = fit_temperature(probs, labels, flat, noise_rate=0.01)
+    assert found == TEMPERATURES[int(np.argmax(shares))]
 
 
 def test_calibration_looks_at_evenly_spaced_rows():
-    probs = np.vstack([random_probs(8, rows=500), random_probs(9, rows=500, sharpness=8)])
-    labels = probs.argmax(1)
-    labels[500:] = np.random.default_rng(1).integers(3, size=500)
+    """500 honest rows, then 500 overconfident ones: what is looked at decides."""
+    honest = random_probs(8, rows=500, sharpness=1.5)
+    sharp = random_probs(9, rows=500, sharpness=1.5)
+    probs = np.vstack([honest, sharp**8 / (sharp**8).sum(1, keepdims=True)])
+    labels = np.concatenate([drawn_labels(honest, 1)[0], drawn_labels(sharp, 2)[0]])
     first = score(probs[:500], labels[:500], T, spec=ScoringSpec(True, 500))
     both = score(probs, labels, T, spec=ScoringSpec(True, 500))
     assert (first["label_quality"] != both["label_quality"].iloc[:500]).any()
@@ -144,35 +176,10 @@ def test_calibration_looks_at_evenly_spaced_rows():
     assert (two["label_quality"] != score(probs, labels, T)["label_quality"]).any()
 
 
-def test_unmix_recovers():
-    probs = random_probs(2)
-    np.testing.assert_allclose(unmix(probs @ T, T), probs, atol=1e-12)
-
-
-def test_unmix_projects_what_no_true_distribution_explains():
-    """T = [[.8, .2], [.2, .8]]: p_given (.9, .1) solves to (7/6, -1/6), clipped to (1, 0)."""
-    mixing = np.array([[0.8, 0.2], [0.2, 0.8]])
-    np.testing.assert_allclose(unmix(np.array([[0.9, 0.1]]), mixing), [[1.0, 0.0]], atol=1e-12)
-    np.testing.assert_allclose(unmix(np.array([[0.5, 0.5]]), mixing), [[0.5, 0.5]], atol=1e-12)
-
-
-def test_unmix_of_a_singular_matrix_is_finite():
-    flat = np.full((3, 3), 1 / 3)
-    np.testing.assert_allclose(unmix(random_probs(3), flat).sum(1), 1.0)
-
-
-def test_probs_of_given_are_unmixed_first():
-    probs, labels = random_probs(4, sharpness=3), np.arange(200) % 3
-    pd.testing.assert_frame_equal(
-        score(probs @ T, labels, T, probs_of="given", spec=PLAIN),
-        score(probs, labels, T, spec=PLAIN),
-    )
-
-
 def test_float32_and_inputs_left_alone():
     probs, labels = random_probs(0).astype(np.float32), np.arange(200) % 3
     copies = probs.copy(), labels.copy(), T.copy()
-    score(probs, labels, T, probs_of="given")
+    score(probs, labels, T)
     for array, copy in zip((probs, labels, T), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 

@@ -1,9 +1,8 @@
 """The methods, one module each.
 
 A module exports ``Options`` (frozen dataclass, the paper's defaults), ``stages(options, config,
-noise) -> list[Stage]``, ``PROBS_OF``: whether the network's softmax estimates the ``true`` or the
-``given`` class, and ``TRAINING``: loop settings for use without a preset. A new method is a new
-file here; nothing has to be registered.
+noise) -> list[Stage]``, and ``TRAINING``: loop settings for use without a preset. A new method is
+a new file here; nothing has to be registered.
 """
 
 import importlib
@@ -21,7 +20,6 @@ class Method(Protocol):
     """What a method module offers."""
 
     Options: type
-    PROBS_OF: str
     TRAINING: Mapping[str, Any]
 
     def stages(

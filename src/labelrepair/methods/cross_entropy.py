@@ -14,7 +14,6 @@ from labelrepair.methods._common import mean_loss_stage
 from labelrepair.training import Stage, TrainingConfig
 from labelrepair.training.state import Keep
 
-PROBS_OF = "given"
 TRAINING: Mapping[str, Any] = {}
 
 

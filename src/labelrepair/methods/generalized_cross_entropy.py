@@ -25,7 +25,6 @@ from labelrepair.methods._common import PerSample, mean_loss_stage
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
 from labelrepair.training.state import Keep
 
-PROBS_OF = "true"
 TRAINING: Mapping[str, Any] = {
     "optimizer": {"name": "sgd", "weight_decay": 1e-4},
     "schedule": {"epochs": 120, "lr": 0.01, "milestones": [40, 80]},

@@ -26,7 +26,6 @@ from labelrepair.methods._common import known_noise_rate
 from labelrepair.selection import ForgetSchedule, keep_count, smallest
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
 
-PROBS_OF = "true"
 TRAINING: Mapping[str, Any] = {
     "schedule": {"epochs": 200, "lr": 0.001, "decay_from": 80, "beta1_after": 0.1},
     "drop_last": True,

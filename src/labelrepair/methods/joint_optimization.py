@@ -38,7 +38,6 @@ from labelrepair.training import (
 )
 from labelrepair.training.state import Keep
 
-PROBS_OF = "true"
 TRAINING: Mapping[str, Any] = {
     "optimizer": {"name": "sgd", "weight_decay": 1e-4},
     "normalize": "pixel_mean",

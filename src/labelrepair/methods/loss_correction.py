@@ -24,7 +24,6 @@ from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig
 from labelrepair.training.state import Keep
 from labelrepair.transition import invert_transition
 
-PROBS_OF = "true"
 TRAINING: Mapping[str, Any] = {
     "optimizer": {"name": "adagrad", "eps": 1e-6},
     "schedule": {"epochs": 40, "lr": 0.01},

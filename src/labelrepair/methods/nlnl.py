@@ -31,7 +31,6 @@ from labelrepair.config import in_unit_interval, positive
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.training import Batch, Run, Schedule, Stage, Step, TrainingConfig
 
-PROBS_OF = "true"
 TRAINING: Mapping[str, Any] = {
     "optimizer": {"name": "sgd", "weight_decay": 1e-4},
     "normalize": "channel_mean",

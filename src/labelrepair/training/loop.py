@@ -45,6 +45,7 @@ class TrainResult:
         history: one dict per epoch.
         used: per epoch, uint8 ``(K, ceil(N / 8))`` packed bits of the rows learned from.
         shared: what the method's stages shared, e.g. ``transition``.
+        test_accuracy: of the networks returned, mean over K; None without a test split.
     """
 
     networks: nn.ModuleList
@@ -54,6 +55,7 @@ class TrainResult:
     history: list[dict[str, Any]]
     used: list[Tensor] = field(default_factory=list)
     shared: dict[str, Tensor] = field(default_factory=dict)
+    test_accuracy: float | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -338,14 +340,20 @@ class _Loop:
             losses = torch.stack([criterion(part, self.val.labels, run) for part in logits])
             found["noisy_val_accuracy"], found["noisy_val_loss"] = float(hits), float(losses.mean())
             self._remember_best(epoch, found)
-        if self.test is not None and len(self.test.labels):
-            logits = predict_logits(run.networks, self.normalizer, self.test.features)
-            hits = (logits.argmax(-1) == self.test.labels).double().mean(1)
-            scores = hits.tolist()
+        scores = self._test_scores()
+        if scores:
             found["test_accuracy"] = sum(scores) / len(scores)
-            if len(scores) > 1:
-                found |= {f"test_accuracy_{k}": score for k, score in enumerate(scores)}
+        if len(scores) > 1:
+            found |= {f"test_accuracy_{k}": score for k, score in enumerate(scores)}
         return found
+
+    def _test_scores(self) -> list[float]:
+        """Return each network's accuracy on the test split; empty without one."""
+        if self.test is None or len(self.test.labels) == 0:
+            return []
+        logits = predict_logits(self.run.networks, self.normalizer, self.test.features)
+        scores: list[float] = (logits.argmax(-1) == self.test.labels).double().mean(1).tolist()
+        return scores
 
     def _remember_best(self, epoch: int, found: dict[str, float]) -> None:
         run = self.run
@@ -409,6 +417,8 @@ class _Loop:
         probs = shared.pop("probs", None)
         if probs is None:
             probs = run.predict_probs().cpu()
+        scores = self._test_scores()
+        test_accuracy = sum(scores) / len(scores) if scores else None
         return TrainResult(
             networks=run.networks.cpu().eval(),
             normalizer=self.normalizer.cpu(),
@@ -417,6 +427,7 @@ class _Loop:
             history=self.history,
             used=self.used,
             shared=shared,
+            test_accuracy=test_accuracy,
         )
 
     @property

@@ -141,11 +141,13 @@ def test_keep_best_restores_the_first_best_epoch(data, keep, column, sign):
     stage = dataclasses.replace(
         stage, after_epoch=lambda run: snapshots.append(weights(run.networks))
     )
-    result = go(data, stage)
+    test = Holdout(data.features, data.given_labels)
+    result = go(data, stage, test=test)
     values = [sign * row[column] for row in result.history]
     best = values.index(max(values))
     assert best != 11, "the case must be able to fail"
     assert same(weights(result.networks), snapshots[best])
+    assert result.test_accuracy == result.history[best]["test_accuracy"], "of the weights kept"
     last = go(data, dataclasses.replace(stage, keep="last"))
     assert same(weights(last.networks), snapshots[11])
 
@@ -489,8 +491,11 @@ def test_drop_last_leaves_the_rest_out(data):
         sizes.append(len(batch.rows))
         return learn(logits, batch, run)
 
-    go(data, Stage("a", TWO, note), config=dataclasses.replace(CONFIG, drop_last=True))
+    result = go(data, Stage("a", TWO, note), config=dataclasses.replace(CONFIG, drop_last=True))
     assert sizes == [16] * 6
+    counts = [np.unpackbits(bits.numpy(), axis=1, count=80).sum() for bits in result.used]
+    assert counts == [48, 48], "rows left out were not used, whatever was in the epoch before"
+    assert result.history[1]["used_share"] == 1.0
     sizes.clear()
     go(data, Stage("a", TWO, note))
     assert sizes == [16, 16, 16, 12] * 2
@@ -533,6 +538,7 @@ def test_history_values(data):
     assert row["test_accuracy_0"] == pytest.approx(each[0].item())
     assert row["test_accuracy_1"] == pytest.approx(each[1].item())
     assert row["test_accuracy"] == pytest.approx(each.mean().item())
+    assert result.test_accuracy == row["test_accuracy"]
     together = (logits.softmax(-1).mean(0).argmax(1) == test.labels).double().mean()
     assert row["noisy_val_accuracy"] == pytest.approx(together.item())
     losses = torch.stack([functional.cross_entropy(part, test.labels) for part in logits])

@@ -16,7 +16,6 @@ def repair_labels(
     probs: NDArray[Any],
     selected: NDArray[Any],
     noise_estimate: dict[str, Any],
-    report: dict[str, Any],
     scoring: dict[str, Any],
     policy: dict[str, Any],
 ) -> pd.DataFrame:
@@ -26,7 +25,6 @@ def repair_labels(
         probs,
         selected,
         noise_from_dict(noise_estimate),
-        report["method"],
         from_dict(ScoringSpec, scoring, "scoring"),
         from_dict(Policy, policy, "policy"),
     )

@@ -18,7 +18,6 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "training_probs",
                     "training_selected",
                     "noise_estimate",
-                    "training_report",
                     "params:scoring",
                     "params:policy",
                 ],

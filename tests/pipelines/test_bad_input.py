@@ -1,0 +1,289 @@
+"""Bad input: an error that names the thing, and nothing written by the run that met it.
+
+The project holds the results of a good run; a bad run must leave every one of its files as it was.
+"""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from labelrepair.errors import ConfigError, DataError, TransitionError
+
+FOLDER = "data/01_raw/bad"  # where a test's own files go
+
+
+@pytest.fixture(scope="module")
+def good(make_project, tmp_path_factory):
+    """Return a project after a good run."""
+    project = make_project(tmp_path_factory.mktemp("bad_input"))
+    project.run(to="evaluate_repair")
+    (project / FOLDER).mkdir()
+    return project
+
+
+def refused(project, kind, *messages: str, pipelines=(), **params) -> None:
+    """Check that a run fails with ``kind`` and all of ``messages``, and writes nothing."""
+    before = project.untouched()
+    with pytest.raises(kind) as error:
+        project.run(*pipelines, **params)
+    for message in messages:
+        assert re.search(message, str(error.value)), str(error.value)
+    after = project.untouched()
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def image(value: int = 0) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((8, 8), value, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write_manifest(folder: Path, **changes) -> None:
+    """Write 40 pictures of four greys and their manifest, then change columns of it."""
+    for row in range(40):
+        (folder / f"{row}.png").write_bytes(image(60 * (row % 4)))
+    columns = {
+        "sample_id": [f"s{row:02d}" for row in range(40)],
+        "path": [f"{row}.png" for row in range(40)],
+        "label": [("a", "b", "c", "d")[row % 4] for row in range(40)],
+        "split": ["test" if row < 8 else "train" for row in range(40)],
+    }
+    frame = pd.DataFrame(columns)
+    for name, change in changes.items():
+        frame[name] = change(frame[name])
+    frame.to_csv(folder / "labels.csv", index=False)
+
+
+SOURCE = {
+    "kind": "manifest",
+    "path": f"{FOLDER}/labels.csv",
+    "split_column": "split",
+    "class_names": ["a", "b", "c", "d"],
+    "mode": "L",
+}
+
+
+def set_row(row: int, value):
+    return lambda column: column.where(column.index != row, value)
+
+
+def test_the_manifest_of_these_tests_is_good(good):
+    write_manifest(good / FOLDER)
+    good.dataset("bad", SOURCE)
+
+    good.run("ingestion", dataset="bad")
+    good.run(to="evaluate_repair")  # back to the small digits
+
+
+@pytest.mark.parametrize("content", [b"not a picture", image()[:40]], ids=["garbage", "cut"])
+def test_unreadable_image(good, content):
+    write_manifest(good / FOLDER)
+    (good / FOLDER / "13.png").write_bytes(content)
+    good.dataset("bad", SOURCE)
+
+    refused(good, DataError, "labels.csv", "'s13'", "not a readable image", dataset="bad")
+
+
+def test_missing_image(good):
+    write_manifest(good / FOLDER, path=set_row(5, "nowhere.png"))
+    good.dataset("bad", SOURCE)
+
+    refused(good, DataError, "labels.csv", "'s05'", r"nowhere\.png", dataset="bad")
+
+
+def test_label_outside_the_classes(good):
+    write_manifest(good / FOLDER, label=set_row(11, "e"))
+    good.dataset("bad", SOURCE)
+
+    refused(good, DataError, "labels.csv", "column 'label'", "'s11'", "'e'", dataset="bad")
+
+
+def test_label_number_outside_the_classes(good):
+    labels = np.arange(40) % 4
+    labels[7] = 4
+    np.savez(good / FOLDER / "bad.npz", features=np.zeros((40, 3), np.float32), labels=labels)
+    names = ["a", "b", "c", "d"]
+    good.dataset("bad", {"kind": "npz", "path": f"{FOLDER}/bad.npz", "class_names": names})
+
+    refused(good, DataError, r"bad\.npz", "'row-00007'", r"label 4 outside 0\.\.3", dataset="bad")
+
+
+def test_duplicated_sample_id(good):
+    write_manifest(good / FOLDER, sample_id=set_row(20, "s03"))
+    good.dataset("bad", SOURCE)
+
+    refused(good, DataError, "labels.csv", "'s03' is repeated in row 20", dataset="bad")
+
+
+@pytest.mark.parametrize("name", ["sample_id", "label", "path", "split"])
+def test_missing_column(good, name):
+    write_manifest(good / FOLDER)
+    file = good / FOLDER / "labels.csv"
+    pd.read_csv(file, dtype=str).drop(columns=name).to_csv(file, index=False)
+    good.dataset("bad", SOURCE)
+
+    refused(good, DataError, "labels.csv", f"no column '{name}'", dataset="bad")
+
+
+def test_empty_class(good):
+    write_manifest(good / FOLDER, label=lambda column: column.replace("c", "d"))
+    good.dataset("bad", SOURCE)
+
+    refused(good, DataError, "class 'c': no training sample", dataset="bad")
+
+
+def test_manifest_that_does_not_exist(good):
+    good.dataset("bad", SOURCE | {"path": f"{FOLDER}/lables.csv"})
+
+    refused(good, DataError, r"no file at data/01_raw/bad/lables\.csv", dataset="bad")
+
+
+def test_empty_training_split(good):
+    write_manifest(good / FOLDER, split=lambda column: column.replace("train", "test"))
+    good.dataset("bad", SOURCE)
+
+    refused(good, DataError, "labels.csv", "training split is empty", dataset="bad")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_feature_that_is_no_number(good, value):
+    features = np.zeros((40, 3), np.float32)
+    features[9, 1] = value
+    np.savez(good / FOLDER / "bad.npz", features=features, labels=np.arange(40) % 2)
+    good.dataset("bad", {"kind": "npz", "path": f"{FOLDER}/bad.npz"})
+
+    refused(good, DataError, r"bad\.npz", "row 9 holds NaN or infinity", dataset="bad")
+
+
+def test_features_exchanged_between_the_pipelines(good):
+    """A feature store that is not the label table's is noticed, also by the later pipelines."""
+    file = good / "data/04_feature/features.npy"
+    stored = file.read_bytes()
+    features = np.load(file)
+    np.save(file, features[::-1])
+    try:
+        for pipeline in ("estimation", "training"):
+            refused(good, DataError, "does not hold this sample", pipelines=[pipeline])
+    finally:
+        file.write_bytes(stored)
+
+
+# -- parameters: refused before anything runs -------------------------------------------------
+
+SUMS_TO_TWO = [[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+TRANSPOSED = [[0.9, 0.2, 0.0], [0.1, 0.8, 0.0], [0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "messages"),
+    [
+        (
+            {"recipe": {"method": "jocr"}},
+            ConfigError,
+            ["unknown method 'jocr'", "did you mean 'jocor'"],
+        ),
+        (
+            {"recipe": {"options": {"co_lamda": 0.9}}},
+            ConfigError,
+            [r"recipe\.options\.co_lamda: unknown option", "did you mean 'co_lambda'"],
+        ),
+        (
+            {"recipe": {"training": {"batchsize": 8}}},
+            ConfigError,
+            [r"recipe\.training\.batchsize: unknown option", "did you mean 'batch_size'"],
+        ),
+        (
+            {"recipe": {"options": {"noise_rate": 1.2}}},
+            ConfigError,
+            [r"recipe\.options\.noise_rate", r"\[0, 1\]", r"1\.2"],
+        ),
+        (
+            {"ingestion": {"noise": {"rate": 1.5}}},
+            ConfigError,
+            [r"ingestion\.noise\.rate: must lie in \[0, 1\], found 1.5"],
+        ),
+        ({"ingestion": {"noise": {"rate": -0.1}}}, ConfigError, [r"ingestion\.noise\.rate"]),
+        (
+            {"ingestion": {"noise": {"kind": "symetric"}}},
+            ConfigError,
+            [r"ingestion\.noise\.kind", "did you mean 'symmetric'"],
+        ),
+        (
+            {"ingestion": {"noise": {"kind": "transition", "rate": 0, "transition": SUMS_TO_TWO}}},
+            TransitionError,
+            [r"ingestion\.noise\.transition: every row must sum to 1", "row 0", "sum 2"],
+        ),
+        (
+            {"estimation": {"estimator": {"method": "given", "transition": TRANSPOSED}}},
+            TransitionError,
+            [r"estimation\.transition: every row must sum to 1", "may be the transpose"],
+        ),
+        (
+            {"estimation": {"estimator": {"method": "ancor"}}},
+            ConfigError,
+            [r"estimation\.estimator\.method", "did you mean 'anchor'"],
+        ),
+        ({"estimation": {"probe": {"folds": 1}}}, ConfigError, [r"estimation\.probe\.folds"]),
+        ({"ingestion": {"split": {"test_fraction": 2}}}, ConfigError, ["test_fraction"]),
+        (
+            {"ingestion": {"source": {"kind": "manifset"}}},
+            ConfigError,
+            [r"ingestion\.source\.kind", "did you mean 'manifest'"],
+        ),
+        ({"ingestion": {"curated": {"count": -1}}}, ConfigError, [r"ingestion\.curated\.count"]),
+        (
+            {"policy": {"class_flor": 0.5}},
+            ConfigError,
+            [r"policy\.class_flor: unknown option", "did you mean 'class_floor'"],
+        ),
+        ({"policy": {"review_budget": 2.0}}, ConfigError, [r"policy\.review_budget", r"\[0, 1\]"]),
+        ({"scoring": {"calibrate": "yes"}}, ConfigError, [r"scoring\.calibrate"]),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
+)
+def test_wrong_parameter(good, params, kind, messages):
+    runs = len(good.mlflow_runs())
+
+    refused(good, kind, *messages, **params)
+
+    assert len(good.mlflow_runs()) == runs  # not even a run is opened
+
+
+def test_a_pipeline_alone_checks_its_own_parameters_only(good):
+    refused(good, ConfigError, "class_flor", pipelines=["repair"], policy={"class_flor": 1})
+
+    before = good.data()
+    good.run("estimation", policy={"class_flor": 1})
+    assert good.data() == before  # the same estimate again
+
+
+def test_singular_matrix_for_backward(make_project, small_training, tmp_path):
+    project = make_project(tmp_path)
+    third = [[1 / 3] * 3] * 3
+    project.edit(
+        "conf/base/parameters_estimation.yml",
+        "estimation",
+        "estimator",
+        method="given",
+        transition=third,
+    )
+    options = {"direction": "backward", "transition": "given", "keep": "last"}
+    project.preset("backward", "loss_correction", small_training(epochs=2), **options)
+    project.run("ingestion", "estimation")
+
+    refused(
+        project,
+        TransitionError,
+        "condition number",
+        "cannot be inverted",
+        "forward",
+        pipelines=["training", "repair", "evaluation"],
+        preset="backward",
+    )
+    assert project.mlflow_runs()[0].info.status == "FAILED"

@@ -1,0 +1,329 @@
+"""The Python face on tiny data; what the methods learn is tested in tests/contract."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import labelrepair
+from labelrepair import api
+from labelrepair.errors import ConfigError, DataError, TransitionError
+from labelrepair.label_table import check_repaired_table, content_hashes
+from labelrepair.policy import Policy
+
+ROWS, C = 48, 3
+LABELS = np.arange(ROWS) % C
+COLUMNS = ["sample_id", "given_label", "label_quality", "is_label_issue", "suggested_label"]
+COLUMNS += ["confidence", "action", "repaired_label", "label_source", "reason"]
+FAST = {"method": "cross_entropy", "epochs": 2, "batch_size": 16, "device": "cpu"}
+rng = np.random.default_rng(0)
+
+
+def images(*shape, dtype=np.uint8):
+    """Bright stripes tell the classes apart."""
+    values = rng.integers(0, 60, (ROWS, *shape))
+    values[np.arange(ROWS), LABELS] += 150
+    return values.astype(dtype)
+
+
+FEATURES = {
+    "uint8 NHW": images(8, 8),
+    "uint8 NHWC": images(8, 8, 3),
+    "uint8 NCHW": images(8, 8, 3).transpose(0, 3, 1, 2),
+    "float images": images(8, 8, 1, dtype=np.float64) / 255,
+    "float vectors": (rng.normal(size=(ROWS, 6)) + 3 * np.eye(6)[LABELS]).astype(np.float64),
+    "tokens": np.column_stack([LABELS + 1, rng.integers(4, 9, (ROWS, 3))]).astype(np.int32),
+    "tensor": torch.randn(ROWS, 6) + 3 * torch.eye(6)[LABELS],
+    "nested lists": (rng.normal(size=(ROWS, 4))).tolist(),
+}
+
+
+@pytest.fixture(autouse=True)
+def short_probe(monkeypatch):
+    monkeypatch.setattr(api, "PROBE_STEPS", 1)
+
+
+def vectors():
+    return FEATURES["float vectors"]
+
+
+def repair(features=None, labels=LABELS, **more):
+    features = vectors() if features is None else features
+    return labelrepair.repair(features, labels, **{**FAST, **more})
+
+
+@pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
+def test_every_kind_of_feature(features):
+    result = repair(features)
+    table = result.table
+    assert list(table.columns) == COLUMNS
+    assert table["sample_id"].tolist() == [str(row) for row in range(ROWS)]
+    np.testing.assert_array_equal(table["given_label"], LABELS)
+    assert result.probs.shape == (ROWS, C)
+    assert result.probs.dtype == np.float32
+    np.testing.assert_allclose(result.probs.sum(1), 1, atol=1e-5)
+    assert result.transition_matrix.shape == (C, C)
+    np.testing.assert_array_equal(result.transition_matrix, result.noise.transition)
+    assert len(result.history) == 2
+
+
+def test_channels_may_come_first_or_last():
+    last = images(8, 8, 3)
+    first, second = repair(last), repair(last.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(first.probs, second.probs)
+
+
+def test_the_model_takes_raw_features():
+    array = images(8, 8)
+    result = repair(array, normalize="pixel_mean")
+    with torch.no_grad():
+        found = result.model(torch.from_numpy(array[:, None]))
+    np.testing.assert_allclose(found.numpy(), result.probs, atol=1e-5)
+
+
+def test_the_table_obeys_the_rules_of_a_repaired_table():
+    noisy = np.where(np.arange(ROWS) % 5 == 0, (LABELS + 1) % C, LABELS)
+    names = [f"sample-{row:02d}" for row in range(ROWS)]
+    result = repair(labels=noisy, sample_ids=names, method="jocor", epochs=20, lr=0.01, ramp=3)
+    assert list(result.table.columns) == [*COLUMNS[:6], "selected", *COLUMNS[6:]]
+    whole = result.table.assign(split="train", content_hash=content_hashes(vectors()))
+    check_repaired_table(whole, C)
+    assert result.table["sample_id"].tolist() == names
+    assert len(set(result.table["action"])) > 1
+
+
+def test_it_repairs(blobs):
+    """Three labels in ten are wrong; after repair fewer are."""
+    made = blobs(rows=300, classes=C)
+    given, true = made.data.given_labels.numpy(), made.true_labels.numpy()
+    transition = np.full((C, C), 0.15) + 0.55 * np.eye(C)
+    result = repair(
+        made.data.features,
+        given,
+        method="jocor",
+        epochs=20,
+        lr=0.01,
+        transition=transition.tolist(),
+    )
+    kept = result.table.dropna(subset="repaired_label")
+    assert len(kept) > 240
+    assert (kept["repaired_label"] != true[kept.index]).mean() < 0.3 / 3
+    assert result.table["is_label_issue"][given != true].mean() > 0.7
+    assert result.table["is_label_issue"][given == true].mean() < 0.1
+    np.testing.assert_allclose(result.transition_matrix, transition)
+    assert result.noise.method == "given"
+
+
+def test_inputs_and_global_random_state_are_left_alone():
+    features, labels = vectors().copy(), LABELS.copy()
+    state = torch.get_rng_state()
+    repair(features, labels)
+    np.testing.assert_array_equal(features, vectors())
+    np.testing.assert_array_equal(labels, LABELS)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_same_seed_same_result():
+    first, again, other = repair(seed=1), repair(seed=1), repair(seed=2)
+    pd.testing.assert_frame_equal(first.table, again.table)
+    np.testing.assert_array_equal(first.probs, again.probs)
+    assert (first.probs != other.probs).any()
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS.astype(np.float64), LABELS.tolist(), torch.from_numpy(LABELS)]
+)
+def test_labels_in_other_forms(labels):
+    np.testing.assert_array_equal(repair(labels=labels).table["given_label"], LABELS)
+
+
+# -- options -----------------------------------------------------------------------------------
+
+
+def test_short_names_reach_the_schedule():
+    result = repair(epochs=3, lr=0.25)
+    assert result.history["lr"].tolist() == [0.25] * 3
+    assert len(repair(epochs=20, budget=0.2).history) == 4
+
+
+def test_a_decay_beyond_the_last_epoch_moves_with_it():
+    """JoCoR decays from epoch 80 of 200, i.e. after 40 %: epoch 4 of 10."""
+    result = repair(method="jocor", epochs=10, lr=1.0, noise_rate=0.2)
+    expected = [1, 1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert result.history["lr"].tolist() == pytest.approx(expected)
+
+
+def test_options_go_to_method_and_loop():
+    few = repair(method="generalized_cross_entropy", q=0.3, validation_fraction=0.25)
+    many = repair(method="generalized_cross_entropy", q=0.9, validation_fraction=0.25)
+    assert (few.probs != many.probs).any()
+    assert "noisy_val_accuracy" in few.history
+
+
+def test_staged_methods_take_their_own_schedules():
+    tiny = {"epochs": 1, "lr": 0.1}
+    more = {"method": "joint_optimization", "relabel": tiny, "retrain": tiny}
+    result = labelrepair.repair(vectors(), LABELS, device="cpu", batch_size=16, **more)
+    assert result.history["stage"].tolist() == ["relabel", "retrain"]
+    for name in ("epochs", "lr", "schedule"):
+        expected = f"^{name}: joint_optimization trains in stages.* set relabel, retrain"
+        with pytest.raises(ConfigError, match=expected):
+            labelrepair.repair(vectors(), LABELS, **more, **{name: 1})
+
+
+def test_policy_as_mapping_or_object():
+    strict = {"relabel_confidence": 1.0, "review_budget": 1.0}
+    by_mapping, by_object = repair(policy=strict), repair(policy=Policy(**strict))
+    pd.testing.assert_frame_equal(by_mapping.table, by_object.table)
+    assert (repair(policy={"relabel_confidence": 0.0}).table["action"] != "drop").all()
+    assert "relabel" not in set(by_mapping.table["action"])
+
+
+def test_default_networks():
+    """mlp for vectors and small images, cnn7 for larger ones, embedding for tokens."""
+    names = {
+        kind: repair(FEATURES[kind]).model.spec["name"] for kind in ("float vectors", "tokens")
+    }
+    assert names == {"float vectors": "mlp", "tokens": "embedding"}
+    assert api._network(None, np.zeros((1, 1, 28, 28)))["name"] == "mlp"
+    assert api._network(None, np.zeros((1, 3, 28, 28)))["name"] == "cnn7"
+
+
+@pytest.mark.parametrize(
+    "network", ["mlp", {"name": "mlp", "options": {"hidden": [5]}}, "test_api:Tiny"]
+)
+def test_networks_by_name_mapping_and_path(network, monkeypatch):
+    monkeypatch.setitem(sys.modules, "test_api", sys.modules[__name__])
+    assert repair(network=network).probs.shape == (ROWS, C)
+
+
+class Tiny(nn.Module):
+    def __init__(self, in_shape=(6,), num_classes=C):
+        super().__init__()
+        self.layer = nn.Linear(in_shape[0], num_classes)
+
+    def forward(self, features):
+        return self.layer(features)
+
+
+def test_small_data_shrink_the_batch_of_methods_that_drop_the_last():
+    result = labelrepair.repair(vectors(), LABELS, epochs=1, noise_rate=0.2, device="cpu")
+    assert len(result.history) == 1, "JoCoR's batch of 128 would leave nothing"
+
+
+# -- errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros(ROWS), r"expected \(N, D\).* found shape \(48,\)"),
+        (np.zeros((0, 3)), r"found shape \(0, 3\)"),
+        (np.zeros((2, 2, 2, 2, 2)), "found shape"),
+        (np.where(np.arange(ROWS)[:, None] == 5, -1, np.ones((ROWS, 2), int)), "row 5 holds a neg"),
+        (np.full((ROWS, 2), "x"), "features: expected numbers, found dtype <U1"),
+        (np.zeros((ROWS, 2), bool), "features: expected numbers, found dtype bool"),
+        (np.where(np.arange(ROWS)[:, None] == 7, np.nan, vectors()), "row 7 holds a NaN"),
+        (np.where(np.arange(ROWS)[:, None] == 9, np.inf, vectors()), "row 9 holds a NaN or inf"),
+    ],
+)
+def test_features_that_cannot_be_used(features, message):
+    with pytest.raises(DataError, match=message):
+        repair(features)
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "message"),
+    [
+        (LABELS[:-1], {}, r"given_labels: expected shape \(48,\), found \(47,\)"),
+        (LABELS[:, None], {}, "given_labels: expected shape"),
+        (LABELS + 0.5, {}, "given_labels: expected whole numbers, found dtype float64"),
+        (np.where(LABELS == 1, np.nan, LABELS), {}, "given_labels: expected whole numbers"),
+        (LABELS.astype(str), {}, "given_labels: expected whole numbers"),
+        (LABELS - 1, {}, r"given_labels: row 0 is -1, expected 0\.\.1"),
+        (LABELS, {"num_classes": 2}, r"given_labels: row 2 is 2, expected 0\.\.1"),
+        (LABELS, {"num_classes": 4}, "given_labels: class 3 of 4 has no sample"),
+        (LABELS, {"sample_ids": ["a"] * 3}, "sample_ids: expected 48, found 3"),
+        (LABELS, {"sample_ids": ["a"] * 48}, "sample_ids: 'a' appears more than once"),
+    ],
+)
+def test_labels_and_ids_that_cannot_be_used(labels, more, message):
+    with pytest.raises(DataError, match=message):
+        repair(labels=labels, **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"method": "jocr"}, "method: unknown method 'jocr'; did you mean 'jocor'"),
+        ({"epoch": 3}, "epoch: unknown option of cross_entropy; did you mean 'epochs'"),
+        ({"co_lambda": 0.5}, "co_lambda: unknown option of cross_entropy"),
+        ({"epochs": 0}, "schedule.epochs: must be greater than 0"),
+        ({"batch_size": "x"}, "batch_size: expected int, found 'x'"),
+        ({"keep": "first"}, "options.keep: unknown value 'first'"),
+        ({"keep": "best_val_loss"}, "needs|chooses weights on noisy validation rows"),
+        (
+            {"policy": {"floor": 1}},
+            "policy.floor: unknown option; did you mean 'class_floor'|expected",
+        ),
+        ({"policy": {"class_floor": 2}}, r"policy.class_floor: must lie in \[0, 1\]"),
+        ({"network": "mlpp"}, "network: unknown name 'mlpp'; did you mean 'mlp'"),
+        ({"network": {"nam": "mlp"}}, "network.nam: unknown option; did you mean 'name'"),
+        ({"network": nn.Linear(6, 3)}, "network: pass a name or an import path"),
+        ({"device": "abacus"}, "device: 'abacus' is not available here"),
+        ({"num_classes": 1, "labels": LABELS * 0}, "num_classes: at least 2 classes"),
+    ],
+)
+def test_settings_that_cannot_be_used(more, message):
+    with pytest.raises(ConfigError, match=message):
+        repair(**more)
+
+
+@pytest.mark.parametrize(
+    "transition", [np.ones((C, C)), np.eye(2), [0.5, 0.5, 0.0], [["a"]], np.full((C, C), np.nan)]
+)
+def test_transitions_that_cannot_be_used_are_refused_before_training(transition, monkeypatch):
+    monkeypatch.setattr(api, "estimate", None)
+    with pytest.raises(TransitionError, match=r"^transition: "):
+        repair(transition=transition)
+
+
+def test_loss_correction_trains_on_a_known_transition():
+    flat = np.full((C, C), 1 / C)
+    more = {"method": "loss_correction", "validation_fraction": 0.25}
+    result = repair(**more, transition=0.5 * flat + 0.5 * np.eye(C))
+    assert set(result.history["stage"]) == {"forward_corrected"}
+    assert set(repair(**more).history["stage"]) == {"plain", "forward_corrected"}
+    repair(**more, transition=flat)
+    with pytest.raises(TransitionError):
+        repair(**more, transition=flat, direction="backward")
+
+
+# -- imports -----------------------------------------------------------------------------------
+
+HEAVY = "{'kedro', 'mlflow', 'dvc', 'matplotlib', 'kedro_mlflow', 'pandera', 'cleanlab'}"
+PARTS = ["losses", "training", "methods", "api", "workflow", "data", "estimation", "networks"]
+
+
+def in_a_new_process(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_the_core_imports_no_pipeline_tools():
+    modules = ", ".join(f"labelrepair.{part}" for part in PARTS)
+    done = in_a_new_process(f"import sys, {modules}; print({HEAVY} & set(sys.modules))")
+    assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
+
+
+def test_the_package_itself_is_light():
+    code = (
+        "import sys, labelrepair; assert labelrepair.__version__; sys.exit('torch' in sys.modules)"
+    )
+    assert in_a_new_process(code).returncode == 0
+    with pytest.raises(AttributeError, match="has no attribute 'repare'"):
+        _ = labelrepair.repare
+    assert labelrepair.RepairResult is api.RepairResult
