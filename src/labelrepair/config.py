@@ -15,8 +15,9 @@ def from_dict(cls: type[T], raw: Mapping[str, Any] | None, where: str = "") -> T
     """Build a dataclass from a mapping; refuse what it does not know.
 
     Args:
-        cls: a dataclass type. Nested dataclass fields are built recursively; lists become tuples
-            where the annotation says so; an int is accepted for a float; nothing else is coerced.
+        cls: a dataclass type. Nested dataclass fields are built recursively, over the field's own
+            default; lists become tuples where the annotation says so; an int is accepted for a
+            float; nothing else is coerced.
         raw: the values by field name; missing ones take the dataclass's default.
         where: the path of ``raw`` inside the configuration, for messages ("training.options").
 
@@ -37,7 +38,10 @@ def from_dict(cls: type[T], raw: Mapping[str, Any] | None, where: str = "") -> T
             raise ConfigError(
                 f"{_join(where, str(key))}: unknown option; {nearest(str(key), fields)}"
             )
-    values = {key: _convert(hints[key], value, _join(where, key)) for key, value in raw.items()}
+    values = {
+        key: _convert(hints[key], _over_default(fields[key].default, value), _join(where, key))
+        for key, value in raw.items()
+    }
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -92,6 +96,13 @@ def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
+def _over_default(default: Any, value: Any) -> Any:
+    """Complete a nested mapping: it changes the field's own default, not the type's."""
+    if not isinstance(value, Mapping) or not dataclasses.is_dataclass(default):
+        return value
+    return {f.name: getattr(default, f.name) for f in dataclasses.fields(default)} | dict(value)
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Return ``value`` as the annotation ``hint`` wants it, or raise ConfigError."""
     if hint is Any or (dataclasses.is_dataclass(hint) and isinstance(value, hint)):  # type: ignore[arg-type]
@@ -132,7 +143,7 @@ def _convert_dict(args: tuple[Any, ...], value: Any, where: str) -> dict[Any, An
 
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if isinstance(value, str) or not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple):
         raise ConfigError(f"{where}: expected a list, found {value!r}")
     if args[-1] is Ellipsis:
         return tuple(_convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))

@@ -146,15 +146,22 @@ def train_set(
 
 
 def network_builder(
-    network: Network, features: torch.Tensor, num_classes: int, count: int = 1
+    network: Network,
+    features: torch.Tensor,
+    num_classes: int,
+    count: int = 1,
+    test: Holdout | None = None,
 ) -> tuple[Callable[[], nn.Module], dict[str, Any]]:
     """Return a builder of fresh networks for these features, and the spec that it builds from.
 
-    Text networks take their vocabulary size from the tokens unless the options set it.
+    Text networks take their vocabulary size from the tokens unless the options set it; those of
+    the test split count, as a rare word may stand only there.
     """
     options = dict(network.options)
     if not features.is_floating_point() and features.dtype != torch.uint8:
-        options.setdefault("vocabulary_size", int(features.max()) + 1)
+        tokens = [features] if test is None else [features, test.features]
+        largest = max(int(part.max()) for part in tokens if part.numel())
+        options.setdefault("vocabulary_size", largest + 1)
     spec = classifier_spec(network.name, options, tuple(features.shape[1:]), num_classes, count)
     return lambda: build_from_spec(spec), spec
 
@@ -206,7 +213,7 @@ def fit(
     config = preset.training
     stages = methods.plan(preset.method, preset.options, config, noise)
     build, spec = network_builder(
-        config.network, data.features, data.num_classes, stages[-1].networks
+        config.network, data.features, data.num_classes, stages[-1].networks, test
     )
     result = train(
         data,

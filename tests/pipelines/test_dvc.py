@@ -1,10 +1,13 @@
 """dvc.yaml in a real repository: what runs again, and what does not."""
 
+import dataclasses
 import json
 import re
+import shutil
 
 import pytest
 import yaml
+from dvc.repo import Repo
 from kedro.framework.project import configure_project
 
 from labelrepair.pipeline_registry import register_pipelines
@@ -15,11 +18,11 @@ STAGES = ["ingestion", "estimation", "training", "repair", "evaluation"]
 
 @pytest.fixture(scope="module")
 def repository(make_project, tmp_path_factory):
-    """Return a git and DVC repository after ``dvc repro`` in a clean checkout."""
+    """Return a git and DVC repository whose lock holds the products of one ``kedro run``."""
     project = make_project(tmp_path_factory.mktemp("dvc"))
     project.command("dvc", "config", "core.analytics", "false")
-    first = project.command("dvc", "repro")
-    assert running(first) == STAGES
+    project.run()
+    project.command("dvc", "commit", "--force")
     project.commit()
     return project
 
@@ -30,7 +33,8 @@ def running(done) -> list[str]:
 
 def would_run(project) -> list[str]:
     """Return the stages that a change reaches, by dependency, without running them."""
-    return running(project.command("dvc", "repro", "--dry", "--force-downstream"))
+    with project.active(), Repo(project.root) as repo:
+        return [stage.name for stage in repo.reproduce(dry=True, force_downstream=True)]
 
 
 @pytest.fixture
@@ -158,6 +162,20 @@ def test_an_experiment_with_another_option(repository):
         repository.command("dvc", "checkout")
     # What has run once is not run again.
     assert running(repository.command("dvc", "repro")) == []
+
+
+@pytest.mark.slow  # five commands, each with its own start
+def test_a_clean_checkout_reproduces_the_run(repository, tmp_path):
+    """Stage by stage, each in a process of its own, DVC finds the bytes that one run has made."""
+    clone = dataclasses.replace(repository, root=tmp_path / "clone")
+    repository.command("git", "clone", "-q", ".", str(clone.root))
+    shutil.copy(repository / "data/01_raw/digits.npz", clone / "data/01_raw")
+
+    done = clone.command("dvc", "repro")
+
+    assert running(done) == STAGES
+    assert not clone.command("git", "status", "--porcelain").stdout  # the same lock
+    assert running(clone.command("dvc", "repro")) == []
 
 
 def test_every_product_is_a_dvc_output(repository):

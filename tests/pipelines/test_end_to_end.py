@@ -324,6 +324,11 @@ def test_same_seed_same_bytes_in_another_place(make_project, tmp_path):
     first, second = map(results, projects)
     assert [name for name in first if first[name] != second[name]] == []
 
+    for pipeline in ("ingestion", "estimation", "training", "repair"):
+        projects[1].run(pipeline)  # one by one, through files
+    projects[1].run("evaluation", to="evaluate_repair")
+    assert results(projects[1]) == first
+
     projects[1].run(to="evaluate_repair", seed=1)
     other = results(projects[1])
     assert [name for name in first if first[name] == other[name]] == []

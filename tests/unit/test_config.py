@@ -77,6 +77,22 @@ def test_builds_every_kind_of_field():
     assert type(found.weights["w"]) is float
 
 
+@dataclass(frozen=True)
+class Tuned:
+    inner: Inner = Inner(rate=0.25, name="tuned")
+    maybe: Inner | None = Inner(name="tuned")
+    absent: Inner | None = None
+
+
+def test_a_nested_mapping_changes_the_fields_own_default():
+    assert from_dict(Tuned, {"inner": {"rate": 0.1}}).inner == Inner(0.1, "tuned")
+    assert from_dict(Tuned, {"inner": {}}) == Tuned()
+    assert from_dict(Tuned, {"maybe": {"rate": 0.1}}).maybe == Inner(0.1, "tuned")
+    assert from_dict(Tuned, {"maybe": None}).maybe is None
+    assert from_dict(Tuned, {"absent": {"rate": 0.1}}).absent == Inner(0.1, "a")
+    refused({"inner": {"rat": 1}}, "top.inner.rat: unknown option", cls=Tuned)
+
+
 def test_none_is_an_empty_mapping_and_missing_keys_take_defaults():
     assert from_dict(Inner, None) == Inner()
     assert from_dict(Outer, {"count": 1}) == Outer(1)

@@ -245,12 +245,13 @@ def test_pseudo_labels(train_method, soft_all):
     assert fit == [believed[rows].double().mean()] * 2
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"gamma": 1.5}, {"complementary_labels": 0}, {"window": 0}, {"negative": None}]
-)
+def test_part_of_a_schedule_leaves_the_rest_at_the_papers_values():
+    found = from_dict(Options, {"pseudo": {"epochs": 48}, "negative": {"lr": 0.1}})
+    assert (found.pseudo.lr, found.pseudo.milestones) == (0.1, (192, 288))
+    assert (found.negative.epochs, found.negative.lr) == (720, 0.1)
+
+
+@pytest.mark.parametrize("wrong", [{"gamma": 1.5}, {"complementary_labels": 0}, {"window": 0}])
 def test_values_out_of_range(wrong):
-    if wrong == {"negative": None}:
-        assert from_dict(Options, {"negative": {}}).negative.epochs == 200
-        return
     with pytest.raises(ConfigError, match=f"^options.{next(iter(wrong))}: "):
         from_dict(Options, wrong, "options")

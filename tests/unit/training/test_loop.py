@@ -612,6 +612,19 @@ def test_order_and_dropout_change_from_epoch_to_epoch(data):
     assert noises[0] != noises[1]
 
 
+def test_networks_are_in_train_mode_while_training_and_in_eval_mode_afterwards(data):
+    modes = []
+
+    def note(logits, batch, run):
+        modes.extend(network.training for network in run.networks)
+        return learn(logits, batch, run)
+
+    stages = [Stage("a", TWO, note), Stage("b", TWO, note, start="carry")]
+    result = train(data, stages, lambda: build().eval(), CONFIG, seed=0, progress=False)
+    assert all(modes)
+    assert not any(module.training for module in result.networks.modules())
+
+
 def infinite(logits, batch, run):
     return Step(logits.sum() * torch.inf)
 

@@ -1,0 +1,348 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from labelrepair import workflow
+from labelrepair.errors import ConfigError, DataError, TransitionError
+from labelrepair.estimation import EstimationSpec, NoiseEstimate
+from labelrepair.label_table import content_hashes, make_label_table
+from labelrepair.policy import Policy
+from labelrepair.scoring import ScoringSpec
+from labelrepair.training import Holdout, Network, Schedule, TrainingConfig, TrainSet
+from labelrepair.training.probe import ProbeSpec
+from labelrepair.workflow import EstimationConfig, Preset, repairable
+
+ROWS, C = 60, 3
+TRAINING = TrainingConfig(
+    network=Network("mlp", {"hidden": [8]}), schedule=Schedule(epochs=3, lr=0.01), batch_size=16
+)
+PRESET = Preset("small", "cross_entropy", training=TRAINING)
+
+
+def features(rows=ROWS):
+    return np.random.default_rng(0).normal(size=(rows, 4)).astype(np.float32)
+
+
+def table(splits=None, labels=None):
+    splits = np.where(np.arange(ROWS) % 5 == 0, "test", "train") if splits is None else splits
+    labels = np.arange(ROWS) % C if labels is None else labels
+    ids = [f"s{row:02d}" for row in range(ROWS)]
+    return make_label_table(ids, labels, splits, content_hashes(features()))
+
+
+def noise(rate=0.2):
+    transition = np.full((C, C), rate / (C - 1))
+    np.fill_diagonal(transition, 1 - rate)
+    return NoiseEstimate(transition, rate, (rate - 0.1, rate + 0.1), "given", np.full(C, 1 / C))
+
+
+def train_set(validation_fraction=0.0, seed=0, **changes):
+    return workflow.train_set(table(**changes), features(), C, validation_fraction, seed)
+
+
+# -- check_alignment --------------------------------------------------------------------------
+
+
+def test_features_that_fit_the_table():
+    workflow.check_alignment(table(), features())
+
+
+def test_swapped_features_are_noticed():
+    swapped = features()
+    swapped[[7, 8]] = swapped[[8, 7]]
+
+    with pytest.raises(DataError, match=r"row 7 \('s07'\).*run the ingestion pipeline again"):
+        workflow.check_alignment(table(), swapped)
+
+
+def test_another_number_of_features_is_noticed():
+    with pytest.raises(DataError, match="feature store has 59 rows, the label table 60"):
+        workflow.check_alignment(table(), features()[:-1])
+
+
+def test_alignment_looks_at_both_ends_of_a_large_table(monkeypatch):
+    monkeypatch.setattr(workflow, "SPOT_CHECKS", 4)
+    for row in (0, ROWS - 1):
+        changed = features()
+        changed[row] += 1
+        with pytest.raises(DataError, match=f"row {row} "):
+            workflow.check_alignment(table(), changed)
+
+
+def test_alignment_works_on_a_memory_map(tmp_path):
+    np.save(tmp_path / "features.npy", features())
+    workflow.check_alignment(table(), np.load(tmp_path / "features.npy", mmap_mode="r"))
+
+
+# -- train_set --------------------------------------------------------------------------------
+
+
+def test_the_test_split_is_not_trained_on():
+    data, test = train_set()
+    kept = repairable(table())
+
+    assert kept.sum() == 48
+    torch.testing.assert_close(data.features, torch.from_numpy(features()[kept]))
+    assert data.given_labels.tolist() == (np.arange(ROWS) % C)[kept].tolist()
+    assert data.train_rows.tolist() == list(range(48))
+    assert len(data.val_rows) == 0
+    torch.testing.assert_close(test.features, torch.from_numpy(features()[~kept]))
+    assert test.labels.tolist() == (np.arange(ROWS) % C)[~kept].tolist()
+
+
+def test_no_field_for_the_truth():
+    fields = {field.name for field in dataclasses.fields(TrainSet)}
+
+    assert fields == {"features", "given_labels", "num_classes", "train_rows", "val_rows"}
+
+
+def test_a_stratified_holdout():
+    data, _ = train_set(validation_fraction=0.25)
+
+    rows = torch.cat([data.train_rows, data.val_rows])
+    assert rows.sort().values.tolist() == list(range(48))
+    assert data.given_labels[data.val_rows].bincount().tolist() == [4, 4, 4]
+
+
+def test_the_seed_decides_the_holdout():
+    chosen = [train_set(0.25, seed)[0].val_rows.tolist() for seed in (0, 0, 1)]
+
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_the_tables_own_validation_rows_come_first():
+    splits = np.array(["test", "validation", "train"]).repeat(ROWS // 3)
+
+    data, _ = train_set(0.1, splits=splits)
+
+    assert data.val_rows.tolist() == list(range(20))
+    assert data.train_rows.tolist() == list(range(20, 40))
+
+
+def test_without_a_holdout_validation_rows_are_trained_on():
+    splits = np.array(["test", "validation", "train"]).repeat(ROWS // 3)
+
+    data, _ = train_set(0.0, splits=splits)
+
+    assert len(data.train_rows) == 40
+
+
+def test_a_table_without_test_rows():
+    data, test = train_set(splits=np.full(ROWS, "train"))
+
+    assert len(data.given_labels) == ROWS
+    assert len(test.labels) == 0
+
+
+# -- networks ---------------------------------------------------------------------------------
+
+
+def test_a_network_for_each_call():
+    build, spec = workflow.network_builder(Network("mlp"), torch.zeros(5, 4), C, 2)
+
+    assert build() is not build()
+    assert (spec["in_shape"], spec["num_classes"], spec["count"]) == ([4], C, 2)
+
+
+def test_the_vocabulary_covers_words_of_the_test_split():
+    """A rare word, cut off every training text, may have the largest number of all."""
+    tokens = torch.tensor([[1, 3], [1, 4]], dtype=torch.int32)
+    test = Holdout(torch.tensor([[1, 9]], dtype=torch.int32), torch.tensor([0]))
+
+    build, spec = workflow.network_builder(Network("embedding"), tokens, C, 1, test)
+
+    assert spec["options"]["vocabulary_size"] == 10
+    assert build().eval()(test.features.long()).shape == (1, C)
+    nobody = Holdout(torch.empty((0, 2), dtype=torch.int32), torch.empty(0, dtype=torch.int64))
+    _, alone = workflow.network_builder(Network("embedding"), tokens, C, 1, nobody)
+    assert alone["options"]["vocabulary_size"] == 5
+
+
+def test_a_vocabulary_that_is_set_stays():
+    network = Network("embedding", {"vocabulary_size": 7})
+
+    _, spec = workflow.network_builder(network, torch.zeros(2, 3, dtype=torch.int32), C)
+
+    assert spec["options"]["vocabulary_size"] == 7
+
+
+# -- estimate and fit -------------------------------------------------------------------------
+
+
+def test_estimate():
+    data, _ = train_set()
+    probe = ProbeSpec(folds=2, training=TRAINING)
+    rows = tuple(map(tuple, noise().transition.tolist()))
+    given = EstimationConfig(probe, EstimationSpec("given", transition=rows, bootstrap=5))
+
+    found, probs = workflow.estimate(data, given, seed=0)
+    again, same = workflow.estimate(data, given, seed=0)
+    _, other = workflow.estimate(data, given, seed=1)
+
+    np.testing.assert_allclose(found.transition, noise().transition)
+    assert probs.shape == (48, C)
+    assert probs.dtype == np.float32
+    np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(probs, same)
+    assert found.interval == again.interval
+    assert not np.array_equal(probs, other)
+
+
+def test_estimate_from_trusted_rows():
+    data, _ = train_set()
+    probe = ProbeSpec(folds=2, training=TRAINING)
+    curated = EstimationConfig(probe, EstimationSpec("curated", bootstrap=5))
+    true, given = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 2])
+
+    found, _ = workflow.estimate(data, curated, 0, (true, given))
+
+    np.testing.assert_allclose(found.transition, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+
+
+def test_curated_pairs_are_joined_by_id():
+    curated = pd.DataFrame({"sample_id": ["s40", "s01"], "true_label": [2, 0]})
+
+    true, given = workflow.curated_pairs(table(), curated)
+
+    assert true.tolist() == [2, 0]
+    assert given.tolist() == [40 % C, 1 % C]
+
+
+def test_fit_hands_over_the_model_that_made_the_probabilities():
+    data, test = train_set()
+
+    model, result = workflow.fit(PRESET, data, None, seed=0, test=test, progress=False)
+
+    with torch.no_grad():
+        torch.testing.assert_close(model(data.features), result.probs)
+    assert len(result.history) == 3
+
+
+# -- presets ----------------------------------------------------------------------------------
+
+RECIPE = {"name": "mine", "method": "jocor", "options": {"co_lambda": 0.9}}
+
+
+def test_choose_preset():
+    chosen = workflow.choose_preset(RECIPE, "mine")
+
+    assert (chosen.name, chosen.method) == ("mine", "jocor")
+    assert chosen.training == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "other"}, "'mine' was asked for, but the recipe loaded is 'other'"),
+        ({"method": "jocr"}, "unknown method 'jocr'; did you mean 'jocor'"),
+        ({"options": {"colambda": 1}}, r"recipe\.options\.colambda: unknown option; did you mean"),
+        ({"options": {"co_lambda": 2.0}}, r"recipe\.options\.co_lambda"),
+        ({"training": {"epochs": 3}}, r"recipe\.training\.epochs: unknown option"),
+        ({"traning": {}}, r"recipe\.traning: unknown option; did you mean 'training'"),
+    ],
+)
+def test_choose_preset_refuses(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        workflow.choose_preset({**RECIPE, **changes}, "mine")
+
+
+def test_every_default_is_in_the_resolved_preset():
+    found = workflow.resolved(workflow.choose_preset(RECIPE, "mine"))
+
+    assert found["options"]["co_lambda"] == 0.9
+    assert "ramp" in found["options"]
+    assert found["training"]["schedule"]["epochs"] == 200
+
+
+# -- checkpoints ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preset": dataclasses.replace(PRESET, options={"x": 1})},
+        {"preset": dataclasses.replace(PRESET, training=TrainingConfig())},
+        {"table": table(labels=np.arange(ROWS) % C // 2)},
+        {"noise": {"noise_rate": 0.3}},
+        {"seed": 1},
+    ],
+    ids=["options", "training", "labels", "noise", "seed"],
+)
+def test_a_run_has_a_checkpoint_of_its_own(changes, tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "resolved", dataclasses.asdict)
+    run = {"preset": PRESET, "table": table(), "noise": {"noise_rate": 0.2}, "seed": 0}
+
+    first = workflow.checkpointer(str(tmp_path), **run)
+    again = workflow.checkpointer(str(tmp_path), **run)
+    other = workflow.checkpointer(str(tmp_path), **run | changes)
+
+    assert first.path == again.path != other.path
+
+
+# -- the estimate as JSON ---------------------------------------------------------------------
+
+
+def test_the_estimate_survives_json():
+    found = workflow.noise_from_dict(workflow.noise_to_dict(noise()))
+
+    np.testing.assert_array_equal(found.transition, noise().transition)
+    np.testing.assert_array_equal(found.class_prior, noise().class_prior)
+    assert (found.noise_rate, found.interval, found.method) == (
+        0.2,
+        (0.1, pytest.approx(0.3)),
+        "given",
+    )
+
+
+def test_an_edited_matrix_is_refused():
+    raw = workflow.noise_to_dict(noise())
+    raw["transition"][0][0] += 0.1
+
+    with pytest.raises(TransitionError, match="row 0"):
+        workflow.noise_from_dict(raw)
+
+
+# -- repair_table -----------------------------------------------------------------------------
+
+
+def repaired(probs, selected=None, policy=None):
+    chosen = np.empty(0, dtype=bool) if selected is None else selected
+    return workflow.repair_table(table(), probs, chosen, noise(), ScoringSpec(), policy or Policy())
+
+
+def sure_probs():
+    """Return probabilities of the 48 rows: sure of the given label, but of row 0's neighbour."""
+    labels = table().loc[repairable(table()), "given_label"].to_numpy().copy()
+    labels[0] = (labels[0] + 1) % C
+    return np.where(np.eye(C)[labels] > 0, 0.98, 0.01).astype(np.float32)
+
+
+def test_repair_table():
+    found = repaired(sure_probs())
+
+    test = found["split"] == "test"
+    added = found.columns.difference(table().columns)
+    assert found.loc[test, added].isna().all(axis=None)
+    assert found["action"].notna().equals(~test)
+    pd.testing.assert_frame_equal(found[table().columns], table())
+    row = found[~test].iloc[0]
+    assert row["suggested_label"] == (row["given_label"] + 1) % C
+    assert row["is_label_issue"]
+    assert "selected" not in found
+
+
+def test_the_methods_selection_is_kept():
+    selected = np.arange(48) % 2 == 0
+
+    found = repaired(sure_probs(), selected)
+
+    assert found.loc[found["split"] != "test", "selected"].tolist() == selected.tolist()
+    assert found.loc[found["split"] == "test", "selected"].isna().all()
+
+
+def test_probabilities_of_other_rows_are_refused():
+    with pytest.raises(DataError, match="training saw 47 rows, the label table has 48"):
+        repaired(sure_probs()[:-1])
