@@ -226,6 +226,8 @@ def _preset(
         if name not in of_method | of_loop | short:
             known = of_method | of_loop | short
             raise ConfigError(f"{name}: unknown option of {method}; {nearest(name, known)}")
+    needed = module.TRAINING.get("network", {}).get("options", {})
+    network = {**network, "options": {**needed, **network.get("options", {})}}
     loop = {**module.TRAINING, "network": network, "device": device}
     loop |= {k: v for k, v in options.items() if k in of_loop and k not in of_method}
     changed = {k: v for k, v in options.items() if k in short and k not in of_method}

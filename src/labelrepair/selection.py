@@ -26,6 +26,26 @@ def smallest(losses: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return kept, mask
 
 
+def smallest_among(losses: Tensor, eligible: Tensor, forget_rate: float) -> Tensor:
+    """Select the smallest losses among eligible rows; how many there are is not known to the host.
+
+    Args:
+        losses: float ``(B,)``; no gradient flows through the selection.
+        eligible: bool ``(B,)``.
+        forget_rate: share of the eligible rows that is left out, truncated as in
+            :func:`keep_count`; if that leaves none, all eligible rows are taken.
+
+    Returns:
+        Bool ``(B,)`` mask.
+    """
+    count = eligible.sum()
+    kept = ((1.0 - forget_rate) * count + 1e-9).long()
+    kept = torch.where(kept > 0, kept, count)
+    order = torch.sort(losses.detach().masked_fill(~eligible, torch.inf), stable=True).indices
+    rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    return (rank < kept) & eligible
+
+
 @dataclass(frozen=True)
 class ForgetSchedule:
     """Share of a batch that is left out, by epoch.

@@ -26,7 +26,7 @@ T = np.full((C, C), RATE / (C - 1)) + (1 - RATE - RATE / (C - 1)) * np.eye(C)
 NOISE = NoiseEstimate(T, RATE, (RATE, RATE), "given", np.full(C, 1 / C))
 TINY = 0.15  # budget under which 20 epochs become 3
 
-SGD = {"schedule": {"epochs": 20, "lr": 0.1}}
+SGD = {"optimizer": {"name": "sgd"}, "schedule": {"epochs": 20, "lr": 0.1}}
 TRUNCATED = {"loss": "truncated_lq", "k": 0.3, "prune_from": 7, "prune_every": 7}
 JOINT = {
     "relabel": {"epochs": 20, "lr": 0.1},
@@ -56,6 +56,15 @@ CASES = {
     "forward_anchor": ("loss_correction", {}, LOSS),
     "forward_given": ("loss_correction", {"transition": "given"}, LOSS),
     "backward": ("loss_correction", {"transition": "given", "direction": "backward"}, LOSS),
+    "unhinged": ("unhinged", {}, LOSS),
+    "sigmoid": ("sigmoid", {}, LOSS),
+    "savage": ("savage", {}, LOSS),
+    "bootstrap_hard": ("bootstrap", {}, LOSS),
+    "bootstrap_soft": ("bootstrap", {"targets": "soft"}, LOSS),
+    "co_teaching": ("co_teaching", {"ramp": 7}, JOCOR),
+    "co_teaching_plus": ("co_teaching_plus", {"ramp": 7, "warmup": 7}, JOCOR),
+    "decoupling": ("decoupling", {"warmup": 7}, JOCOR),
+    "small_loss": ("small_loss", {"ramp": 7}, JOCOR),
     "nlnl": ("nlnl", NEGATIVE, {}),
     "nlnl_first_half": ("nlnl", {**NEGATIVE, "pseudo": None}, {}),
 }
@@ -73,8 +82,9 @@ def small(blobs):
     return blobs(rows=220, classes=C, width=WIDTH, noise=RATE).data
 
 
-def network():
-    return build("mlp", (WIDTH,), C, hidden=(16,), dropout=0.1)
+def network(**needed):
+    """Build the test's network, with what the method's own settings ask of it."""
+    return build("mlp", (WIDTH,), C, hidden=(16,), dropout=0.1, **needed)
 
 
 def run(case, data, *, seed=0, budget=TINY, checkpoint=None, noise=NOISE):
@@ -83,7 +93,16 @@ def run(case, data, *, seed=0, budget=TINY, checkpoint=None, noise=NOISE):
     loop |= {"batch_size": 32, "device": "cpu", "budget": budget}
     config = from_dict(TrainingConfig, loop)
     stages = methods.plan(method, options, config, noise)
-    return train(data, stages, network, config, seed=seed, checkpoint=checkpoint, progress=False)
+    needed = config.network.options
+    return train(
+        data,
+        stages,
+        lambda: network(**needed),
+        config,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=False,
+    )
 
 
 def outcome(result):
@@ -108,7 +127,7 @@ def differences(first, second):
 
 def test_every_method_has_a_case():
     files = [p for p in Path(methods.__file__).parent.glob("*.py") if not p.name.startswith("_")]
-    assert len(files) == len(methods.available()) == 6
+    assert len(files) == len(methods.available()) == 14
     assert sorted(p.stem for p in files) == methods.available()
     assert {method for method, _, _ in CASES.values()} == set(methods.available())
 
@@ -252,6 +271,11 @@ SLOW = {"training.schedule.epochs": 60, "training.schedule.lr": 0.005}  # the be
 TRUNCATING = dict(TRUNCATED)
 
 # method: {path of the option: ({path: value} of the base, another value)}
+SMALL_LOSS = {
+    "noise_rate": ({}, 0.6),
+    "ramp": ({}, 20),
+    "forget_schedule": ({"ramp": 20}, "paper"),
+}
 ALTERNATIVES = {
     "cross_entropy": {"keep": ({**LONG, "training.optimizer.name": "sgd"}, "best_val_loss")},
     "generalized_cross_entropy": {
@@ -276,11 +300,31 @@ ALTERNATIVES = {
         **of_schedule("relabel"),
         **of_schedule("retrain"),
     },
-    "jocor": {
-        "co_lambda": ({}, 0.5),
-        "noise_rate": ({}, 0.6),
-        "ramp": ({}, 20),
-        "forget_schedule": ({"ramp": 20}, "paper"),
+    "bootstrap": {
+        "targets": ({}, "soft"),
+        "beta": ({}, 0.5),
+        "keep": ({**LONG, "training.optimizer.name": "sgd"}, "last"),
+    },
+    "co_teaching": {**SMALL_LOSS},
+    "co_teaching_plus": {
+        **SMALL_LOSS,
+        "warmup": ({}, 0),
+        "double_softmax": ({"warmup": 0}, True),
+    },
+    "decoupling": {"warmup": ({}, 20)},
+    "jocor": {"co_lambda": ({}, 0.5), **SMALL_LOSS},
+    "savage": {
+        "reduction": ({"training.optimizer.name": "sgd"}, "sum"),
+        "keep": ({**LONG, "training.optimizer.name": "sgd"}, "last"),
+    },
+    "sigmoid": {
+        "reduction": ({"training.optimizer.name": "sgd"}, "sum"),
+        "keep": (LONG, "best_val_accuracy"),
+    },
+    "small_loss": {**SMALL_LOSS},
+    "unhinged": {
+        "reduction": ({"training.optimizer.name": "sgd"}, "sum"),
+        "keep": (LONG, "best_val_accuracy"),
     },
     "loss_correction": {
         "direction": ({}, "backward"),
@@ -307,11 +351,22 @@ ALTERNATIVES = {
         **of_schedule("pseudo"),
     },
 }
+METHODS_OF_ONE_CASE = (
+    "co_teaching",
+    "co_teaching_plus",
+    "decoupling",
+    "jocor",
+    "savage",
+    "sigmoid",
+    "small_loss",
+    "unhinged",
+)
 BASES = {
     "cross_entropy": CASES["cross_entropy"],
     "generalized_cross_entropy": CASES["lq"],
     "joint_optimization": CASES["joint_soft"],
-    "jocor": CASES["jocor"],
+    **{name: CASES[name] for name in METHODS_OF_ONE_CASE},
+    "bootstrap": CASES["bootstrap_hard"],
     "loss_correction": CASES["forward_anchor"],
     "nlnl": CASES["nlnl"],
 }
@@ -507,4 +562,4 @@ def test_no_step_copies_to_the_host():
             found += 1
             names = {n.attr for n in ast.walk(step) if isinstance(n, ast.Attribute)}
             assert not names & {"cpu", "numpy", "tolist", "item"}, f"{path.name}: {step.name}"
-    assert found == 13
+    assert found == 18

@@ -157,6 +157,18 @@ def test_metrics(digits):
         assert metrics[f"counts.{action}"] == (rows["action"] == action).sum()
 
 
+def test_json_files_are_json(digits):
+    """NaN is not JSON: MLflow's page, DVC and browsers refuse it."""
+
+    def refuse(name):
+        raise ValueError(name)
+
+    files = [path for path in digits.project.data() if path.endswith(".json")]
+    assert len(files) >= 5
+    for path in files:
+        json.loads((digits.project / path).read_text(), parse_constant=refuse)
+
+
 def test_history_has_a_row_per_epoch(digits):
     history = pd.read_csv(digits.project / "data/07_model_output/training_history.csv")
     used = np.load(digits.project / "data/07_model_output/training_used.npy")

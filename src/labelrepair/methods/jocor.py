@@ -15,60 +15,48 @@ to 0.1 with the decay in the presets, as in their code, not in the text.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from labelrepair import losses
-from labelrepair.config import in_unit_interval, positive
+from labelrepair.config import in_unit_interval
 from labelrepair.estimation import NoiseEstimate
-from labelrepair.methods._common import known_noise_rate
-from labelrepair.selection import ForgetSchedule, keep_count, smallest
-from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
+from labelrepair.methods._common import CO_TRAINING, SmallLossOptions, select_smallest
+from labelrepair.selection import keep_count, smallest
+from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig
 
-TRAINING: Mapping[str, Any] = {
-    "schedule": {"epochs": 200, "lr": 0.001, "decay_from": 80, "beta1_after": 0.1},
-    "drop_last": True,
-}
+TRAINING: Mapping[str, Any] = CO_TRAINING
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of JoCoR.
+class Options(SmallLossOptions):
+    """Options of JoCoR, beside those of small-loss selection.
 
     Attributes:
         co_lambda: weight of the co-regularisation; 0 = Joint-only.
-        noise_rate: tau; None = the estimated rate. Set it only in presets named oracle.
-        ramp: T_k, epochs over which the forget rate rises.
-        forget_schedule: ``code`` or ``paper``, see :class:`labelrepair.selection.ForgetSchedule`.
     """
 
     co_lambda: float = 0.95
-    noise_rate: float | None = None
-    ramp: int = epochs_field(10)
-    forget_schedule: Literal["code", "paper"] = "code"
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        in_unit_interval(co_lambda=self.co_lambda, noise_rate=self.noise_rate)
-        positive(ramp=self.ramp)
+        super().__post_init__()
+        in_unit_interval(co_lambda=self.co_lambda)
 
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
     """Return the single two-network stage."""
-    tau = known_noise_rate(options.noise_rate, noise, "jocor")
-    forget = ForgetSchedule(tau, options.ramp, options.forget_schedule)
+    forget = options.forget(noise)
 
     def step(logits: Tensor, batch: Batch, run: Run) -> Step:
-        loss = losses.jocor(logits[0], logits[1], batch.labels, options.co_lambda)
+        loss = joint(logits, batch.labels)
         count = max(1, keep_count(len(batch.labels), forget.at(run.epoch)))
         kept, used = smallest(loss, count)
         return Step(loss[kept].mean(), used=used)
 
-    def select(run: Run) -> None:
-        logits = run.predict_logits()
-        loss = losses.jocor(logits[0], logits[1], run.data.given_labels, options.co_lambda)
-        _, believed = smallest(loss, max(1, keep_count(len(loss), tau)))
-        run.samples.shared["selected"] = believed
+    def joint(logits: Tensor, labels: Tensor) -> Tensor:
+        return losses.jocor(logits[0], logits[1], labels, options.co_lambda)
 
-    return [Stage("train", config.schedule, step, networks=2, after_stage=select)]
+    after = select_smallest(forget.noise_rate, joint)
+    return [Stage("train", config.schedule, step, networks=2, after_stage=after)]

@@ -9,7 +9,7 @@ from labelrepair.training import Batch, Run, TrainingConfig
 
 K, Q = 0.4, 0.7
 TRUNCATED = {"loss": "truncated_lq", "k": K, "prune_from": 3, "prune_every": 4}
-LOOP = {"schedule": {"epochs": 13, "lr": 0.5}}
+LOOP = {"optimizer": {"name": "sgd"}, "schedule": {"epochs": 13, "lr": 0.5}}
 
 
 def label_probs(network, normalizer, data):

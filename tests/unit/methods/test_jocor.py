@@ -78,7 +78,7 @@ def test_the_rate_is_the_options_else_the_estimate(train_method):
     other = train_method("jocor", {"noise_rate": 0.1, "ramp": 3}, noise=NOISE, **LOOP)
     assert torch.equal(by_option.probs, by_estimate.probs)
     assert not torch.equal(by_option.probs, other.probs)
-    with pytest.raises(ConfigError, match="noise_rate: jocor needs it"):
+    with pytest.raises(ConfigError, match=r"^noise_rate: .* needs it"):
         train_method("jocor", {}, **LOOP)
 
 

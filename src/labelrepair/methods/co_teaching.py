@@ -1,0 +1,62 @@
+"""Co-teaching: Han et al. (NeurIPS 2018). Each network learns from the small losses of the other.
+
+``S1``, ``S2``: the m rows of smallest cross entropy under network 1 and 2; network 1 steps on the
+mean over S2, network 2 on the mean over S1 (their algorithm 1).
+
+Deviations: the mean is divided once (their code divides it by m again, which Adam nearly
+cancels); training starts in epoch 0; the noise rate is estimated unless set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labelrepair.estimation import NoiseEstimate
+from labelrepair.losses import cross_entropy
+from labelrepair.methods._common import (
+    CO_TRAINING,
+    SmallLossOptions,
+    select_smallest,
+    stacked_losses,
+)
+from labelrepair.selection import keep_count, smallest
+from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig
+
+TRAINING: Mapping[str, Any] = CO_TRAINING
+
+
+@dataclass(frozen=True)
+class Options(SmallLossOptions):
+    """The options of small-loss selection."""
+
+
+def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
+    """Return the single two-network stage."""
+    forget = options.forget(noise)
+
+    def step(logits: Tensor, batch: Batch, run: Run) -> Step:
+        return cross_update(
+            stacked_losses(logits, batch.labels, cross_entropy), forget.at(run.epoch)
+        )
+
+    after = select_smallest(
+        forget.noise_rate, lambda z, y: stacked_losses(z, y, cross_entropy).sum(0)
+    )
+    return [Stage("train", config.schedule, step, networks=2, after_stage=after)]
+
+
+def cross_update(loss: Tensor, forget_rate: float) -> Step:
+    """Let each network learn from the other's smallest losses, float ``(2, B)``."""
+    count = max(1, keep_count(loss.shape[1], forget_rate))
+    first, of_first = smallest(loss[0], count)
+    second, of_second = smallest(loss[1], count)
+    total = loss[0][second].mean() + loss[1][first].mean()
+    return Step(total, used=torch.stack([of_second, of_first]))
+
+
+def joint_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``(N,)``, the sum of both networks' cross entropies."""
+    return stacked_losses(logits, labels, cross_entropy).sum(0)
