@@ -353,6 +353,32 @@ def _long(
 # -- drawing ---------------------------------------------------------------------------------
 
 
+def benchmark_plot(table: pd.DataFrame) -> "Figure":
+    """Draw our means and spreads per method, published values marked, one panel per noise.
+
+    Args:
+        table: from :func:`labelrepair.benchmark.summarise`, values in percent.
+    """
+    groups = list(table.groupby(["noise", "noise_rate"], sort=False))
+    methods = list(dict.fromkeys(table["method"]))
+    figure, panels = _figure(
+        3.1 * len(groups) + 1.6, 1.2 + 0.3 * len(methods), columns=len(groups), sharey=True
+    )
+    for axes, ((noise, rate), rows) in zip(panels, groups, strict=True):
+        place = [methods.index(name) for name in rows["method"]]
+        spread = rows["std"].fillna(0.0)
+        axes.barh(place, rows["mean"], xerr=spread, color=BLUE, height=0.62, label="ours")
+        axes.plot(rows["published_mean"], place, "D", color=ORANGE, markersize=5, label="published")
+        _title(axes, f"{str(noise).replace('_', ' ')}, {rate:.0%}")
+        axes.set_xlabel("test accuracy (%)")
+        lowest = np.nanmin([rows["mean"].min(), rows["published_mean"].min()])
+        axes.set_xlim(max(0.0, lowest - 8), 100)
+    panels[0].set_yticks(range(len(methods)), [name.replace("_", " ") for name in methods])
+    panels[0].invert_yaxis()
+    panels[-1].legend(loc="lower right")
+    return figure
+
+
 def _figure(
     width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple["Figure", list["Axes"]]:

@@ -1,6 +1,7 @@
 """A run that is killed in the middle of training goes on where it stopped, bit for bit."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -50,8 +51,11 @@ def kill_in_training(project, environment, stage: int, epoch: int, *arguments: s
 
 def results(project) -> dict[str, str]:
     """Return the hashes of what the pipelines wrote, without plots and what is not delivered."""
-    others = r"01_raw|/08_reporting/(plot|summary)|/\."
-    return {name: sum_ for name, sum_ in project.data().items() if not re.search(others, name)}
+    others = r"01_raw|/08_reporting/(plot|summary)|training_report|/\."
+    found = {name: sum_ for name, sum_ in project.data().items() if not re.search(others, name)}
+    report = json.loads((project / "data/07_model_output/training_report.json").read_text())
+    del report["checkpoint"]  # its name changes with the code, which somebody may be writing
+    return found | {"report": json.dumps(report)}
 
 
 @pytest.fixture

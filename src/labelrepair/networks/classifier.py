@@ -45,7 +45,7 @@ class Normalizer(nn.Module):
             total += values.sum(0)
             squares += values.square().sum(0)
         mean = total / len(rows)
-        if kind == "channel_mean":
+        if kind == "channel_mean" and mean.dim() > 1:  # vectors have no channels
             mean = mean.mean(dim=tuple(range(1, mean.dim())), keepdim=True)
         scale = torch.full_like(mean, unit)
         if kind == "standardize":

@@ -1,0 +1,30 @@
+"""Nodes that measure a grid and put the published numbers beside it."""
+
+from typing import Any
+
+import pandas as pd
+
+from labelrepair import benchmark, plots
+from labelrepair.config import from_dict
+
+Params = dict[str, Any]
+
+
+def measure(grid: Params, folder: str) -> pd.DataFrame:
+    """Run the cells that are missing; return all."""
+    return benchmark.run_grid(from_dict(benchmark.Grid, grid, "benchmark"), folder)
+
+
+def compare(cells: pd.DataFrame, published: pd.DataFrame, grid: Params) -> pd.DataFrame:
+    """Return one row per (noise, method) with mean, spread, published values and a verdict."""
+    return benchmark.summarise(cells, published, from_dict(benchmark.Grid, grid, "benchmark"))
+
+
+def draw(table: pd.DataFrame) -> Any:
+    """Return the picture: our means and spreads, the published values marked."""
+    return plots.benchmark_plot(table)
+
+
+def report(table: pd.DataFrame, cells: pd.DataFrame, grid: Params) -> str:
+    """Return the table as a page of Markdown with machine, versions, seeds and wall time."""
+    return benchmark.page(table, cells, from_dict(benchmark.Grid, grid, "benchmark"))

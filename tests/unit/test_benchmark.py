@@ -1,0 +1,171 @@
+import dataclasses
+import json
+from concurrent.futures import Future
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from labelrepair import benchmark
+from labelrepair.benchmark import Cell, Grid, run_cell, run_grid, summarise
+from labelrepair.config import from_dict
+from labelrepair.errors import ConfigError
+
+RAW = {
+    "name": "tiny",
+    "paper": "jocor",
+    "table": "2",
+    "dataset": "digits",
+    "source": {"kind": "digits"},
+    "noises": [
+        {"name": "symmetric_exclusive", "rate": 0.2, "spec": {"kind": "symmetric", "rate": 0.2}}
+    ],
+    "training": {"schedule": {"epochs": 3, "lr": 0.01}, "threads": 1},
+    "methods": {"cross_entropy": {"method": "cross_entropy"}, "jocor": {"method": "jocor"}},
+    "seeds": [0, 1],
+    "jobs": 1,
+}
+
+
+@pytest.fixture
+def grid():
+    return from_dict(Grid, RAW, "benchmark")
+
+
+def test_missing_cells_run_once(grid, tmp_path, monkeypatch):
+    """Cells run in this process; a second call runs none, a new method only its own."""
+    ran = []
+
+    class Here:
+        """An executor that runs at once."""
+
+        def __init__(self, *_args, **_kwargs):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_args):
+            return None
+
+        def submit(self, function, cell, folder):
+            ran.append(cell.key)
+            future = benchmark_future(function(cell, folder))
+            return future
+
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(benchmark, "as_completed", list)
+    cells = run_grid(grid, tmp_path)
+    assert len(ran) == len(cells) == 4
+    assert set(cells["method"]) == {"cross_entropy", "jocor"}
+    plain = cells[cells["method"] == "cross_entropy"]
+    assert (plain["test_accuracy_last10"] > 0.6).all()
+    assert cells["actual_noise_rate"].between(0.15, 0.25).all()
+    pd.testing.assert_frame_equal(run_grid(grid, tmp_path), cells)
+    assert len(ran) == 4
+    more = {**RAW, "methods": {**RAW["methods"], "small_loss": {"method": "small_loss"}}}
+    assert len(run_grid(from_dict(Grid, more, ""), tmp_path)) == 6
+    assert len(ran) == 6
+
+
+def benchmark_future(value):
+    future = Future()
+    future.set_result(value)
+    return future
+
+
+def test_a_cell_repeats_and_depends_on_its_seed(grid, tmp_path):
+    benchmark._prepare(grid, tmp_path)
+    cell = Cell(grid, grid.noises[0], "jocor", 0)
+    first, again = run_cell(cell, str(tmp_path)), run_cell(cell, str(tmp_path))
+    other = run_cell(dataclasses.replace(cell, seed=1), str(tmp_path))
+    same = {k: v for k, v in first.items() if k != "seconds"}
+    assert same == {k: v for k, v in again.items() if k != "seconds"}
+    assert first["actual_noise_rate"] != other["actual_noise_rate"]
+    assert json.loads((tmp_path / "tiny" / f"{cell.key}.json").read_text())["seed"] == 0
+
+
+def test_a_key_changes_with_what_decides_the_result(grid):
+    noise = grid.noises[0]
+    key = Cell(grid, noise, "jocor", 0).key
+    assert key != Cell(grid, noise, "jocor", 1).key
+    other = from_dict(Grid, {**RAW, "training": {"schedule": {"epochs": 4}}}, "")
+    assert key != Cell(other, noise, "jocor", 0).key
+    estimated = dataclasses.replace(grid, noise_known=False)
+    assert key != Cell(estimated, noise, "jocor", 0).key
+    assert key == Cell(dataclasses.replace(grid, seeds=(0,), jobs=2), noise, "jocor", 0).key
+
+
+def published(**changes):
+    row = {
+        "paper": "jocor",
+        "table": "2",
+        "dataset": "digits",
+        "model": "mlp2",
+        "noise": "symmetric_exclusive",
+        "noise_rate": 0.2,
+        "method": "jocor",
+        "metric": "test_accuracy",
+        "mean": 98.0,
+        "std": 0.1,
+        "runs": 5,
+    }
+    return pd.DataFrame([row | changes])
+
+
+def measured(values):
+    return pd.DataFrame(
+        {
+            "noise": "symmetric_exclusive",
+            "noise_rate": 0.2,
+            "method": "jocor",
+            "seed": range(len(values)),
+            "test_accuracy_last10": np.array(values) / 100,
+            "seconds": 10.0,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "verdict"),
+    [
+        ([98.0, 98.1, 97.9], {}, "agrees"),
+        ([99.0, 99.1, 98.9], {}, "higher"),
+        ([97.0, 97.1, 96.9], {}, "lower"),
+        ([98.4], {}, "agrees"),  # one run has no spread: half a point
+        ([98.6], {}, "higher"),
+        ([98.4, 98.4], {"std": np.nan}, "agrees"),
+        ([97.4, 97.4], {"std": np.nan}, "lower"),
+        ([98.0], {"method": "other"}, "not published"),
+    ],
+)
+def test_verdicts(grid, values, changes, verdict):
+    table = summarise(measured(values), published(**changes), grid)
+    assert table["verdict"].tolist() == [verdict]
+    assert table["mean"].item() == pytest.approx(np.mean(values))
+    if verdict != "not published":
+        assert table["difference"].item() == pytest.approx(np.mean(values) - 98.0)
+
+
+def test_the_page_shows_what_was_measured(grid):
+    cells = measured([98.0, 98.2]).assign(machine="x86_64, 2 cores", torch="2")
+    page = benchmark.page(summarise(cells, published(), grid), cells, grid)
+    assert "98.10 ± 0.14" in page
+    assert "98.00 ± 0.10" in page
+    assert "| +0.10 | agrees |" in page
+    assert "seeds 0, 1" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"measure": "accuracy"}, "measure: unknown value 'accuracy'"),
+        ({"seeds": [1, 1]}, "seeds: one is repeated"),
+        ({"methods": {"x": {"method": "jocr"}}}, "unknown method 'jocr'; did you mean 'jocor'"),
+        ({"methods": {"x": {"method": "jocor", "options": {"lamda": 1}}}}, "lamda"),
+        ({"training": {"epochs": 3}}, "benchmark.methods.cross_entropy.training.epochs"),
+    ],
+)
+def test_wrong_grids_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(Grid, RAW | changes, "benchmark")
