@@ -1,11 +1,13 @@
 """Run one preset after the other on one data set and tabulate what `kedro run` measured.
 
-    python benchmarks/archetypes.py --data-root FOLDER --out FOLDER [--dataset mnist] [PRESET ...]
+    python benchmarks/archetypes.py --data-root FOLDER --out FOLDER [--dataset mnist]
+        [--seeds 0 1 ...] [--again] [PRESET ...]
 
 PRESET is a preset's name, perhaps followed by +PARAMETER=VALUE.
 
 Resumable: a preset whose metrics exist is not run again, an interrupted one goes on from its
-checkpoint. The table goes to docs/results/archetypes_DATASET.csv.
+checkpoint. --again scores, repairs and evaluates finished trainings with the present code. The table
+goes to docs/results/archetypes_DATASET.csv.
 """
 
 import argparse
@@ -55,40 +57,46 @@ def main() -> None:
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--seeds", nargs="*", default=[0], type=int)
+    parser.add_argument("--again", action="store_true")
     arguments = parser.parse_args()
-    for preset in arguments.presets:
-        run(preset, arguments)
-    table = pd.DataFrame([row(preset, arguments) for preset in arguments.presets])
+    cells = [(preset, seed) for preset in arguments.presets for seed in arguments.seeds]
+    for preset, seed in cells:
+        run(preset, seed, arguments)
+    table = pd.DataFrame([row(preset, seed, arguments) for preset, seed in cells])
     target = PROJECT / "docs" / "results" / f"archetypes_{arguments.dataset}.csv"
     target.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(target, index=False, float_format="%.4f")
     print(table.to_string(index=False))
 
 
-def place(preset: str, arguments: argparse.Namespace) -> Path:
+def place(preset: str, seed: int, arguments: argparse.Namespace) -> Path:
     """Return the workspace of one preset."""
     name = preset.replace("+", "_").replace("=", "_")
-    return (arguments.out / f"{arguments.dataset}_{name}_seed{arguments.seed}").resolve()
+    return (arguments.out / f"{arguments.dataset}_{name}_seed{seed}").resolve()
 
 
-def run(preset: str, arguments: argparse.Namespace) -> None:
+def run(preset: str, seed: int, arguments: argparse.Namespace) -> None:
     """Run one preset unless its metrics are there."""
-    workspace = place(preset, arguments)
-    if (workspace / "seconds.json").exists():
+    workspace = place(preset, seed, arguments)
+    finished = (workspace / "seconds.json").exists()
+    if finished and not arguments.again:
         return
     name, *changes = preset.split("+")
     choices = {
         "preset": name,
         "dataset": arguments.dataset,
-        "seed": arguments.seed,
+        "seed": seed,
         "data_root": Path(arguments.data_root).resolve(),
         "workspace": workspace,
     }
     params = ",".join([*(f"{key}={value}" for key, value in choices.items()), *changes])
     started = time.perf_counter()
     kedro = Path(sys.executable).with_name("kedro")
-    subprocess.run([kedro, "run", "--params", params], cwd=PROJECT, check=True)
+    pipelines = ["--pipelines", "repair,evaluation"] if finished else []
+    subprocess.run([kedro, "run", *pipelines, "--params", params], cwd=PROJECT, check=True)
+    if finished:
+        return
     facts = {
         "seconds": time.perf_counter() - started,
         "revision": subprocess.run(
@@ -105,14 +113,20 @@ def run(preset: str, arguments: argparse.Namespace) -> None:
     (workspace / "seconds.json").write_text(json.dumps(facts))
 
 
-def row(preset: str, arguments: argparse.Namespace) -> dict[str, object]:
+def row(preset: str, seed: int, arguments: argparse.Namespace) -> dict[str, object]:
     """Return one row of the table."""
-    workspace = place(preset, arguments)
+    workspace = place(preset, seed, arguments)
     metrics = json.loads((workspace / "08_reporting" / "metrics.json").read_text())
     facts = json.loads((workspace / "seconds.json").read_text())
     values = {label: metrics.get(key) for key, label in COLUMNS.items()}
     wall = round(facts["seconds"])
-    return {"preset": preset, **values, "wall seconds": wall, "revision": facts["revision"]}
+    return {
+        "preset": preset,
+        "seed": seed,
+        **values,
+        "wall seconds": wall,
+        "revision": facts["revision"],
+    }
 
 
 if __name__ == "__main__":

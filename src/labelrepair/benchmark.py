@@ -30,7 +30,7 @@ from labelrepair.data.splits import assign_test, holdout
 from labelrepair.data.store import read_features, write_features
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.label_table import Split
-from labelrepair.metrics import last_mean
+from labelrepair.metrics import detection_metrics, last_mean
 from labelrepair.noise import NoiseSpec, build_transition, inject
 from labelrepair.training import Holdout, TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
@@ -224,7 +224,7 @@ def run_cell(cell: Cell, folder: str) -> dict[str, Any]:
         "test_accuracy_model": result.test_accuracy,
         "actual_noise_rate": float((~right).mean()),
         "estimated_noise_rate": noise.noise_rate,
-        "recovery_accuracy": float((repaired["suggested_label"].to_numpy() == truth).mean()),
+        **_repairs(repaired, truth, right),
         "argmax_accuracy": float((probs.argmax(1) == truth).mean()),
         "selection_precision": float(right[selected].mean()) if selected is not None else None,
         "selection_recall": float(selected[right].mean()) if selected is not None else None,
@@ -355,6 +355,23 @@ def _verdict(row: "pd.Series[Any]") -> str:
     else:
         agrees = abs(row["difference"]) <= POINTS
     return "agrees" if agrees else ("higher" if row["difference"] > 0 else "lower")
+
+
+def _repairs(
+    repaired: pd.DataFrame, truth: Labels, right: NDArray[np.bool_]
+) -> dict[str, float | None]:
+    """Return how good the repaired table is."""
+    labels = repaired["repaired_label"]
+    kept = labels.notna().to_numpy()
+    hits = labels[kept].to_numpy(dtype=np.int64) == truth[kept]
+    quality = repaired["label_quality"].to_numpy()
+    issues = detection_metrics(repaired["is_label_issue"].to_numpy(), quality, ~right)
+    return {
+        "recovery_accuracy": float((repaired["suggested_label"].to_numpy() == truth).mean()),
+        "repaired_accuracy": float(hits.mean()),
+        "kept_share": float(kept.mean()),
+        "detection_f1": issues["f1"],
+    }
 
 
 def _accuracies(history: pd.DataFrame) -> dict[str, float]:

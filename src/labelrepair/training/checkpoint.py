@@ -1,11 +1,9 @@
 """Checkpoints: written whole or not at all, and refused where they do not belong."""
 
-import contextlib
 import hashlib
 import json
 import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,20 +53,21 @@ class Checkpointer:
         self.every = every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write ``state`` (tensors and plain values) to a temporary file, then rename it."""
+        """Write ``state`` (tensors and plain values) to a temporary file, then rename it.
+
+        The temporary name is the run's own: what a kill leaves there, the next save overwrites.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "fingerprint": self.fingerprint, **state}
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".saving-")
+        temporary = self.path.with_suffix(".saving")
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with temporary.open("wb") as stream:
                 torch.save(content, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(name, self.path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state on the CPU, or None if there is none.
