@@ -6,8 +6,8 @@
 PRESET is a preset's name, perhaps followed by +PARAMETER=VALUE.
 
 Resumable: a preset whose metrics exist is not run again, an interrupted one goes on from its
-checkpoint. --again scores, repairs and evaluates finished trainings with the present code. The table
-goes to docs/results/archetypes_DATASET.csv.
+checkpoint. --again scores, repairs and evaluates finished trainings with the present code. The
+table goes to docs/results/archetypes_DATASET.csv.
 """
 
 import argparse

@@ -15,16 +15,13 @@ from labelrepair import methods
 from labelrepair.config import from_dict, require
 from labelrepair.data.splits import holdout
 from labelrepair.errors import ConfigError, DataError, nearest
-from labelrepair.estimation import EstimationSpec, NoiseEstimate
+from labelrepair.estimation import NoiseEstimate
 from labelrepair.networks.classifier import Classifier
 from labelrepair.policy import Policy
 from labelrepair.training import Schedule, TrainingConfig, TrainSet
-from labelrepair.training.probe import ProbeSpec
 from labelrepair.training.seeds import derive_seed
 from labelrepair.transition import check_transition
-from labelrepair.workflow import EstimationConfig, Preset, estimate, fit, repair_rows
-
-PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
+from labelrepair.workflow import Preset, default_estimation, estimate, fit, repair_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +113,7 @@ def repair(
         torch.from_numpy(np.flatnonzero(~held_out)),
         torch.from_numpy(np.flatnonzero(held_out)),
     )
-    noise, _ = estimate(data, _estimation(preset.training, known, len(array)), seed)
+    noise, _ = estimate(data, default_estimation(preset.training, len(array), known), seed)
     model, result = fit(preset, data, noise, seed=seed, progress=progress)
     probs = result.probs.numpy()
     rows = repair_rows(
@@ -246,25 +243,3 @@ def _shorten(schedule: dict[str, Any]) -> dict[str, Any]:
     if start is not None and start >= epochs:
         schedule["decay_from"] = max(1, round(0.4 * epochs))
     return schedule
-
-
-def _estimation(
-    training: TrainingConfig, transition: NDArray[np.float64] | None, count: int
-) -> EstimationConfig:
-    """Return the probe (the same network, plain training) and the estimator."""
-    batch = min(128, max(1, count // 4))
-    epochs = int(np.clip(round(PROBE_STEPS * batch / count), 8, 60))
-    probe = dataclasses.replace(
-        TrainingConfig(),
-        network=training.network,
-        normalize=training.normalize,
-        schedule=Schedule(epochs=epochs),
-        batch_size=batch,
-        device=training.device,
-        precision=training.precision,
-    )
-    estimator = EstimationSpec()
-    if transition is not None:
-        rows = tuple(tuple(map(float, row)) for row in transition)
-        estimator = EstimationSpec(method="given", transition=rows)
-    return EstimationConfig(ProbeSpec(training=probe), estimator)

@@ -34,7 +34,16 @@ from labelrepair.metrics import detection_metrics, last_mean
 from labelrepair.noise import NoiseSpec, build_transition, inject
 from labelrepair.training import Holdout, TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
-from labelrepair.workflow import EstimationConfig, Preset, estimate, fit, repair_rows, resolved
+from labelrepair.workflow import (
+    Preset,
+    default_estimation,
+    estimate,
+    fit,
+    noise_from_dict,
+    noise_to_dict,
+    repair_rows,
+    resolved,
+)
 
 logger = logging.getLogger(__name__)
 MEASURES = (
@@ -208,7 +217,7 @@ def run_cell(cell: Cell, folder: str) -> dict[str, Any]:
     rng = np.random.default_rng([cell.noise.spec.seed, cell.seed])
     given = inject(truth, transition, rng, cell.noise.spec.mode)
     data = _with_labels(data, given, preset.training.validation_fraction, cell.seed)
-    noise = _noise(grid, cell, data, truth, transition)
+    noise = _noise(cell, root, data, truth, transition)
     _, result = fit(preset, data, noise, seed=cell.seed, test=test, progress=False)
     history = pd.DataFrame(result.history)
     probs = result.probs.numpy()
@@ -234,11 +243,7 @@ def run_cell(cell: Cell, folder: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    target = _file(root, cell)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    partial.write_text(json.dumps(found))
-    os.replace(partial, target)
+    _write(_file(root, cell), found)
     return found
 
 
@@ -390,15 +395,30 @@ def _accuracies(history: pd.DataFrame) -> dict[str, float]:
 
 
 def _noise(
-    grid: Grid, cell: Cell, data: TrainSet, truth: Labels, transition: NDArray[np.float64]
+    cell: Cell, root: Path, data: TrainSet, truth: Labels, transition: NDArray[np.float64]
 ) -> NoiseEstimate:
-    """Return what the methods are told about the noise."""
-    if not grid.noise_known:
-        return estimate(data, EstimationConfig(), derive_seed(cell.seed, "estimation"))[0]
-    given = data.given_labels.numpy()
-    rate = float((given != truth).mean())
-    prior = np.bincount(truth, minlength=data.num_classes) / len(truth)
-    return NoiseEstimate(transition, rate, (rate, rate), "known", prior)
+    """Return what the methods are told about the noise; estimates are kept for the other cells."""
+    grid = cell.grid
+    if grid.noise_known:
+        rate = float((data.given_labels.numpy() != truth).mean())
+        prior = np.bincount(truth, minlength=data.num_classes) / len(truth)
+        return NoiseEstimate(transition, rate, (rate, rate), "known", prior)
+    config = default_estimation(preset_of(grid, cell.method).training, len(truth))
+    content = [to_dict(part) for part in (grid.source, cell.noise, config)]
+    digest = blake2b(json.dumps([*content, cell.seed]).encode(), digest_size=5).hexdigest()
+    file = root / "estimates" / f"{digest}.json"
+    if not file.exists():
+        found, _ = estimate(data, config, derive_seed(cell.seed, "estimation"))
+        _write(file, noise_to_dict(found))
+    return noise_from_dict(json.loads(file.read_text()))
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON whole or not at all; several processes may write the same file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(json.dumps(content))
+    os.replace(partial, file)
 
 
 def _file(root: Path, cell: Cell) -> Path:

@@ -35,6 +35,7 @@ from labelrepair.training import (
     Checkpointer,
     Holdout,
     Network,
+    Schedule,
     TrainingConfig,
     TrainResult,
     TrainSet,
@@ -46,6 +47,7 @@ from labelrepair.transition import check_transition
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
+PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
 MAX_SHARED = 10_000  # values of a stage's shared tensors that go into the training report
 SPOT_CHECKS = 256  # rows whose content hash is compared before training
 
@@ -164,6 +166,34 @@ def network_builder(
         options.setdefault("vocabulary_size", largest + 1)
     spec = classifier_spec(network.name, options, tuple(features.shape[1:]), num_classes, count)
     return lambda: build_from_spec(spec), spec
+
+
+def default_estimation(
+    training: TrainingConfig, count: int, transition: NDArray[np.float64] | None = None
+) -> EstimationConfig:
+    """Return the probe for a training without a configured one: the same network, plain training.
+
+    Args:
+        training: whose network, normalisation, device and precision the probe shares.
+        count: N; small sets get more epochs, up to 60, large ones at least 8.
+        transition: ``(C, C)`` known T; None = estimated by confident joint.
+    """
+    batch = min(128, max(1, count // 4))
+    epochs = int(np.clip(round(PROBE_STEPS * batch / count), 8, 60))
+    probe = TrainingConfig(
+        network=training.network,
+        normalize=training.normalize,
+        schedule=Schedule(epochs=epochs),
+        batch_size=batch,
+        device=training.device,
+        precision=training.precision,
+        threads=training.threads,
+    )
+    estimator = EstimationSpec()
+    if transition is not None:
+        rows = tuple(tuple(map(float, row)) for row in transition)
+        estimator = EstimationSpec(method="given", transition=rows)
+    return EstimationConfig(ProbeSpec(training=probe), estimator)
 
 
 def estimate(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import labelrepair
-from labelrepair import api
+from labelrepair import api, workflow
 from labelrepair.errors import ConfigError, DataError, TransitionError
 from labelrepair.label_table import check_repaired_table, content_hashes
 from labelrepair.policy import Policy
@@ -44,7 +44,7 @@ FEATURES = {
 
 @pytest.fixture(autouse=True)
 def short_probe(monkeypatch):
-    monkeypatch.setattr(api, "PROBE_STEPS", 1)
+    monkeypatch.setattr(workflow, "PROBE_STEPS", 1)
 
 
 def vectors():
