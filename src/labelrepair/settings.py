@@ -2,6 +2,7 @@
 
 from kedro.config import OmegaConfigLoader
 
+from labelrepair.choices import choose
 from labelrepair.hooks import ParameterHook, ProvenanceHook, SummaryHook
 
 HOOKS = (ParameterHook(), ProvenanceHook(), SummaryHook())
@@ -9,5 +10,6 @@ CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
+    "custom_resolvers": {"choose": choose},
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
 }

@@ -292,9 +292,17 @@ def test_every_preset_can_be_chosen(parameters):
         assert choose_preset(recipe, name).name == name
 
 
-def test_an_unknown_preset_is_refused():
-    with pytest.raises(Exception, match=r"presets\.jocor_minst"):
-        loader(preset="jocor_minst")["parameters"]
+@pytest.mark.parametrize(
+    ("choice", "nearest"),
+    [
+        ({"preset": "jocor_minst"}, "'jocor_minst' under 'presets'; did you mean 'jocor_mnist'"),
+        ({"dataset": "mnst"}, "'mnst' under 'datasets'; did you mean 'mnist'"),
+        ({"table": "jocor_table_2"}, "under 'benchmarks'; did you mean 'jocor_table2'"),
+    ],
+)
+def test_an_unknown_choice_is_refused_with_the_nearest(choice, nearest):
+    with pytest.raises(Exception, match=nearest):
+        loader(**choice)["parameters"]
 
 
 def test_an_inconsistent_choice_is_refused(tmp_path):
