@@ -299,7 +299,8 @@ def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid) -> str:
     lines = [
         f"## {grid.name}",
         "",
-        f"{grid.paper}, table {grid.table}, {grid.dataset}. Test accuracy in %, "
+        (f"{grid.paper}, table {grid.table}, {grid.dataset}. " if grid.paper != "none" else "")
+        + "Test accuracy in %, "
         f"{_MEASURED[grid.measure]}; mean ± standard deviation over seeds "
         f"{', '.join(map(str, grid.seeds))}. "
         + ("The methods know the noise, as in the paper. " if grid.noise_known else "")

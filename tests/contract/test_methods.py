@@ -261,6 +261,7 @@ def of_schedule(path):
         f"{path}.lr": ({}, 0.02),
         f"{path}.milestones": ({}, [7]),
         f"{path}.factor": ({f"{path}.milestones": [7]}, 0.5),
+        f"{path}.rates": ({f"{path}.milestones": [7]}, [0.03]),
         f"{path}.decay_from": ({}, 7),
         f"{path}.beta1_after": ({f"{path}.decay_from": 7, "training.optimizer.name": "adam"}, 0.1),
     }

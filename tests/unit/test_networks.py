@@ -54,11 +54,12 @@ def test_parameter_counts(name, in_shape, num_classes, options, expected):
     assert count(build(name, in_shape, num_classes, **options)) == expected
 
 
-IMAGE_NETWORKS = sorted(set(available()) - {"embedding", "embedding_lstm"})
+OTHERS = {"embedding", "embedding_lstm", "resnet18_imagenet", "resnet50_imagenet"}
+IMAGE_NETWORKS = sorted(set(available()) - OTHERS)
 
 
 def test_every_architecture_is_tested():
-    assert len(available()) == 11
+    assert len(available()) == 13
     assert len(IMAGE_NETWORKS) == 9
 
 
@@ -303,3 +304,20 @@ def test_import_path_errors(path, options, message):
 def test_errors(name, in_shape, num_classes, options, message):
     with pytest.raises(ConfigError, match=message):
         build(name, in_shape, num_classes, **options)
+
+
+def test_imagenet_networks_get_a_fresh_last_layer():
+    """Torchvision's counts for 1,000 classes, less the head's: 11,176,512 and 23,508,032."""
+    for name, body, width in (("resnet18", 11_176_512, 512), ("resnet50", 23_508_032, 2048)):
+        network = build(f"{name}_imagenet", (3, 64, 64), 14)
+        assert sum(p.numel() for p in network.parameters()) == body + 14 * (width + 1)
+        assert network.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 14)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "message"),
+    [((1, 64, 64), None, "needs RGB"), ((3, 64, 64), "IMAGENET9K", "no 'IMAGENET9K' of resnet18")],
+)
+def test_imagenet_networks_refuse(shape, weights, message):
+    with pytest.raises(ConfigError, match=message):
+        build("resnet18_imagenet", shape, 14, weights=weights)

@@ -12,6 +12,7 @@ from labelrepair.networks._imported import build_imported
 from labelrepair.networks._shapes import NoOptions
 from labelrepair.networks.cifar_resnet import cifar_resnet
 from labelrepair.networks.cnn import cnn7, lenet
+from labelrepair.networks.imagenet_resnet import ImagenetOptions, imagenet_resnet
 from labelrepair.networks.mlp import MlpOptions, mlp
 from labelrepair.networks.preact_resnet import (
     HeResNetOptions,
@@ -39,6 +40,8 @@ _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], type[Any]]] = {
     "resnet14": (functools.partial(he_resnet, depth=2), HeResNetOptions),
     "resnet32": (functools.partial(he_resnet, depth=5), HeResNetOptions),
     "resnet44": (functools.partial(he_resnet, depth=7), HeResNetOptions),
+    "resnet18_imagenet": (functools.partial(imagenet_resnet, name="resnet18"), ImagenetOptions),
+    "resnet50_imagenet": (functools.partial(imagenet_resnet, name="resnet50"), ImagenetOptions),
     "resnet18": (functools.partial(cifar_resnet, name="resnet18"), NoOptions),
     "resnet34": (functools.partial(cifar_resnet, name="resnet34"), NoOptions),
 }

@@ -23,6 +23,7 @@ class Schedule:
         lr: first learning rate.
         milestones: epochs (0-based) from which the rate is multiplied by ``factor`` once more.
         factor: see ``milestones``.
+        rates: learning rates from each milestone on, instead of ``factor``.
         decay_from: epoch from which the rate falls linearly, to reach 0 after the last epoch.
         beta1_after: Adam's beta1 from ``decay_from`` on; 0.1 in the Co-teaching family's code.
     """
@@ -31,6 +32,7 @@ class Schedule:
     lr: float = 0.001
     milestones: tuple[int, ...] = field(default=(), metadata={"epochs": True})
     factor: float = 0.1
+    rates: tuple[float, ...] = ()
     decay_from: int | None = epochs_field(None)
     beta1_after: float | None = None
 
@@ -38,10 +40,16 @@ class Schedule:
         """Check ranges."""
         positive(epochs=self.epochs, lr=self.lr, factor=self.factor)
         in_unit_interval(beta1_after=self.beta1_after)
+        require(
+            len(self.rates) in (0, len(self.milestones)),
+            f"rates: one for each of {len(self.milestones)} milestones, found {len(self.rates)}",
+        )
+        require(all(rate > 0 for rate in self.rates), f"rates: must be > 0, found {self.rates}")
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of a 0-based epoch."""
-        rate = self.lr * self.factor ** sum(epoch >= milestone for milestone in self.milestones)
+        passed = sum(epoch >= milestone for milestone in self.milestones)
+        rate = (self.lr, *self.rates)[passed] if self.rates else self.lr * self.factor**passed
         if self.decay_from is not None and epoch >= self.decay_from:
             rate *= (self.epochs - epoch) / max(1, self.epochs - self.decay_from)
         return rate

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from labelrepair.errors import ConfigError
 from labelrepair.training import Schedule, epochs_field, scale_epochs
 
 
@@ -65,3 +66,18 @@ def test_scaling_up_and_not_at_all():
     assert scale_epochs(options, 2).first.milestones == (80, 160)
     assert scale_epochs(options, 1e-6).first == Schedule(1, 0.5, (1, 1), decay_from=1)
     assert scale_epochs(None, 0.1) is None
+
+
+def test_rates_replace_the_factor_at_the_milestones():
+    """JoCoR on Clothing1M: 8e-4, 5e-4 and 5e-5 for five epochs each."""
+    schedule = Schedule(epochs=15, lr=8e-4, milestones=(5, 10), rates=(5e-4, 5e-5))
+    assert [schedule.lr_at(epoch) for epoch in (0, 4, 5, 9, 10, 14)] == [
+        8e-4,
+        8e-4,
+        5e-4,
+        5e-4,
+        5e-5,
+        5e-5,
+    ]
+    with pytest.raises(ConfigError, match="rates: one for each of 1 milestones, found 2"):
+        Schedule(milestones=(5,), rates=(0.1, 0.2))
