@@ -367,15 +367,17 @@ def benchmark_plot(table: pd.DataFrame) -> "Figure":
     for axes, ((noise, rate), rows) in zip(panels, groups, strict=True):
         place = [methods.index(name) for name in rows["method"]]
         spread = rows["std"].fillna(0.0)
-        axes.barh(place, rows["mean"], xerr=spread, color=BLUE, height=0.62, label="ours")
-        axes.plot(rows["published_mean"], place, "D", color=ORANGE, markersize=5, label="published")
+        axes.errorbar(
+            rows["mean"], place, xerr=spread, fmt="o", color=BLUE, capsize=3, label="ours"
+        )
+        if rows["published_mean"].notna().any():
+            axes.plot(rows["published_mean"], place, "D", color=ORANGE, ms=5, label="published")
         _title(axes, f"{str(noise).replace('_', ' ')}, {rate:.0%}")
         axes.set_xlabel("test accuracy (%)")
-        lowest = np.nanmin([rows["mean"].min(), rows["published_mean"].min()])
-        axes.set_xlim(max(0.0, lowest - 8), 100)
     panels[0].set_yticks(range(len(methods)), [name.replace("_", " ") for name in methods])
     panels[0].invert_yaxis()
-    panels[-1].legend(loc="lower right")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

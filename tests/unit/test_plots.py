@@ -13,6 +13,7 @@ from labelrepair.noise import inject, symmetric
 from labelrepair.plots import (
     QUALITY_BINS,
     all_plots,
+    benchmark_plot,
     class_health_plot,
     confusion_flow,
     label_precision_curve,
@@ -300,3 +301,24 @@ plots.transition_heat_map([[0.9, 0.1], [0.2, 0.8]], ["a", "b"], "T").savefig(sys
 assert "matplotlib.pyplot" not in sys.modules, "pyplot imported"
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "T.png")], check=True)
+
+
+def test_benchmark_plot_shows_ours_and_published():
+    table = pd.DataFrame(
+        {
+            "noise": ["symmetric_exclusive"] * 2,
+            "noise_rate": [0.2] * 2,
+            "method": ["jocor", "co_teaching"],
+            "mean": [97.0, 95.0],
+            "std": [0.1, np.nan],
+            "published_mean": [98.06, 97.0],
+        }
+    )
+    figure = benchmark_plot(table)
+    (panel,) = figure.axes
+    lines = [line.get_xdata().tolist() for line in panel.lines if len(line.get_xdata()) == 2]
+    assert [97.0, 95.0] in lines
+    assert [98.06, 97.0] in lines
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["jocor", "co teaching"]
+    unpublished = benchmark_plot(table.assign(published_mean=np.nan))
+    assert [text.get_text() for text in unpublished.legends[0].get_texts()] == ["ours"]
