@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from labelrepair.atomic import whole_file
 from labelrepair.config import from_dict, one_of, require, to_dict
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.data.splits import assign_test, holdout
@@ -416,10 +417,8 @@ def _noise(
 
 def _write(file: Path, content: dict[str, Any]) -> None:
     """Write JSON whole or not at all; several processes may write the same file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.part")
-    partial.write_text(json.dumps(content))
-    os.replace(partial, file)
+    with whole_file(file, writer=f".{os.getpid()}") as stream:
+        stream.write(json.dumps(content).encode())
 
 
 def _file(root: Path, cell: Cell) -> Path:

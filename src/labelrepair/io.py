@@ -1,7 +1,5 @@
 """Kedro datasets for what kedro-datasets has no safe format for: arrays and tensors."""
 
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
 
+from labelrepair.atomic import whole_file
 from labelrepair.data.store import read_features, write_features
 
 Array = NDArray[Any]
@@ -35,7 +34,6 @@ class ArrayDataset(AbstractDataset[Array, Array]):
         """Write the array; refuses object arrays, which would be pickled."""
         if np.asarray(data).dtype.hasobject:
             raise DatasetError(f"{self._filepath}: refusing to pickle an object array")
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
         write_features(self._filepath, np.asarray(data))
 
     def _exists(self) -> bool:
@@ -66,16 +64,8 @@ class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
         """Write to a temporary file beside the target, then rename it."""
         import torch  # noqa: PLC0415
 
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._filepath.with_name(f".{self._filepath.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("xb") as stream:
-                torch.save(data, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, self._filepath)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self._filepath) as stream:
+            torch.save(data, stream)
 
     def _exists(self) -> bool:
         return self._filepath.exists()

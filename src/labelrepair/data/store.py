@@ -1,12 +1,11 @@
 """Features on disk as one .npy file: written whole or not at all, read by memory map."""
 
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from labelrepair.atomic import whole_file
 from labelrepair.data.samples import Array
 from labelrepair.errors import DataError
 
@@ -20,17 +19,8 @@ def write_features(path: str | Path, features: Array) -> None:
     path = Path(path)
     if features.dtype.hasobject:
         raise DataError(f"{path}: features are {features.dtype}, expected numbers")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.save(file, features, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as stream:
+        np.save(stream, features, allow_pickle=False)
 
 
 def read_features(path: str | Path, mmap: bool = True) -> Array:

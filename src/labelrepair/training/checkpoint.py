@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from labelrepair.atomic import whole_file
 from labelrepair.errors import CheckpointError
 
 FORMAT = 1
@@ -53,21 +53,10 @@ class Checkpointer:
         self.every = every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write ``state`` (tensors and plain values) to a temporary file, then rename it.
-
-        The temporary name is the run's own: what a kill leaves there, the next save overwrites.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Write ``state`` (tensors and plain values), whole or not at all."""
         content = {"format": FORMAT, "fingerprint": self.fingerprint, **state}
-        temporary = self.path.with_suffix(".saving")
-        try:
-            with temporary.open("wb") as stream:
-                torch.save(content, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self.path) as stream:
+            torch.save(content, stream)
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state on the CPU, or None if there is none.
