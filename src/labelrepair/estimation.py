@@ -28,6 +28,9 @@ from labelrepair.transition import (
 METHODS = ("confident_joint", "anchor", "curated", "cleanlab", "given")
 ANCHOR_RULES = ("code", "at")
 ROW_SUM_TOLERANCE = 1e-3
+MAX_RESAMPLED = (
+    25_000_000  # values of T kept for its intervals, 200 MB: 200 resamples of 353 classes
+)
 
 # cleanlab's slack below a threshold and the lowest threshold it allows (internal/constants.py).
 _SLACK = 1e-6
@@ -79,6 +82,9 @@ class NoiseEstimate:
             error only; a biased method can put its point estimate outside.
         method: which estimator gave T.
         class_prior: (C,) float64 clean class shares pi, solved from ``pi @ T = given shares``.
+        transition_interval: (low, high), each (C, C) float64: the same kind of interval of every
+            element of T. None where T was not resampled (known, or of more than
+            :data:`MAX_RESAMPLED` values in all resamples).
     """
 
     transition: Floats
@@ -86,6 +92,7 @@ class NoiseEstimate:
     interval: tuple[float, float]
     method: str
     class_prior: Floats
+    transition_interval: tuple[Floats, Floats] | None = None
 
 
 def check_probs(probs: ArrayLike, name: str = "probs") -> Floats:
@@ -255,7 +262,7 @@ def estimate_noise(
     rng: np.random.Generator,
     curated: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> NoiseEstimate:
-    """Estimate T and the noise rate, with a bootstrap interval of the rate.
+    """Estimate T and the noise rate, with bootstrap intervals of both.
 
     The resampling unit is the row. ``anchor`` and ``cleanlab`` are refitted on resampled rows;
     ``confident_joint`` keeps its thresholds and per-row cells, so that a resample is one
@@ -283,18 +290,47 @@ def estimate_noise(
     transition = _point_estimate(array, labels, spec, curated)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the point estimate has already warned
-        rates = [
-            noise_rate_of(resampled, given_frequencies=counts)
-            for resampled, counts in _resamples(array, labels, spec, rng, curated)
-        ]
-    low, high = np.quantile(rates, [(1 - spec.level) / 2, (1 + spec.level) / 2])
+        rates, matrices = _bootstrap(array, labels, spec, rng, curated)
+    low, high = np.quantile(rates, _tails(spec))
     return NoiseEstimate(
         transition=transition,
         noise_rate=noise_rate_of(transition, given_frequencies=given_counts),
         interval=(float(low), float(high)),
         method=spec.method,
         class_prior=solve_prior(transition, given_counts),
+        transition_interval=_element_wise(matrices, spec),
     )
+
+
+def _bootstrap(
+    probs: Floats,
+    labels: Labels,
+    spec: EstimationSpec,
+    rng: np.random.Generator,
+    curated: tuple[ArrayLike, ArrayLike] | None,
+) -> tuple[list[float], list[Floats]]:
+    """Return the noise rate of every resample, and its T where that varies and fits in memory."""
+    size = spec.bootstrap * probs.shape[1] ** 2
+    wanted = spec.method != "given" and size <= MAX_RESAMPLED
+    rates: list[float] = []
+    matrices: list[Floats] = []
+    for resampled, counts in _resamples(probs, labels, spec, rng, curated):
+        rates.append(noise_rate_of(resampled, given_frequencies=counts))
+        if wanted:
+            matrices.append(resampled)
+    return rates, matrices
+
+
+def _tails(spec: EstimationSpec) -> list[float]:
+    return [(1 - spec.level) / 2, (1 + spec.level) / 2]
+
+
+def _element_wise(matrices: list[Floats], spec: EstimationSpec) -> tuple[Floats, Floats] | None:
+    """Return the lower and the upper end of every element's interval, each (C, C)."""
+    if not matrices:
+        return None
+    low, high = np.quantile(np.stack(matrices), _tails(spec), axis=0)
+    return low, high
 
 
 def _point_estimate(

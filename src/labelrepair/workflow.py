@@ -355,13 +355,17 @@ def trained_parts(
 
 def noise_to_dict(noise: NoiseEstimate) -> dict[str, Any]:
     """Return an estimate as plain values for JSON."""
-    return {
+    plain = {
         "method": noise.method,
         "noise_rate": noise.noise_rate,
         "interval": list(noise.interval),
         "class_prior": noise.class_prior.tolist(),
         "transition": noise.transition.tolist(),
     }
+    if noise.transition_interval is not None:
+        low, high = noise.transition_interval
+        plain |= {"transition_low": low.tolist(), "transition_high": high.tolist()}
+    return plain
 
 
 def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
@@ -371,12 +375,16 @@ def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
         TransitionError: the matrix has been edited and is no longer row-stochastic.
     """
     low, high = raw["interval"]
+    elements = None
+    if "transition_low" in raw:  # files of earlier versions have none
+        elements = (np.asarray(raw["transition_low"]), np.asarray(raw["transition_high"]))
     return NoiseEstimate(
         transition=check_transition(np.asarray(raw["transition"], dtype=np.float64)),
         noise_rate=raw["noise_rate"],
         interval=(low, high),
         method=raw["method"],
         class_prior=np.asarray(raw["class_prior"], dtype=np.float64),
+        transition_interval=elements,
     )
 
 

@@ -335,6 +335,32 @@ def test_interval_of_the_confident_joint_has_the_binomial_width():
     assert narrow[1] - narrow[0] < 0.5 * (high - low)
 
 
+@pytest.mark.parametrize("method", ["confident_joint", "anchor", "curated"])
+def test_every_element_of_t_has_an_interval(method):
+    estimate = run(method, bootstrap=100)
+    low, high = estimate.transition_interval
+    assert low.shape == high.shape == (4, 4)
+    assert (0 <= low).all()
+    assert (low < high).all()
+    assert (high <= 1).all()
+    inside = (low <= estimate.transition) & (estimate.transition <= high)
+    assert inside.mean() >= 0.9
+    widest = run(method, bootstrap=100, level=0.5).transition_interval
+    assert (widest[1] - widest[0]).mean() < 0.6 * (high - low).mean()
+
+
+def test_interval_of_an_element_has_the_binomial_width():
+    low, high = run("curated", bootstrap=400).transition_interval
+    # 100 trusted rows per class, T[0, 0] = 0.5: standard error 0.05.
+    assert high[0, 0] - low[0, 0] == pytest.approx(2 * 1.96 * 0.05, rel=0.2)
+
+
+def test_a_t_that_is_not_resampled_has_no_intervals(monkeypatch):
+    assert run("given").transition_interval is None
+    monkeypatch.setattr("labelrepair.estimation.MAX_RESAMPLED", 30 * 16 - 1)
+    assert run("confident_joint").transition_interval is None
+
+
 @pytest.mark.filterwarnings("ignore:quantile")
 def test_options_change_the_estimate():
     argmax, quantile = run("anchor", quantile=None), run("anchor", quantile=0.9)

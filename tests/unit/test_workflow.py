@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -295,6 +296,19 @@ def test_the_estimate_survives_json():
         (0.1, pytest.approx(0.3)),
         "given",
     )
+
+
+def test_intervals_of_the_elements_survive_json_and_may_be_absent():
+    low, high = np.eye(C) * 0.7, np.eye(C) * 0.9
+    estimate = dataclasses.replace(noise(), transition_interval=(low, high))
+
+    raw = json.loads(json.dumps(workflow.noise_to_dict(estimate)))
+    found = workflow.noise_from_dict(raw)
+
+    np.testing.assert_array_equal(found.transition_interval, (low, high))
+    older = {k: v for k, v in raw.items() if not k.startswith("transition_")}
+    assert older == workflow.noise_to_dict(noise())
+    assert workflow.noise_from_dict(older).transition_interval is None
 
 
 def test_an_edited_matrix_is_refused():
