@@ -24,8 +24,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from labelrepair import methods
 from labelrepair.atomic import whole_file
-from labelrepair.config import from_dict, one_of, require, to_dict
+from labelrepair.config import from_dict, non_defaults, one_of, require
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.data.splits import assign_test, holdout
 from labelrepair.data.store import read_features, write_features
@@ -146,10 +147,15 @@ class Cell:
     @property
     def key(self) -> str:
         """A readable name with a hash of everything that decides the result."""
+        row = self.grid.methods[self.method]
+        preset = preset_of(self.grid, self.method)
+        options: Any = from_dict(methods.load(row.method).Options, row.options, "options")
         content = {
-            "source": to_dict(self.grid.source),
-            "noise": to_dict(self.noise),
-            "preset": resolved(preset_of(self.grid, self.method)),
+            "source": _source_content(self.grid),
+            "noise": non_defaults(self.noise),
+            "method": row.method,
+            "options": non_defaults(options),
+            "training": non_defaults(preset.training),
             "noise_known": self.grid.noise_known,
             "seed": self.seed,
         }
@@ -172,12 +178,13 @@ def preset_of(grid: Grid, method: str) -> Preset:
     return preset
 
 
-def run_grid(grid: Grid, folder: str | Path) -> pd.DataFrame:
+def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
     """Run the missing cells, several at a time, and return all of them.
 
     Args:
         grid: what to run.
-        folder: where cells and the prepared data are kept.
+        folder: where finished cells are kept, one small JSON file each.
+        cache: where the prepared data and the noise estimates are kept; may be emptied.
 
     Returns:
         One row per cell: noise, noise_rate, method, seed, the measures, label precision, recovery
@@ -188,10 +195,10 @@ def run_grid(grid: Grid, folder: str | Path) -> pd.DataFrame:
     missing = [cell for cell in cells if not _file(root, cell).exists()]
     logger.info("%s: %d of %d cells are there", grid.name, len(cells) - len(missing), len(cells))
     if missing:
-        _prepare(grid, root)
+        _prepare(grid, cache)
         jobs = min(grid.jobs or os.cpu_count() or 1, len(missing))
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(run_cell, cell, str(root)): cell for cell in missing}
+            futures = {pool.submit(run_cell, cell, str(root), str(cache)): cell for cell in missing}
             for done, future in enumerate(as_completed(futures), start=1):
                 found, cell = future.result(), futures[future]
                 logger.info(
@@ -206,11 +213,11 @@ def run_grid(grid: Grid, folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_cell(cell: Cell, folder: str) -> dict[str, Any]:
+def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
     """Train one cell on one thread and write its file, whole or not at all."""
     torch.set_num_threads(1)
-    started = time.perf_counter()
-    grid, root = cell.grid, Path(folder)
+    started = time.process_time()  # of this one thread: the machine may be busy with other cells
+    grid, root = cell.grid, Path(cache)
     data, truth, test = _load(grid, root)
     preset = preset_of(grid, cell.method)
     transition = build_transition(cell.noise.spec, data.num_classes)
@@ -240,11 +247,11 @@ def run_cell(cell: Cell, folder: str) -> dict[str, Any]:
         "selection_recall": float(selected[right].mean()) if selected is not None else None,
         "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= 1},
         "epochs": len(history),
-        "seconds": time.perf_counter() - started,
+        "seconds": time.process_time() - started,
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    _write(_file(root, cell), found)
+    _write(_file(Path(folder), cell), found)
     return found
 
 
@@ -406,7 +413,7 @@ def _noise(
         prior = np.bincount(truth, minlength=data.num_classes) / len(truth)
         return NoiseEstimate(transition, rate, (rate, rate), "known", prior)
     config = default_estimation(preset_of(grid, cell.method).training, len(truth))
-    content = [to_dict(part) for part in (grid.source, cell.noise, config)]
+    content = [_source_content(grid), non_defaults(cell.noise), non_defaults(config)]
     digest = blake2b(json.dumps([*content, cell.seed]).encode(), digest_size=5).hexdigest()
     file = root / "estimates" / f"{digest}.json"
     if not file.exists():
@@ -426,8 +433,19 @@ def _file(root: Path, cell: Cell) -> Path:
 
 
 def _data_folder(grid: Grid, root: Path) -> Path:
-    content = json.dumps(to_dict(grid.source), sort_keys=True).encode()
+    content = json.dumps(_source_content(grid), sort_keys=True).encode()
     return root / "data" / blake2b(content, digest_size=5).hexdigest()
+
+
+def _source_content(grid: Grid) -> dict[str, Any]:
+    """Return the source without the folders that it lies in on this machine."""
+    content: dict[str, Any] = non_defaults(grid.source)
+    content.pop("root", None)
+    if "path" in content:
+        content["path"] = Path(content["path"]).name
+    if "files" in content:
+        content["files"] = {key: Path(file).name for key, file in content["files"].items()}
+    return content
 
 
 def _prepare(grid: Grid, root: Path) -> None:

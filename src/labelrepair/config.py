@@ -65,6 +65,31 @@ def to_dict(value: Any) -> Any:
     return value
 
 
+def non_defaults(value: Any) -> Any:
+    """Return what :func:`from_dict` needs to rebuild a dataclass: fields at their default left out.
+
+    A field added later, with a default that changes nothing, leaves the result as it was; so what
+    is named by a hash of it (a finished benchmark cell) stays valid.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: non_defaults(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if getattr(value, f.name) != _default(f)
+        }
+    if isinstance(value, tuple | list):
+        return [non_defaults(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: non_defaults(item) for key, item in value.items()}
+    return value
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
 def require(condition: bool, message: str) -> None:
     """Raise :class:`ConfigError` with ``message`` ("field: rule, found x") unless ``condition``."""
     if not condition:

@@ -48,23 +48,23 @@ def test_missing_cells_run_once(grid, tmp_path, monkeypatch):
         def __exit__(self, *_args):
             return None
 
-        def submit(self, function, cell, folder):
+        def submit(self, function, cell, folder, cache):
             ran.append(cell.key)
-            future = benchmark_future(function(cell, folder))
+            future = benchmark_future(function(cell, folder, cache))
             return future
 
     monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(benchmark, "as_completed", list)
-    cells = run_grid(grid, tmp_path)
+    cells = run_grid(grid, tmp_path / "cells", tmp_path / "cache")
     assert len(ran) == len(cells) == 4
     assert set(cells["method"]) == {"cross_entropy", "jocor"}
     plain = cells[cells["method"] == "cross_entropy"]
     assert (plain["test_accuracy_last10"] > 0.6).all()
     assert cells["actual_noise_rate"].between(0.15, 0.25).all()
-    pd.testing.assert_frame_equal(run_grid(grid, tmp_path), cells)
+    pd.testing.assert_frame_equal(run_grid(grid, tmp_path / "cells", tmp_path / "cache"), cells)
     assert len(ran) == 4
     more = {**RAW, "methods": {**RAW["methods"], "small_loss": {"method": "small_loss"}}}
-    assert len(run_grid(from_dict(Grid, more, ""), tmp_path)) == 6
+    assert len(run_grid(from_dict(Grid, more, ""), tmp_path / "cells", tmp_path / "cache")) == 6
     assert len(ran) == 6
 
 
@@ -77,8 +77,8 @@ def benchmark_future(value):
 def test_a_cell_repeats_and_depends_on_its_seed(grid, tmp_path):
     benchmark._prepare(grid, tmp_path)
     cell = Cell(grid, grid.noises[0], "jocor", 0)
-    first, again = run_cell(cell, str(tmp_path)), run_cell(cell, str(tmp_path))
-    other = run_cell(dataclasses.replace(cell, seed=1), str(tmp_path))
+    first, again = (run_cell(cell, str(tmp_path), str(tmp_path)) for _ in range(2))
+    other = run_cell(dataclasses.replace(cell, seed=1), str(tmp_path), str(tmp_path))
     same = {k: v for k, v in first.items() if k != "seconds"}
     assert same == {k: v for k, v in again.items() if k != "seconds"}
     assert first["actual_noise_rate"] != other["actual_noise_rate"]
@@ -94,6 +94,21 @@ def test_a_key_changes_with_what_decides_the_result(grid):
     estimated = dataclasses.replace(grid, noise_known=False)
     assert key != Cell(estimated, noise, "jocor", 0).key
     assert key == Cell(dataclasses.replace(grid, seeds=(0,), jobs=2), noise, "jocor", 0).key
+
+
+def test_a_key_ignores_folders_and_settings_at_their_defaults(grid):
+    """A finished cell stays valid on another machine and when a setting is added later."""
+    noise = grid.noises[0]
+    here = {"kind": "torchvision", "name": "MNIST", "root": "/here"}
+    there = {"kind": "torchvision", "name": "MNIST", "root": "/there"}
+    keys = {
+        Cell(from_dict(Grid, {**RAW, "source": source}, ""), noise, "jocor", 0).key
+        for source in (here, there)
+    }
+    assert len(keys) == 1
+    explicit = {**RAW, "training": {**RAW["training"], "batch_size": 128}}
+    key = Cell(grid, noise, "jocor", 0).key
+    assert key == Cell(from_dict(Grid, explicit, ""), noise, "jocor", 0).key
 
 
 def published(**changes):

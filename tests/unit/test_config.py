@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelrepair.config import from_dict, in_unit_interval, one_of, positive, require, to_dict
+from labelrepair.config import (
+    from_dict,
+    in_unit_interval,
+    non_defaults,
+    one_of,
+    positive,
+    require,
+    to_dict,
+)
 from labelrepair.errors import ConfigError, nearest
 from labelrepair.training import Schedule, TrainingConfig
 
@@ -235,3 +243,11 @@ def test_training_settings_out_of_range_are_refused_by_name(raw):
         path += "." + next(iter(raw[path[9:]]))
     with pytest.raises(ConfigError, match=f"^{re.escape(path)}: "):
         from_dict(TrainingConfig, raw, "training")
+
+
+def test_non_defaults_leaves_out_what_from_dict_fills_in():
+    value = Outer(3, inner=Inner(rate=0.25), steps=(1, 2), settings={"a": 1})
+    short = non_defaults(value)
+    assert short == {"count": 3, "inner": {"rate": 0.25}, "steps": [1, 2], "settings": {"a": 1}}
+    assert from_dict(Outer, short) == value
+    assert non_defaults(Outer(3)) == {"count": 3}

@@ -10,9 +10,9 @@ from labelrepair.config import from_dict
 Params = dict[str, Any]
 
 
-def measure(grid: Params, folder: str) -> pd.DataFrame:
+def measure(grid: Params, cells: str, cache: str) -> pd.DataFrame:
     """Run the cells that are missing; return all."""
-    return benchmark.run_grid(from_dict(benchmark.Grid, grid, "benchmark"), folder)
+    return benchmark.run_grid(from_dict(benchmark.Grid, grid, "benchmark"), cells, cache)
 
 
 def compare(cells: pd.DataFrame, published: pd.DataFrame, grid: Params) -> pd.DataFrame:

@@ -13,7 +13,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
         [
             Node(
                 measure,
-                inputs=["params:benchmark", "params:benchmark_cells"],
+                inputs=["params:benchmark", "params:benchmark_cells", "params:benchmark_cache"],
                 outputs="benchmark_cells",
                 name="measure_cells",
             ),
