@@ -195,10 +195,10 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
     missing = [cell for cell in cells if not _file(root, cell).exists()]
     logger.info("%s: %d of %d cells are there", grid.name, len(cells) - len(missing), len(cells))
     if missing:
-        _prepare(grid, cache)
+        _prepare(grid, prepared)
         jobs = min(grid.jobs or os.cpu_count() or 1, len(missing))
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(run_cell, cell, str(root), str(cache)): cell for cell in missing}
+            futures = {pool.submit(run_cell, cell, str(root), str(prepared)): cell for cell in missing}
             for done, future in enumerate(as_completed(futures), start=1):
                 found, cell = future.result(), futures[future]
                 logger.info(
