@@ -1,4 +1,4 @@
-"""The Python face: features and given labels in, a repaired label table out."""
+"""The Python face: features (or probabilities) and given labels in, a repaired label table out."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,35 +15,55 @@ from labelrepair import methods
 from labelrepair.config import from_dict, require
 from labelrepair.data.splits import holdout
 from labelrepair.errors import ConfigError, DataError, nearest
-from labelrepair.estimation import NoiseEstimate
+from labelrepair.estimation import (
+    EstimationSpec,
+    NoiseEstimate,
+    check_probs,
+    estimate_noise,
+    known_transition,
+)
 from labelrepair.networks.classifier import Classifier
 from labelrepair.policy import Policy
+from labelrepair.scoring import ScoringSpec
 from labelrepair.training import Schedule, TrainingConfig, TrainSet
+from labelrepair.training.probe import ProbeSpec
 from labelrepair.training.seeds import derive_seed
 from labelrepair.transition import check_transition
 from labelrepair.workflow import Preset, default_estimation, estimate, fit, repair_rows
 
 
 @dataclass(frozen=True, eq=False)
-class RepairResult:
-    """What :func:`repair` returns.
+class RepairedLabels:
+    """What :func:`repair_with_probs` returns.
 
     Attributes:
         table: one row per sample, in the order given: ``sample_id``, ``given_label``,
             ``label_quality``, ``is_label_issue``, ``suggested_label``, ``confidence``,
             ``selected`` (methods that select), ``action``, ``repaired_label``, ``label_source``,
             ``reason``.
-        probs: float32 ``(N, C)``, the method's class probabilities.
+        probs: float32 ``(N, C)``, the class probabilities that the table is made from.
         transition_matrix: float64 ``(C, C)``, ``T[i, j] = P(given = j | true = i)``.
         noise: the whole estimate: noise rate, bootstrap interval, class prior.
-        history: one row per epoch.
-        model: module from raw features to probabilities ``(B, C)``.
     """
 
     table: pd.DataFrame
     probs: NDArray[np.float32]
     transition_matrix: NDArray[np.float64]
     noise: NoiseEstimate
+
+
+@dataclass(frozen=True, eq=False)
+class RepairResult(RepairedLabels):
+    """What :func:`repair` returns: repaired labels, and what the training left.
+
+    Attributes:
+        probe_probs: float32 ``(N, C)``, out-of-sample P(given = j | features) from a plain network
+            per fold; what cleanlab calls ``pred_probs``.
+        history: one row per epoch.
+        model: module from raw features to probabilities ``(B, C)``.
+    """
+
+    probe_probs: NDArray[np.float32]
     history: pd.DataFrame
     model: Classifier
 
@@ -60,6 +80,7 @@ def repair(
     num_classes: int | None = None,
     transition: ArrayLike | None = None,
     policy: Mapping[str, Any] | Policy | None = None,
+    probe: Mapping[str, Any] | None = None,
     progress: bool = False,
     **options: Any,
 ) -> RepairResult:
@@ -80,6 +101,9 @@ def repair(
         transition: a known ``(C, C)`` T, which loss correction then trains on; None = estimated
             from out-of-sample predictions (loss correction: from its anchor points).
         policy: thresholds and budgets, see :class:`labelrepair.policy.Policy`.
+        probe: changes to the probe that the noise is estimated with, see
+            :class:`labelrepair.training.probe.ProbeSpec`; e.g.
+            ``{"folds": 3, "training": {"schedule": {"epochs": 10}}}``.
         progress: show progress.
         **options: options of the method, and settings of
             :class:`labelrepair.training.TrainingConfig`, by name (``epochs`` and ``lr`` are short
@@ -96,7 +120,7 @@ def repair(
         TransitionError: ``transition`` is not row-stochastic, or singular where its inverse is
             needed.
     """
-    array = _features(features)
+    array = as_features(features)
     labels, classes = _labels(given_labels, len(array), num_classes)
     ids = _ids(sample_ids, len(array))
     known = None if transition is None else check_transition(transition, classes, "transition")
@@ -113,7 +137,10 @@ def repair(
         torch.from_numpy(np.flatnonzero(~held_out)),
         torch.from_numpy(np.flatnonzero(held_out)),
     )
-    noise, _ = estimate(data, default_estimation(preset.training, len(array), known), seed)
+    estimation = default_estimation(preset.training, len(array), known)
+    changed = from_dict(ProbeSpec, _merged(estimation.probe, probe or {}), "probe")
+    estimation = dataclasses.replace(estimation, probe=changed)
+    noise, probe_probs = estimate(data, estimation, seed)
     model, result = fit(preset, data, noise, seed=seed, progress=progress)
     probs = result.probs.numpy()
     rows = repair_rows(
@@ -124,11 +151,80 @@ def repair(
         policy=rules,
     )
     table = pd.concat([pd.DataFrame({"sample_id": ids, "given_label": labels}), rows], axis=1)
-    return RepairResult(table, probs, noise.transition, noise, pd.DataFrame(result.history), model)
+    history = pd.DataFrame(result.history)
+    return RepairResult(table, probs, noise.transition, noise, probe_probs, history, model)
 
 
-def _features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
-    """Return uint8/float32 ``(N, ch, H, W)``, float32 ``(N, D)`` or int64 ``(N, L)``."""
+def repair_with_probs(
+    probs: ArrayLike,
+    given_labels: ArrayLike,
+    *,
+    transition: ArrayLike | None = None,
+    estimator: str = "confident_joint",
+    scoring: Mapping[str, Any] | None = None,
+    policy: Mapping[str, Any] | None = None,
+    sample_ids: Sequence[str] | None = None,
+    seed: int = 0,
+) -> RepairedLabels:
+    """Repair labels with probabilities that another model made; nothing is trained.
+
+    Args:
+        probs: ``(N, C)`` class probabilities, rows sum to 1. Out-of-sample ones (as
+            ``cross_val_predict(..., method="predict_proba")`` makes them, cleanlab's
+            ``pred_probs``) give a sound estimate of the noise.
+        given_labels: ``(N,)`` whole numbers in 0..C-1, perhaps wrong.
+        transition: a known ``(C, C)`` T; None = estimated.
+        estimator: how T is estimated: ``confident_joint``, ``anchor`` or ``cleanlab`` (extra).
+        scoring: see :class:`labelrepair.scoring.ScoringSpec`.
+        policy: see :class:`labelrepair.policy.Policy`.
+        sample_ids: N unique ids; None = the row numbers as text.
+        seed: decides the bootstrap behind the interval of the noise rate.
+
+    Returns:
+        See :class:`RepairedLabels`.
+
+    Raises:
+        ConfigError: an unknown option, or a value out of range.
+        DataError: probabilities that are none, labels outside the classes, lengths that differ.
+        TransitionError: ``transition`` is not row-stochastic.
+    """
+    values = check_probs(probs)
+    labels, classes = _labels(given_labels, len(values), values.shape[1], empty_classes=True)
+    ids = _ids(sample_ids, len(values))
+    settings = from_dict(ScoringSpec, scoring, "scoring")
+    rules = from_dict(Policy, policy, "policy")
+    if transition is None:
+        spec = EstimationSpec(method=estimator)
+    else:
+        spec = known_transition(check_transition(transition, classes, "transition"))
+    rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
+    noise = estimate_noise(values, labels, spec, rng)
+    rows = repair_rows(values, labels, noise, scoring=settings, policy=rules)
+    table = pd.concat([pd.DataFrame({"sample_id": ids, "given_label": labels}), rows], axis=1)
+    return RepairedLabels(table, values.astype(np.float32), noise.transition, noise)
+
+
+def _merged(base: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dataclass as nested dicts with nested ``changes``; unknown names stay, to fail."""
+    values = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
+    for name, change in changes.items():
+        nested = dataclasses.is_dataclass(values.get(name)) and isinstance(change, Mapping)
+        values[name] = _merged(values[name], change) if nested else change
+    return values
+
+
+def as_features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
+    """Return features as they are trained on.
+
+    Args:
+        features: as in :func:`repair`.
+
+    Returns:
+        uint8 or float32 ``(N, ch, H, W)``, float32 ``(N, D)`` or int64 ``(N, L)``, contiguous.
+
+    Raises:
+        DataError: not finite, or of no known form; the message names the row.
+    """
     array = features.cpu().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
     if array.ndim not in (2, 3, 4) or len(array) == 0:
         raise DataError(
@@ -155,7 +251,9 @@ def _features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
-def _labels(given: ArrayLike, count: int, num_classes: int | None) -> tuple[NDArray[np.int64], int]:
+def _labels(
+    given: ArrayLike, count: int, num_classes: int | None, *, empty_classes: bool = False
+) -> tuple[NDArray[np.int64], int]:
     labels = given.cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
     if labels.shape != (count,):
         raise DataError(f"given_labels: expected shape ({count},), found {labels.shape}")
@@ -171,7 +269,7 @@ def _labels(given: ArrayLike, count: int, num_classes: int | None) -> tuple[NDAr
         row = int(np.argmax(wrong))
         raise DataError(f"given_labels: row {row} is {labels[row]}, expected 0..{classes - 1}")
     empty = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
-    if len(empty):
+    if len(empty) and not empty_classes:
         raise DataError(f"given_labels: class {empty[0]} of {classes} has no sample")
     return labels, classes
 

@@ -95,6 +95,12 @@ class NoiseEstimate:
     transition_interval: tuple[Floats, Floats] | None = None
 
 
+def known_transition(transition: Floats) -> EstimationSpec:
+    """Return the settings that take ``transition`` ``(C, C)`` as it is."""
+    rows = tuple(tuple(map(float, row)) for row in transition)
+    return EstimationSpec(method="given", transition=rows)
+
+
 def check_probs(probs: ArrayLike, name: str = "probs") -> Floats:
     """Return ``probs`` as float64 (N, C), the input itself where it already is that.
 

@@ -15,7 +15,7 @@ from labelrepair import methods
 from labelrepair.config import from_dict, to_dict
 from labelrepair.data.splits import holdout
 from labelrepair.errors import ConfigError, DataError
-from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise
+from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise, known_transition
 from labelrepair.label_table import (
     CONTENT_HASH,
     GIVEN_LABEL,
@@ -189,10 +189,7 @@ def default_estimation(
         precision=training.precision,
         threads=training.threads,
     )
-    estimator = EstimationSpec()
-    if transition is not None:
-        rows = tuple(tuple(map(float, row)) for row in transition)
-        estimator = EstimationSpec(method="given", transition=rows)
+    estimator = EstimationSpec() if transition is None else known_transition(transition)
     return EstimationConfig(ProbeSpec(training=probe), estimator)
 
 

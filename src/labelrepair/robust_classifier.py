@@ -1,0 +1,245 @@
+"""A classifier with scikit-learn's conventions that learns past wrong labels and repairs them."""
+
+import numbers
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_array, check_random_state, check_X_y
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from labelrepair.api import RepairResult, as_features, repair
+from labelrepair.errors import DataError
+from labelrepair.training import choose_device
+
+Array = NDArray[Any]
+CHUNK_ROWS = 4096
+MAX_SEED = 2**31 - 1
+
+
+class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Train on labels of which some are wrong; predict, and say which labels to repair.
+
+    Fits into pipelines, ``cross_val_score``, ``GridSearchCV`` and ``clone``. Options that depend on
+    the method are one dictionary, ``options``; the common ones have parameters of their own.
+
+    Args:
+        method: one of :func:`labelrepair.methods.available`.
+        network: name, import path or ``{"name": ..., "options": {...}}``; None = a fitting one.
+        epochs: passes over the data; None = the method's own number. Methods that train in stages
+            take ``budget`` instead.
+        lr: learning rate; None = the method's own.
+        batch_size: rows per step; None = the method's own.
+        budget: factor on every number of epochs; 0.1 = a tenth of the paper's.
+        options: options of the method, and other settings of
+            :class:`labelrepair.training.TrainingConfig`, by name.
+        transition: a known ``(C, C)`` transition matrix, classes in sorted order; None = estimated.
+        policy: thresholds and budgets, see :class:`labelrepair.policy.Policy`.
+        probe: changes to the probe behind the estimate, see
+            :class:`labelrepair.training.probe.ProbeSpec`.
+        tokens: rows of X are token ids of texts, not numbers.
+        device: ``auto`` (CUDA, then CPU) or a torch device name.
+        random_state: an int decides everything; None = another result each time.
+        verbose: show progress.
+
+    Attributes:
+        classes_: ``(C,)`` the labels found in y, sorted.
+        n_features_in_: values per sample.
+        noise_rate_: estimated share of wrong labels.
+        transition_: float64 ``(C, C)``, ``T[i, j] = P(given = classes_[j] | true = classes_[i])``.
+        noise_estimate_: the whole :class:`labelrepair.estimation.NoiseEstimate`, with interval.
+        label_issues_: frame with a row per sample and cleanlab's columns ``is_label_issue``,
+            ``label_quality``, ``given_label``, ``predicted_label``; then ``confidence`` of the
+            prediction, ``action`` of the policy and ``repaired_label``.
+        repaired_labels_: series of the labels to use from now on; missing where a row should be
+            dropped or reviewed.
+        out_of_sample_probs_: float32 ``(N, C)`` for tools that want cross-validated probabilities
+            of the given labels, as cleanlab's ``pred_probs``.
+        train_probs_: float32 ``(N, C)``, the robust model's probabilities of the training rows.
+        history_: frame with a row per epoch.
+        model_: the torch module, from raw features to probabilities.
+
+    Example:
+        >>> from labelrepair import RobustClassifier
+        >>> model = RobustClassifier("jocor", random_state=0).fit(X, noisy_y)  # doctest: +SKIP
+        >>> model.label_issues_.sort_values("label_quality").head()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        method: str = "jocor",
+        *,
+        network: str | Mapping[str, Any] | None = None,
+        epochs: int | None = None,
+        lr: float | None = None,
+        batch_size: int | None = None,
+        budget: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        transition: ArrayLike | None = None,
+        policy: Mapping[str, Any] | None = None,
+        probe: Mapping[str, Any] | None = None,
+        tokens: bool = False,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Only remember the parameters; :meth:`fit` checks them."""
+        self.method = method
+        self.network = network
+        self.epochs = epochs
+        self.lr = lr
+        self.batch_size = batch_size
+        self.budget = budget
+        self.options = options
+        self.transition = transition
+        self.policy = policy
+        self.probe = probe
+        self.tokens = tokens
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Estimate the noise, train, and score every given label.
+
+        Args:
+            X: N samples: numbers ``(N, D)`` (array or frame), images uint8 or float ``(N, H, W)``,
+                ``(N, H, W, ch)`` or ``(N, ch, H, W)``; with ``tokens=True`` token ids ``(N, L)``.
+            y: ``(N,)`` given labels, text or whole numbers, perhaps wrong.
+
+        Returns:
+            The fitted classifier itself.
+
+        Raises:
+            ConfigError: an unknown method or option (with the nearest valid one).
+            DataError: features or labels that cannot be learned from.
+        """
+        array, given = self._training_arrays(X, y)
+        self.classes_, codes = np.unique(given, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"y: 1 class found ({self.classes_[0]!s}), at least 2 are needed")
+        result = repair(
+            array,
+            codes,
+            method=self.method,
+            network=self.network,
+            seed=self._seed(),
+            device=self.device,
+            num_classes=len(self.classes_),
+            transition=self.transition,
+            policy=self.policy,
+            probe=self.probe,
+            progress=self.verbose,
+            **self._options(vectors=array.ndim == 2 and not self.tokens),
+        )
+        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(array))
+        self._keep(result, index)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return ``(N, C)`` probabilities of the true class, columns as :attr:`classes_`."""
+        check_is_fitted(self)
+        features = torch.from_numpy(self._arrays(X))
+        model, device = self.model_.eval(), choose_device(self.device)
+        model.to(device)
+        with torch.no_grad():
+            parts = [model(part.to(device)).cpu() for part in torch.split(features, CHUNK_ROWS)]
+        model.cpu()
+        values = torch.cat(parts).numpy().astype(np.float64)
+        probs: NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)
+        return probs
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Return the ``(N,)`` most probable true classes."""
+        best = self.predict_proba(X).argmax(axis=1)
+        chosen: Array = self.classes_[best]
+        return chosen
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say that images are welcome too."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _training_arrays(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+        """Check X and y together; remember what a sample looks like."""
+        if _dimensions(X) > 2:
+            array, given = check_X_y(X, y, dtype=None, allow_nd=True)
+        else:
+            array, given = validate_data(self, X, y, dtype=self._number)
+        check_classification_targets(given)
+        features = as_features(array)
+        self._sample_shape, self._stored_as = features.shape[1:], features.dtype
+        self.n_features_in_ = int(np.prod(self._sample_shape))
+        return features, given
+
+    def _arrays(self, X: ArrayLike) -> Array:
+        """Check X against what :meth:`fit` saw; return it as it is stored."""
+        if len(self._sample_shape) == 1:
+            array = validate_data(self, X, reset=False, dtype=self._number)
+        else:
+            array = check_array(X, dtype=None, allow_nd=True)
+        features = as_features(array)
+        if features.shape[1:] != self._sample_shape or features.dtype != self._stored_as:
+            raise DataError(
+                f"X: fitted on {self._stored_as} samples of shape {self._sample_shape} (channels "
+                f"first), found {features.dtype} of shape {features.shape[1:]}"
+            )
+        words = self.model_.spec["options"].get("vocabulary_size")
+        if words is not None and (features >= words).any():
+            row = int(np.argmax((features >= words).any(axis=1)))
+            raise DataError(
+                f"X: row {row} holds token {features[row].max()}, known are 0..{words - 1}; set "
+                "the network's vocabulary_size before fitting"
+            )
+        return features
+
+    @property
+    def _number(self) -> type[np.number[Any]]:
+        return np.int64 if self.tokens else np.float32
+
+    def _seed(self) -> int:
+        """Return the seed itself, so that it means the same as that of ``repair``."""
+        if isinstance(self.random_state, numbers.Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(MAX_SEED))
+
+    def _options(self, *, vectors: bool) -> dict[str, Any]:
+        """Return the options that are set; numbers of no known scale are standardized."""
+        named = {name: getattr(self, name) for name in ("epochs", "lr", "batch_size", "budget")}
+        chosen = {name: value for name, value in named.items() if value is not None}
+        scaled = {"normalize": "standardize"} if vectors else {}
+        return scaled | chosen | dict(self.options or {})
+
+    def _keep(self, result: RepairResult, index: "pd.Index[Any]") -> None:
+        """Set the fitted attributes, labels in the user's own words."""
+        self.model_, self.history_ = result.model, result.history
+        self.noise_estimate_, self.transition_ = result.noise, result.transition_matrix
+        self.noise_rate_ = result.noise.noise_rate
+        self.train_probs_, self.out_of_sample_probs_ = result.probs, result.probe_probs
+        table = result.table.set_index(index)
+        codes = table["repaired_label"]
+        repaired = pd.Series(self.classes_[codes.fillna(0).to_numpy(np.int64)], index=index)
+        if repaired.dtype.kind in "iu":
+            repaired = repaired.astype("Int64")  # the integers that may be missing
+        self.repaired_labels_ = repaired.mask(codes.isna())
+        self.label_issues_ = pd.DataFrame(
+            {
+                "is_label_issue": table["is_label_issue"],
+                "label_quality": table["label_quality"],
+                "given_label": self.classes_[table["given_label"]],
+                "predicted_label": self.classes_[table["suggested_label"]],
+                "confidence": table["confidence"],
+                "action": table["action"],
+                "repaired_label": self.repaired_labels_,
+            }
+        )
+
+
+def _dimensions(X: Any) -> int:
+    return int(X.ndim) if hasattr(X, "ndim") else np.asarray(X).ndim
