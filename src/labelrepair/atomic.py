@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,3 +30,51 @@ def whole_file(path: Path, writer: str = "") -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """Offer a path whose file or folder replaces ``path`` once the block has ended well.
+
+    For writers that want a path, of a certain ending, instead of a stream. A file is replaced by
+    one rename. A folder is set aside first, so a kill between the two renames leaves none at all,
+    never a mixture.
+
+    Args:
+        path: the file or folder; the folder around it is made if needed. After an error it is as
+            it was.
+
+    Yields:
+        A path of the same name in a hidden folder beside ``path``: what a kill leaves there, the
+        next save removes.
+
+    Raises:
+        FileNotFoundError: the block has written nothing.
+    """
+    hidden = path.with_name(f".{path.name}.parts")
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True)
+    new, old = hidden / path.name, hidden / "old"
+    try:
+        yield new
+        _sync(new)
+        if path.is_dir():
+            os.replace(path, old)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Make the system write a file, or all files of a folder, to the disk."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            _sync(inner)
+        return
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())

@@ -1,13 +1,15 @@
-"""Kedro datasets for what kedro-datasets has no safe format for: arrays and tensors."""
+"""Kedro datasets that are written whole: arrays, tensors, and any file format of kedro-datasets."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
+from kedro.io.core import parse_dataset_definition
 from numpy.typing import NDArray
 
-from labelrepair.atomic import whole_file
+from labelrepair.atomic import whole_file, whole_path
 from labelrepair.data.store import read_features, write_features
 
 Array = NDArray[Any]
@@ -72,3 +74,70 @@ class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class WholeFile(AbstractDataset[Any, Any]):
+    """Any dataset of local files, written whole or not at all.
+
+    The datasets of kedro-datasets write in place: a kill or a full disk leaves half a file. This
+    one lets them write beside the target and renames. A rename also never writes through a link
+    into DVC's cache. In a catalog, and inside ``MlflowArtifactDataset``:
+
+    .. code-block:: yaml
+
+        type: labelrepair.io.WholeFile
+        filepath: data/03_primary/label_table.parquet
+        dataset: {type: pandas.ParquetDataset, save_args: {index: false}}
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        dataset: str | dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file, or the folder, and the dataset that knows its format.
+
+        Args:
+            filepath: a local path.
+            dataset: type and arguments of the dataset, without the path.
+            metadata: for other tools, as everywhere in Kedro.
+
+        Raises:
+            DatasetError: a remote path (object stores write whole objects by themselves) or
+                ``versioned`` (DVC keeps the versions).
+        """
+        definition = {"type": dataset} if isinstance(dataset, str) else dict(dataset)
+        if "://" in filepath:
+            raise DatasetError(f"{filepath}: WholeFile is for local files; use the dataset itself")
+        if definition.get("versioned"):
+            raise DatasetError(f"{filepath}: versioned datasets are not written whole; use DVC")
+        self._kind, self._arguments = parse_dataset_definition(definition)
+        self._filepath = Path(filepath)
+        self._inner = self._at(self._filepath)
+        self.metadata = metadata
+        if hasattr(self._inner, "preview"):
+            self.preview = self._inner.preview  # Kedro-Viz
+
+    def load(self) -> Any:
+        """Return what the inner dataset loads."""
+        return self._inner.load()
+
+    def save(self, data: Any) -> None:
+        """Let the inner dataset write beside the target, then rename."""
+        with whole_path(self._filepath) as path:
+            self._at(path).save(data)
+
+    def _at(self, path: Path) -> AbstractDataset[Any, Any]:
+        """Return the inner dataset at a path; folders of partitions call it ``path``."""
+        known = inspect.signature(self._kind.__init__).parameters
+        key = "filepath" if "filepath" in known else "path"
+        inner: AbstractDataset[Any, Any] = self._kind(**{key: path.as_posix()}, **self._arguments)
+        return inner
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "dataset": self._kind.__name__}
