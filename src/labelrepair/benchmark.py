@@ -190,7 +190,7 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
         One row per cell: noise, noise_rate, method, seed, the measures, label precision, recovery
         accuracy, noise rate, seconds and where it ran.
     """
-    root = Path(folder)
+    root, prepared = Path(folder), Path(cache)
     cells = [Cell(grid, n, m, s) for s in grid.seeds for n in grid.noises for m in grid.methods]
     missing = [cell for cell in cells if not _file(root, cell).exists()]
     logger.info("%s: %d of %d cells are there", grid.name, len(cells) - len(missing), len(cells))
