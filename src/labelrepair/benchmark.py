@@ -33,7 +33,7 @@ from labelrepair.data.store import read_features, write_features
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.label_table import Split
 from labelrepair.metrics import detection_metrics, last_mean
-from labelrepair.noise import NoiseSpec, build_transition, inject
+from labelrepair.noise import NoiseSpec, corrupt
 from labelrepair.training import Holdout, TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
 from labelrepair.workflow import (
@@ -220,10 +220,10 @@ def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
     grid, root = cell.grid, Path(cache)
     data, truth, test = _load(grid, root)
     preset = preset_of(grid, cell.method)
-    transition = build_transition(cell.noise.spec, data.num_classes)
     # Not the training's seed, so that noise and initialisation do not move together by accident.
     rng = np.random.default_rng([cell.noise.spec.seed, cell.seed])
-    given = inject(truth, transition, rng, cell.noise.spec.mode)
+    samples = data.features.numpy()
+    given, transition = corrupt(truth, cell.noise.spec, data.num_classes, rng, samples)
     data = _with_labels(data, given, preset.training.validation_fraction, cell.seed)
     noise = _noise(cell, root, data, truth, transition)
     _, result = fit(preset, data, noise, seed=cell.seed, test=test, progress=False)

@@ -2,6 +2,10 @@
 
 Only rows outside the test split count, and wherever the truth is needed only those whose true label
 is known. Without any known true label the metrics that need one are absent, not null.
+
+A sample of the open set (true label -2) belongs to no class: its given label is wrong, and so is
+every repaired label; only dropping it or sending it to review is right. Recovery, memorisation and
+the errors of T are about the classes and leave it out.
 """
 
 import math
@@ -21,6 +25,7 @@ from labelrepair.label_table import (
     GIVEN_LABEL,
     IS_LABEL_ISSUE,
     LABEL_QUALITY,
+    OPEN_SET,
     REPAIRED_LABEL,
     SAMPLE_ID,
     SPLIT,
@@ -72,6 +77,12 @@ SUMMARY_LINES = (
     ("dropped", "{}", "counts.drop"),
     ("dropped", "{} (given label wrong: {})", "counts.drop", "drop.precision"),
     ("to review", "{}", "counts.review"),
+    (
+        "samples of no class",
+        "{} (dropped or to review: {})",
+        "open_set.rows",
+        "open_set.removed",
+    ),
     ("test accuracy, last epoch", "{}", "test.accuracy_last"),
     ("test accuracy, last 10 epochs", "{} (mean)", "test.accuracy_last10"),
 )
@@ -96,7 +107,7 @@ class Evaluation:
             ``repaired_accuracy``: the share of rows given (repaired to) this class that are of it.
         flows: ``count`` of rows by ``given_label``, ``repaired_label`` (null for drop and review)
             and ``action``.
-        delivered: the whole table with ``true_label`` (Int64, null = unknown).
+        delivered: the whole table with ``true_label`` (Int64, null = unknown, -2 = open set).
 
     The frames that need the truth have no rows where none is known.
     """
@@ -124,7 +135,8 @@ def evaluate(
 
     Args:
         table: the repaired label table with its test rows; N rows are not of the test split.
-        true_labels: ``sample_id`` and ``true_label`` (-1 = unknown), of all, some or no rows.
+        true_labels: ``sample_id`` and ``true_label`` (-1 = unknown, -2 = of no class), of all, some
+            or no rows.
         noise: ``transition`` (C, C), ``noise_rate``, ``interval`` (low, high), ``class_prior``.
         history: E rows, one per epoch; test and validation accuracies where they were measured.
         used: uint8 ``(E, K, ceil(N / 8))``, packed bits of the rows that each network learned from;
@@ -193,8 +205,9 @@ def summary(evaluation_metrics: Mapping[str, Metric], context: Mapping[str, str]
 
 def _with_truth(table: pd.DataFrame, true_labels: pd.DataFrame, num_classes: int) -> pd.DataFrame:
     """Return a copy of the table with ``true_label``, Int64 and null where it is unknown."""
-    truth = true_labels[true_labels[TRUE_LABEL] >= 0]
-    check_labels(truth[TRUE_LABEL].to_numpy(np.int64), num_classes, "true_labels")
+    labels = true_labels[TRUE_LABEL]
+    check_labels(labels[labels >= 0].to_numpy(np.int64), num_classes, "true_labels")
+    truth = true_labels[(labels >= 0) | (labels == OPEN_SET)]
     if truth.empty:
         return table.assign(**{TRUE_LABEL: pd.array([pd.NA] * len(table), dtype="Int64")})
     delivered = extend(table, truth[[SAMPLE_ID, TRUE_LABEL]])
@@ -293,8 +306,10 @@ def _truth_metrics(known: pd.DataFrame, transition: Floats) -> dict[str, Metric]
     relabelled = (known[ACTION] == Action.RELABEL).to_numpy(dtype=bool)
     dropped = (known[ACTION] == Action.DROP).to_numpy(dtype=bool)
     labels = repaired.fillna(-1).to_numpy(np.int64)
-    error = transition_error(transition, actual_transition(true, given, len(transition)))
-    recovered = metrics.accuracy(suggested, true)
+    closed = true != OPEN_SET
+    actual = actual_transition(true[closed], given[closed], len(transition))
+    error = transition_error(transition, actual)
+    hits = suggested == true
     detection = metrics.detection_metrics(known[IS_LABEL_ISSUE], known[LABEL_QUALITY], wrong)
     return {
         "noise.rate_actual": wrong.mean(),
@@ -305,12 +320,27 @@ def _truth_metrics(known: pd.DataFrame, transition: Floats) -> dict[str, Metric]
         "labels.repaired_accuracy": metrics.repaired_accuracy(
             labels, repaired.notna().to_numpy(dtype=bool), true
         ),
-        "labels.effective_accuracy_all_rows": recovered,
-        "recovery.accuracy": recovered,
+        "labels.effective_accuracy_all_rows": _mean(hits),
+        "recovery.accuracy": _mean(hits[closed]),
         "relabel.precision": _mean(labels[relabelled] == true[relabelled]),
         "drop.precision": _mean(wrong[dropped]),
         **{f"detect.{name}": value for name, value in detection.items()},
-        "memorisation.rate": metrics.memorisation(suggested, given, true),
+        "memorisation.rate": metrics.memorisation(suggested[closed], given[closed], true[closed]),
+        **_open_set_metrics(known),
+    }
+
+
+def _open_set_metrics(known: pd.DataFrame) -> dict[str, Metric]:
+    """Return what became of the samples that belong to no class; nothing where there are none."""
+    is_open = (known[TRUE_LABEL] == OPEN_SET).to_numpy()
+    if not is_open.any():
+        return {}
+    removed = known[ACTION].isin([Action.DROP, Action.REVIEW]).to_numpy(dtype=bool)
+    return {
+        "open_set.rows": int(is_open.sum()),
+        "open_set.flagged": _mean(known[IS_LABEL_ISSUE].to_numpy(dtype=bool)[is_open]),
+        "open_set.removed": _mean(removed[is_open]),
+        "open_set.share_of_removed": _mean(is_open[removed]),
     }
 
 
@@ -342,6 +372,7 @@ def _selection_curves(used: NDArray[np.uint8], is_known: Bools, is_clean: Bools)
 
 
 def _recovery(known: pd.DataFrame) -> pd.DataFrame:
+    known = known[known[TRUE_LABEL] != OPEN_SET]
     curve = metrics.recovery_by_confidence(
         known[CONFIDENCE], known[SUGGESTED_LABEL], known[TRUE_LABEL]
     )

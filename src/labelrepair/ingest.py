@@ -13,9 +13,11 @@ from labelrepair.data import Samples
 from labelrepair.data.files import column_of, read_table
 from labelrepair.data.samples import UNKNOWN
 from labelrepair.data.splits import assign_test
+from labelrepair.data.store import read_features
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.label_table import (
     GIVEN_LABEL,
+    OPEN_SET,
     SAMPLE_ID,
     SPLIT,
     TRUE_LABEL,
@@ -24,7 +26,7 @@ from labelrepair.label_table import (
     content_hashes,
     make_label_table,
 )
-from labelrepair.noise import NoiseSpec, build_transition, inject
+from labelrepair.noise import OF_FEATURES, NoiseSpec, corrupt
 
 Frame = pd.DataFrame
 
@@ -83,21 +85,30 @@ def tabulate(samples: Samples, split: SplitSpec) -> tuple[NDArray[Any], Frame, F
 
 
 def inject_noise(
-    table: Frame, true_labels: Frame, num_classes: int, spec: NoiseSpec
+    table: Frame,
+    true_labels: Frame,
+    num_classes: int,
+    spec: NoiseSpec,
+    features: NDArray[Any] | None = None,
 ) -> tuple[Frame, dict[str, Any]]:
-    """Replace the given labels of all rows but the test split by draws from T.
+    """Replace the given labels of all rows but the test split by noisy ones.
+
+    Rows of the open set keep theirs: there is no true label to draw from.
 
     Args:
         table: label table.
         true_labels: truth of every row that is to be changed.
         num_classes: C.
         spec: what noise; ``none`` changes nothing.
+        features: (M, ...), one row per row of ``table``, for noise that depends on them.
 
     Returns:
-        The table with noisy given labels, and a record: kind, nominal transition, actual rate.
+        The table with noisy given labels, and a record: kind, transition (the nominal one; the
+        average that came about for noise that depends on the features), actual rate.
 
     Raises:
         ConfigError: noise is asked for where the truth is not known: it would hide real labels.
+        DataError: the file of ``spec.embedding`` does not fit the table.
     """
     if spec.kind == "none":
         return table, {"kind": "none", "seed": spec.seed}
@@ -110,9 +121,11 @@ def inject_noise(
             "has labels that are not known to be true; set kind: none, or labels_are_true on the "
             "source"
         )
-    transition = build_transition(spec, num_classes)
+    closed = rows & (known != OPEN_SET)
+    seen = _features_for(spec, features, closed)
     given = table[GIVEN_LABEL].to_numpy().copy()
-    given[rows] = inject(known[rows], transition, np.random.default_rng(spec.seed), spec.mode)
+    rng = np.random.default_rng(spec.seed)
+    given[closed], transition = corrupt(known[closed], spec, num_classes, rng, seen)
     record = {
         "kind": spec.kind,
         "mode": spec.mode,
@@ -145,6 +158,27 @@ def collect_curated(table: Frame, true_labels: Frame, num_classes: int, spec: Cu
     rng = np.random.default_rng(spec.seed)
     rows = np.sort(rng.choice(len(known), spec.count, replace=False))
     return known.iloc[rows].reset_index(drop=True)
+
+
+def _features_for(
+    spec: NoiseSpec, features: NDArray[Any] | None, rows: NDArray[np.bool_]
+) -> NDArray[Any] | None:
+    """Return what the noise looks at, for the rows that are to be changed."""
+    if spec.kind not in OF_FEATURES or features is None:
+        return None
+    if spec.embedding is None:
+        found = features
+    elif spec.embedding.endswith(".npy"):
+        found = read_features(spec.embedding)
+    else:
+        import torch  # noqa: PLC0415
+
+        from labelrepair.networks.penultimate import model_features  # noqa: PLC0415
+
+        found = model_features(spec.embedding, torch.from_numpy(np.array(features))).numpy()
+    if len(found) != len(rows):
+        raise DataError(f"{spec.embedding}: {len(found)} rows of features for {len(rows)} samples")
+    return np.asarray(found[rows])
 
 
 def _require_all_classes(table: Frame, class_names: Sequence[str]) -> None:

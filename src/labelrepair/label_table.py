@@ -30,6 +30,9 @@ REPAIRED_LABEL = "repaired_label"
 LABEL_SOURCE = "label_source"
 REASON = "reason"
 
+OPEN_SET = -2
+"""True label of a sample that belongs to no class: open-set noise, known in studies only."""
+
 INGESTED_COLUMNS = (SAMPLE_ID, GIVEN_LABEL, SPLIT, CONTENT_HASH)
 REPAIR_COLUMNS = (
     LABEL_QUALITY,

@@ -1,4 +1,4 @@
-"""Label noise: transition matrices by name and the drawing of given labels from true ones.
+"""Label noise: kinds by name, transition matrices and the drawing of given labels from true ones.
 
 Definitions and class maps: Patrini 2017 (asymmetric maps, CIFAR-100 superclass ring), Zhang and
 Sabuncu 2018 (CIFAR-100 next-class ring), Tanaka 2018 (inclusive symmetric noise), Han 2018 (pair).
@@ -10,9 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from labelrepair.config import in_unit_interval, one_of, require
+from labelrepair.config import in_unit_interval, one_of, positive, require
 from labelrepair.errors import ConfigError, nearest
-from labelrepair.transition import Floats, Labels, check_labels, check_transition
+from labelrepair.feature_noise import Array, instance_dependent, pseudo_labels
+from labelrepair.transition import (
+    Floats,
+    Labels,
+    actual_transition,
+    check_labels,
+    check_transition,
+)
 
 KINDS = (
     "none",
@@ -22,8 +29,17 @@ KINDS = (
     "asymmetric",
     "binary_text",
     "transition",
+    "instance_dependent",
+    "pseudo_label",
 )
+WITHOUT_RATE = ("none", "transition", "pseudo_label")
+OF_FEATURES = ("instance_dependent", "pseudo_label")
 MODES = ("bernoulli", "exact", "exact_per_class")
+_OPTIONS = {
+    "spread": "instance_dependent",
+    "embedding": "pseudo_label",
+    "restarts": "pseudo_label",
+}
 
 # Fine labels of the 20 CIFAR-100 superclasses, in torchvision's (alphabetical) class order.
 _CIFAR100_SUPERCLASSES = (
@@ -195,12 +211,17 @@ class NoiseSpec:
 
     Attributes:
         kind: one of :data:`KINDS`.
-        rate: in [0, 1]; must stay 0 for ``none`` and ``transition``.
+        rate: in [0, 1]; must stay 0 for ``none``, ``transition`` and ``pseudo_label``.
         class_map: for ``asymmetric``: a name in :data:`CLASS_MAPS` or an explicit mapping, whose
             keys may be strings because YAML and JSON write them so.
         transition: for ``transition``: the rows of T.
-        mode: one of :data:`MODES`, see :func:`inject`.
+        mode: one of :data:`MODES`, see :func:`inject`; ``bernoulli`` for the kinds of features.
         seed: of the noise alone, at least 0.
+        spread: for ``instance_dependent``: standard deviation of the flip rates; None = 0.1.
+        embedding: for ``pseudo_label``: where the features come from, a .npy file with one row per
+            row of the label table (of any network), or a model file that a training wrote (its
+            penultimate layer); None = the samples themselves.
+        restarts: for ``pseudo_label``: runs of k-means; None = 10.
     """
 
     kind: str = "none"
@@ -209,6 +230,9 @@ class NoiseSpec:
     transition: tuple[tuple[float, ...], ...] | None = None
     mode: str = "bernoulli"
     seed: int = 0
+    spread: float | None = None
+    embedding: str | None = None
+    restarts: int | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value out of range or one that the kind does not use."""
@@ -216,8 +240,14 @@ class NoiseSpec:
         one_of(MODES, mode=self.mode)
         in_unit_interval(rate=self.rate)
         require(self.seed >= 0, f"seed: must be at least 0, found {self.seed}")
-        uses_rate = self.kind not in ("none", "transition")
+        uses_rate = self.kind not in WITHOUT_RATE
         require(uses_rate or self.rate == 0, f"rate: {self.rate} has no effect, kind={self.kind}")
+        counted = self.kind not in OF_FEATURES or self.mode == "bernoulli"
+        require(counted, f"mode: {self.mode} is not for kind={self.kind}; leave it at bernoulli")
+        positive(spread=self.spread, restarts=self.restarts)
+        for name, kind in _OPTIONS.items():
+            unused = getattr(self, name) is not None and self.kind != kind
+            require(not unused, f"{name}: has no effect, kind={self.kind}; it is for {kind}")
         for name, kind in (("class_map", "asymmetric"), ("transition", "transition")):
             found = getattr(self, name) is not None
             require(found == (self.kind == kind), f"{name}: needed for kind={kind} and only there")
@@ -227,13 +257,53 @@ class NoiseSpec:
         _resolve_map(self.class_map)
 
 
+def corrupt(
+    true_labels: ArrayLike,
+    spec: NoiseSpec,
+    num_classes: int,
+    rng: np.random.Generator,
+    features: Array | None = None,
+) -> tuple[Labels, Floats]:
+    """Draw given labels of any kind of noise.
+
+    Args:
+        true_labels: (N,) integers in 0..C-1; not modified.
+        spec: what noise.
+        num_classes: C.
+        rng: the generator; ``spec.seed`` is not read here.
+        features: (N, ...), for the kinds in :data:`OF_FEATURES`.
+
+    Returns:
+        (N,) int64 given labels, and T: the nominal one, or for :data:`OF_FEATURES`, which no
+        matrix describes, the average that came about.
+
+    Raises:
+        ConfigError: features are needed and were not given; else as :func:`inject`.
+    """
+    if spec.kind not in OF_FEATURES:
+        transition = build_transition(spec, num_classes)
+        return inject(true_labels, transition, rng, spec.mode), transition
+    if features is None:
+        raise ConfigError(f"kind: '{spec.kind}' needs the samples' features")
+    true = check_labels(true_labels, num_classes, "true_labels")
+    if spec.kind == "instance_dependent":
+        spread = 0.1 if spec.spread is None else spec.spread
+        given = instance_dependent(true, features, num_classes, spec.rate, rng, spread)
+    else:
+        seed = int(rng.integers(2**31))
+        given = pseudo_labels(true, features, num_classes, seed, spec.restarts or 10)
+    return given, actual_transition(true, given, num_classes)
+
+
 def build_transition(spec: NoiseSpec, num_classes: int) -> Floats:
     """Return the nominal (C, C) float64 transition matrix of ``spec``.
 
     Raises:
-        ConfigError: when the spec does not fit ``num_classes``.
+        ConfigError: when the spec does not fit ``num_classes``, or its noise depends on the
+            features and so has no matrix.
         TransitionError: when an explicit matrix is not row-stochastic (C, C).
     """
+    require(spec.kind not in OF_FEATURES, f"kind: no transition matrix describes '{spec.kind}'")
     if spec.kind == "asymmetric":
         return asymmetric(num_classes, _resolve_map(spec.class_map), spec.rate)
     if spec.kind == "transition":

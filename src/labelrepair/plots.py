@@ -318,7 +318,7 @@ def _confusions(
 ) -> dict[str, tuple[tuple[str, str], NDArray[np.int64]]]:
     """Return title -> ((column label, row label), (C, C) counts) of the rows to compare."""
     rows = delivered[delivered[SPLIT] != Split.TEST]
-    known = rows[rows[TRUE_LABEL].notna()]
+    known = rows[(rows[TRUE_LABEL] >= 0).fillna(False).astype(bool)]  # neither null nor open set
 
     def count(frame: pd.DataFrame, first: str, second: str) -> NDArray[np.int64]:
         both = frame[frame[second].notna()]

@@ -3,7 +3,7 @@
 import pandera.pandas as pa
 from pandera.typing.pandas import Series
 
-from labelrepair.label_table import Action, LabelSource, Split
+from labelrepair.label_table import OPEN_SET, Action, LabelSource, Split
 
 ACTIONS = [str(action) for action in Action]
 SOURCES = [str(source) for source in LabelSource]
@@ -35,10 +35,13 @@ class LabelTable(pa.DataFrameModel):
 
 
 class TrueLabels(pa.DataFrameModel):
-    """What is known of the truth: perhaps no row at all. Read by evaluation only."""
+    """What is known of the truth: perhaps no row at all. Read by evaluation only.
+
+    -1 is unknown, -2 (``OPEN_SET``) a sample that belongs to no class.
+    """
 
     sample_id: Series[str] = pa.Field(unique=True)
-    true_label: Series[int] = pa.Field(ge=-1)
+    true_label: Series[int] = pa.Field(ge=OPEN_SET)
 
     class Config:
         """Only these columns."""

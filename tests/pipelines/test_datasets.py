@@ -300,7 +300,7 @@ def test_good_tables_pass():
     RepairedTable.validate(repaired_table())
     selected = pd.array([True, False, None], dtype="boolean")
     RepairedTable.validate(repaired_table().assign(selected=selected))
-    TrueLabels.validate(pd.DataFrame({"sample_id": ["a", "b"], "true_label": [0, -1]}))
+    TrueLabels.validate(pd.DataFrame({"sample_id": ["a", "b"], "true_label": [-2, -1]}))
 
 
 @pytest.mark.parametrize(

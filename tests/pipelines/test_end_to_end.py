@@ -434,6 +434,50 @@ def test_text(project):
     assert not np.load(project / "data/07_model_output/training_selected.npy").size
 
 
+@pytest.mark.parametrize(
+    "noise",
+    [{"kind": "instance_dependent", "rate": 0.3, "seed": 2}, {"kind": "pseudo_label"}],
+    ids=lambda noise: noise["kind"],
+)
+def test_noise_of_the_features(project, noise):
+    project.dataset(
+        "odd", {"kind": "npz", "path": "data/01_raw/digits.npz", "labels_are_true": True}, noise
+    )
+    project.run("ingestion", dataset="odd")
+
+    record = json.loads((project / "data/03_primary/injected_noise.json").read_text())
+    table = pd.read_parquet(project / "data/03_primary/label_table.parquet")
+    truth = pd.read_parquet(project / "data/03_primary/true_labels.parquet")["true_label"]
+    wrong = (table["given_label"] != truth)[table["split"] != "test"].mean()
+    assert record["kind"] == noise["kind"]
+    assert record["actual_rate"] == pytest.approx(wrong)
+    assert 0 < wrong < 0.4
+    assert np.sum(record["transition"]) == pytest.approx(3)
+
+
+def test_samples_of_no_class(project):
+    """Pictures of nothing among the digits: known to evaluation, and to nothing before it."""
+    pixels = np.random.default_rng(0).integers(256, size=(100, 1, 8, 8), dtype=np.uint8)
+    np.savez(project / "data/01_raw/snow.npz", features=pixels, labels=np.arange(100) % 2)
+    base = {"kind": "npz", "path": "data/01_raw/digits.npz", "labels_are_true": True}
+    other = {"kind": "npz", "path": "data/01_raw/snow.npz"}
+    source = {"kind": "open_set", "base": base, "other": other, "rate": 0.25, "seed": 1}
+    project.dataset("snowy", source, {"kind": "symmetric", "rate": 0.2, "seed": 3})
+
+    project.run(dataset="snowy", to="evaluate_repair")
+
+    metrics = json.loads((project / METRICS).read_text())
+    assert metrics["open_set.rows"] == 60
+    assert 0 <= metrics["open_set.removed"] <= 1
+    assert metrics["noise.rate_actual"] == pytest.approx(0.25 + 0.75 * 0.2, abs=0.06)
+    assert metrics["labels.given_accuracy"] == pytest.approx(1 - metrics["noise.rate_actual"])
+    truth = pd.read_parquet(project / "data/03_primary/true_labels.parquet")["true_label"]
+    assert (truth == -2).sum() == 60
+    table = pd.read_parquet(project / REPAIRED)
+    assert "true_label" not in table
+    assert table["given_label"].between(0, 2).all()
+
+
 # -- estimators -------------------------------------------------------------------------------
 
 

@@ -98,6 +98,36 @@ def test_the_example_keeps_the_rules_of_a_repaired_table(table):
     check_repaired_table(table, 3)
 
 
+def test_a_sample_of_no_class_is_right_only_when_it_is_removed(table, truth, history, used):
+    """s07 (dropped), s10 (kept) and s11 (to review) belong to no class."""
+    before = evaluate(table, truth, NOISE, history, used, 3).metrics
+    truth.loc[[7, 10, 11], "true_label"] = -2
+    found = evaluate(table, truth, NOISE, history, used, 3)
+    change = {
+        name: value
+        for name, value in found.metrics.items()
+        if before.get(name) != pytest.approx(value, rel=1e-12)
+    }
+    assert change == pytest.approx(
+        {
+            "recovery.accuracy": 8 / 9,  # of the others; s06 is wrong
+            "labels.effective_accuracy_all_rows": 8 / 12,
+            "memorisation.rate": 0.0,
+            # actual: rows (.75 .25 0), (0 1 0), (0 0 1)
+            "noise.transition_mean_absolute_error": 1 / 9,
+            "noise.transition_relative_frobenius": np.sqrt(0.25 / 2.625),
+            "open_set.rows": 3,
+            "open_set.flagged": 2 / 3,
+            "open_set.removed": 2 / 3,
+            "open_set.share_of_removed": 1.0,
+        },
+        rel=1e-9,
+    )
+    assert found.recovery_by_confidence["count"].tolist()[-1] == 9
+    assert found.delivered["true_label"].tolist()[7] == -2
+    assert "samples of no class" in summary(found.metrics, {})
+
+
 def test_metrics_of_the_example(table, truth, history, used):
     found = evaluate(table, truth, NOISE, history, used, 3).metrics
     assert found == pytest.approx(

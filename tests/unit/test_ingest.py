@@ -3,11 +3,19 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from labelrepair.data import Samples
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.ingest import CuratedSpec, SplitSpec, collect_curated, inject_noise, tabulate
 from labelrepair.label_table import check_label_table, content_hashes
+from labelrepair.networks.classifier import (
+    Classifier,
+    Normalizer,
+    build_from_spec,
+    classifier_spec,
+)
+from labelrepair.networks.penultimate import model_features
 from labelrepair.noise import NoiseSpec
 
 ROWS, NAMES = 100, ("a", "b")
@@ -184,6 +192,70 @@ def test_noise_may_not_empty_a_class(ingested):
 
     with pytest.raises(DataError, match="no training row has class 1"):
         inject_noise(*ingested, 2, spec)
+
+
+@pytest.fixture
+def features():
+    return tabulate(samples(), SplitSpec(test_fraction=0.2))[0]
+
+
+def test_noise_that_depends_on_the_features(ingested, features):
+    table, truth = ingested
+    spec = NoiseSpec("instance_dependent", 0.4, seed=1)
+
+    noisy, record = inject_noise(table, truth, 2, spec, features)
+
+    changed = (noisy["given_label"] != truth["true_label"])[table["split"] != "test"]
+    assert record["actual_rate"] == changed.mean() > 0.2
+    assert np.allclose(np.mean(record["transition"], axis=0).sum(), 1)
+    assert not (noisy["given_label"] != truth["true_label"])[table["split"] == "test"].any()
+    with pytest.raises(ConfigError, match="needs the samples' features"):
+        inject_noise(table, truth, 2, spec)
+
+
+def test_pseudo_labels_from_another_networks_features(ingested, features, tmp_path):
+    table, truth = ingested
+    embedding = truth["true_label"].to_numpy()[:, None] + np.linspace(0, 0.8, ROWS)[:, None]
+    np.save(tmp_path / "pool5.npy", embedding)
+
+    by_pixels, _ = inject_noise(table, truth, 2, NoiseSpec("pseudo_label"), features)
+    spec = NoiseSpec("pseudo_label", embedding=str(tmp_path / "pool5.npy"))
+    _, record = inject_noise(table, truth, 2, spec, features)
+
+    assert (by_pixels["given_label"] != truth["true_label"]).mean() > 0.3
+    assert record["actual_rate"] < 0.25
+    np.save(tmp_path / "pool5.npy", embedding[1:])
+    with pytest.raises(DataError, match=r"pool5\.npy: 99 rows of features for 100 samples"):
+        inject_noise(table, truth, 2, spec, features)
+
+
+def test_pseudo_labels_from_a_model_of_ours(ingested, features, tmp_path):
+    table, truth = ingested
+    spec = classifier_spec("mlp", {"hidden": [5]}, (2,), 2, 2)
+    networks = torch.nn.ModuleList(build_from_spec(spec) for _ in range(2))
+    torch.save(Classifier(Normalizer(), networks, spec).state(), tmp_path / "model.pt")
+
+    found = model_features(tmp_path / "model.pt", torch.from_numpy(features))
+    by_hand = [network[:3](torch.from_numpy(features)) for network in networks]
+    assert torch.equal(found, torch.cat(by_hand, dim=1))
+    noise = NoiseSpec("pseudo_label", embedding=str(tmp_path / "model.pt"))
+    noisy, _ = inject_noise(table, truth, 2, noise, features)
+    again, _ = inject_noise(table, truth, 2, noise, features)
+    assert noisy.equals(again)
+    torch.save({"weights": {}}, tmp_path / "model.pt")
+    with pytest.raises(DataError, match=r"model\.pt: not a model file of labelrepair"):
+        inject_noise(table, truth, 2, noise, features)
+
+
+def test_samples_of_no_class_keep_their_labels(ingested):
+    table, truth = ingested
+    chosen = table.index[table["split"] == "train"][:20]
+    truth.loc[chosen, "true_label"] = -2
+
+    noisy, record = inject_noise(table, truth, 2, NoiseSpec("symmetric", 0.5))
+
+    assert (noisy["given_label"] == table["given_label"])[chosen].all()
+    assert record["actual_rate"] > 0.5  # a quarter of the rows is wrong whatever they are called
 
 
 # -- collect_curated --------------------------------------------------------------------------

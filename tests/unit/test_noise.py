@@ -11,10 +11,12 @@ from labelrepair.noise import (
     CLASS_MAPS,
     KINDS,
     MODES,
+    OF_FEATURES,
     NoiseSpec,
     asymmetric,
     binary_text,
     build_transition,
+    corrupt,
     inject,
     pair_flip,
     symmetric,
@@ -260,7 +262,11 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_the_kinds_with_a_matrix_and_those_without_are_all():
+    assert sorted([*SPECS, *OF_FEATURES]) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("kind", SPECS)
 def test_build_transition_of_every_kind(kind):
     options, expected = SPECS[kind]
     spec = from_dict(NoiseSpec, {"kind": kind, **options}, "noise")
@@ -291,6 +297,12 @@ def test_class_map_keys_may_be_strings(class_map):
         ({"kind": "asymmetric", "class_map": {2.5: 7}}, "key 2.5 is not a class number"),
         ({"kind": "asymmetric", "class_map": {"2": 7, 2: 3}}, "class 2 appears twice"),
         ({"inclusive": True}, "inclusive: unknown option"),
+        ({"kind": "pseudo_label", "rate": 0.3}, "rate: 0.3 has no effect, kind=pseudo_label"),
+        ({"kind": "instance_dependent", "mode": "exact"}, "mode: exact is not for kind="),
+        ({"kind": "instance_dependent", "spread": 0.0}, "spread: must be greater than 0"),
+        ({"kind": "symmetric", "spread": 0.2}, "spread: has no effect, kind=symmetric"),
+        ({"kind": "instance_dependent", "embedding": "x"}, "embedding: has no effect"),
+        ({"kind": "none", "restarts": 3}, "restarts: has no effect"),
     ],
 )
 def test_noise_spec_refuses(raw, message):
@@ -306,3 +318,38 @@ def test_specs_that_do_not_fit_the_classes():
     build = partial(build_transition, NoiseSpec("transition", transition=((0.5, 0.5), (0.0, 1.0))))
     with pytest.raises(TransitionError, match=r"noise.transition: expected shape \(3, 3\)"):
         build(3)
+
+
+def test_corrupt_draws_what_inject_draws_and_returns_the_nominal_matrix():
+    true = np.arange(500) % 10
+    spec = NoiseSpec("asymmetric", 0.3, class_map="mnist", mode="exact")
+    given, matrix = corrupt(true, spec, 10, np.random.default_rng(3))
+    expected = inject(true, build_transition(spec, 10), np.random.default_rng(3), "exact")
+    np.testing.assert_array_equal(given, expected)
+    np.testing.assert_array_equal(matrix, build_transition(spec, 10))
+
+
+@pytest.mark.parametrize("kind", OF_FEATURES)
+def test_noise_of_features_has_no_nominal_matrix_and_returns_the_actual_one(kind):
+    rng = np.random.default_rng(0)
+    true, features = np.arange(600) % 3, rng.normal(size=(600, 5))
+    spec = NoiseSpec(kind, 0.4 if kind == "instance_dependent" else 0.0)
+    given, matrix = corrupt(true, spec, 3, rng, features)
+    np.testing.assert_allclose(matrix, count_pairs(true, given, 3) / 200, rtol=0, atol=1e-15)
+    with pytest.raises(ConfigError, match=f"no transition matrix describes '{kind}'"):
+        build_transition(spec, 3)
+    with pytest.raises(ConfigError, match=f"'{kind}' needs the samples' features"):
+        corrupt(true, spec, 3, rng)
+
+
+def test_the_options_of_noise_of_features_matter():
+    true, features = np.arange(600) % 3, np.random.default_rng(0).normal(size=(600, 5))
+
+    def drawn(**options):
+        return corrupt(true, NoiseSpec(**options), 3, np.random.default_rng(1), features)[0]
+
+    base = {"kind": "instance_dependent", "rate": 0.4}
+    assert (drawn(**base) != drawn(**base, spread=0.01)).any()
+    np.testing.assert_array_equal(drawn(**base), drawn(**base, spread=0.1))
+    pseudo = {"kind": "pseudo_label"}
+    np.testing.assert_array_equal(drawn(**pseudo), drawn(**pseudo, restarts=10))

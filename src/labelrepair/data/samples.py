@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelrepair.errors import DataError, nearest
-from labelrepair.label_table import Split
+from labelrepair.label_table import OPEN_SET, Split
 
 UNKNOWN = -1
 """Value of ``true_labels`` where the truth of a row is not known."""
@@ -26,7 +26,8 @@ class Samples:
         labels: int64 (N,) in 0..C-1, the given labels.
         splits: str (N,), values of :class:`~labelrepair.label_table.Split`.
         class_names: C names; the position is the class number.
-        true_labels: int64 (N,) with -1 = unknown; None = no truth at all. Evaluation only.
+        true_labels: int64 (N,) with -1 = unknown and -2 = of no class (open set); None = no truth
+            at all. Evaluation only.
         labels_are_true: the given labels are the truth (a benchmark: noise may be injected);
             ``true_labels`` then repeats them.
         vocabulary: for text, the word of each token id, else None.
@@ -92,7 +93,7 @@ def check_samples(samples: Samples, where: str) -> None:
         )
     check_range(samples.labels, classes, ids, where)
     if samples.true_labels is not None:
-        known = samples.true_labels != UNKNOWN
+        known = ~np.isin(samples.true_labels, (UNKNOWN, OPEN_SET))
         check_range(samples.true_labels[known], classes, ids[known], f"{where}: true label")
 
 

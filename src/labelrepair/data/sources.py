@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from labelrepair.config import one_of, positive, require
+from labelrepair.config import in_unit_interval, one_of, positive, require
 from labelrepair.data.builtin import read_digits, read_torchvision
 from labelrepair.data.clothing1m import read_clothing1m
 from labelrepair.data.huggingface import read_huggingface
 from labelrepair.data.image_folder import read_image_folder
 from labelrepair.data.manifest import read_manifest
 from labelrepair.data.npz import read_npz
+from labelrepair.data.open_set import mix_open_set
 from labelrepair.data.overlay import overlay_labels
 from labelrepair.data.samples import UNKNOWN, Samples, check_samples
 from labelrepair.data.tokens import RESERVED
@@ -63,6 +64,10 @@ class SourceSpec:
     labels: str | None = None
     key: str | None = None
     column: str | None = None
+    other: "SourceSpec | None" = None
+    rate: float | None = None
+    seed: int | None = None
+    added: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the options against the reader's parameters, and their ranges."""
@@ -83,6 +88,8 @@ class SourceSpec:
             repeated = len(set(self.class_names)) < len(self.class_names)
             require(not repeated, f"class_names: a name is repeated in {self.class_names}")
         positive(length=self.length)
+        in_unit_interval(rate=self.rate)
+        require(self.rate is None or self.rate < 1, "rate: must be less than 1")
         if self.vocabulary_size is not None:
             room = self.vocabulary_size > len(RESERVED)
             require(room, f"vocabulary_size: must exceed {len(RESERVED)} reserved ids")
@@ -131,6 +138,17 @@ def _read_overlay(
     return overlay_labels(_read(base), labels, key, column)
 
 
+def _read_open_set(
+    base: SourceSpec,
+    other: SourceSpec,
+    rate: float = 0.4,
+    seed: int = 0,
+    added: bool = False,
+) -> Samples:
+    """See mix_open_set."""
+    return mix_open_set(_read(base), _read(other), rate, seed, added)
+
+
 READERS: dict[str, Callable[..., Samples]] = {
     "clothing1m": read_clothing1m,
     "digits": read_digits,
@@ -138,6 +156,7 @@ READERS: dict[str, Callable[..., Samples]] = {
     "image_folder": read_image_folder,
     "manifest": read_manifest,
     "npz": read_npz,
+    "open_set": _read_open_set,
     "overlay": _read_overlay,
     "torchvision": read_torchvision,
 }

@@ -23,7 +23,7 @@ def test_every_option_belongs_to_a_reader_and_every_reader_argument_is_an_option
         name for reader in READERS.values() for name in inspect.signature(reader).parameters
     }
     assert options == arguments
-    assert len(READERS) == 8
+    assert len(READERS) == 9
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,13 @@ def samples(**changes):
         ({"labels": np.array([0, 2, 0])}, r"'b': label 2 outside 0\.\.1"),
         ({"labels": np.array([0, 1, -1])}, "'c': label -1 outside"),
         ({"true_labels": np.array([-1, 0, 2])}, "true label: sample 'c': label 2"),
+        ({"true_labels": np.array([-3, 0, 1])}, "true label: sample 'a': label -3"),
         ({"class_names": ("cat",)}, "found 1 class"),
     ],
 )
 def test_check_samples_names_what_is_wrong(changes, message):
     check_samples(samples(), "src")
-    check_samples(samples(true_labels=np.array([-1, 0, 1])), "src")
+    check_samples(samples(true_labels=np.array([-1, -2, 1])), "src")
     with pytest.raises(DataError, match=message):
         check_samples(samples(**changes), "src")
 

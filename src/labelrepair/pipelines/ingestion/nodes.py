@@ -28,11 +28,15 @@ def read_samples(
 
 
 def add_noise(
-    table: pd.DataFrame, true_labels: pd.DataFrame, class_names: list[str], noise: Params
+    table: pd.DataFrame,
+    true_labels: pd.DataFrame,
+    class_names: list[str],
+    features: NDArray[Any],
+    noise: Params,
 ) -> tuple[pd.DataFrame, Params]:
     """Replace given labels outside the test split by noisy ones, for studies."""
     spec = from_dict(NoiseSpec, noise, "ingestion.noise")
-    return inject_noise(table, true_labels, len(class_names), spec)
+    return inject_noise(table, true_labels, len(class_names), spec, features)
 
 
 def choose_curated(

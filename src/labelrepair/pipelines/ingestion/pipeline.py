@@ -19,7 +19,13 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
             ),
             Node(
                 add_noise,
-                inputs=["source_table", "true_labels", "class_names", "params:ingestion.noise"],
+                inputs=[
+                    "source_table",
+                    "true_labels",
+                    "class_names",
+                    "features",
+                    "params:ingestion.noise",
+                ],
                 outputs=["label_table", "injected_noise"],
                 name="add_noise",
             ),

@@ -1,0 +1,128 @@
+"""Label noise that depends on the features, so that no transition matrix describes it.
+
+Instance-dependent noise: Xia et al. 2020 ("Part-dependent label noise"), algorithm 2. Pseudo-label
+noise: Tanaka 2018, section 5.3 (PL-CIFAR).
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import truncnorm
+from sklearn.cluster import KMeans
+
+from labelrepair.config import in_unit_interval, positive
+from labelrepair.errors import DataError
+from labelrepair.transition import Floats, Labels, check_labels, count_pairs
+
+CHUNK_ROWS = 8192  # rows projected at once; bounds the float64 copy of uint8 images
+Array = NDArray[np.generic]
+
+
+def instance_dependent(
+    true_labels: Labels,
+    features: Array,
+    num_classes: int,
+    rate: float,
+    rng: np.random.Generator,
+    spread: float = 0.1,
+) -> Labels:
+    """Draw given labels whose probabilities depend on each sample's features.
+
+    Sample i flips with probability ``q_i``, drawn from a normal distribution of mean ``rate`` and
+    standard deviation ``spread`` truncated to [0, 1]. Where it goes is drawn from
+    ``softmax(x_i W_y)`` over the other classes, ``W_y`` a standard normal (d, C) matrix of the true
+    class y. So samples that look alike are mistaken for the same class.
+
+    Deviation: uint8 features are projected as they enter a network, divided by 255; published
+    code differs in its normalisation, which decides how sharp the softmax is.
+
+    Args:
+        true_labels: (N,) integers in 0..C-1; not modified.
+        features: (N, ...) numbers; flattened.
+        num_classes: C.
+        rate: in [0, 1]. Truncation moves the mean flip rate a little, e.g. 0.2 to 0.206.
+        rng: the generator.
+        spread: greater than 0.
+
+    Returns:
+        (N,) int64 given labels.
+
+    Raises:
+        ConfigError: rate or spread out of range.
+        DataError: a label out of range, or features that do not fit the labels.
+    """
+    in_unit_interval(rate=rate)
+    positive(spread=spread)
+    true = check_labels(true_labels, num_classes, "true_labels")
+    flat = _flat(features, len(true))
+    low, high = -rate / spread, (1.0 - rate) / spread
+    flips = truncnorm.rvs(low, high, rate, spread, size=len(true), random_state=rng)
+    uniform = rng.random(len(true))
+    given = true.copy()
+    for label in range(num_classes):
+        weights = rng.standard_normal((flat.shape[1], num_classes))
+        rows = np.flatnonzero(true == label)
+        for part in np.split(rows, range(CHUNK_ROWS, len(rows), CHUNK_ROWS)):
+            probs = _other_classes(_numbers(flat[part]) @ weights, label) * flips[part, None]
+            probs[:, label] = 1.0 - flips[part]
+            cumulative = np.cumsum(probs, axis=1)
+            # At most the last class that is possible at all: the sum may end a hair below 1.
+            drawn = (uniform[part, None] * cumulative[:, -1:] >= cumulative).sum(axis=1)
+            given[part] = np.minimum(drawn, num_classes - 1)
+    return given
+
+
+def pseudo_labels(
+    true_labels: Labels, features: Array, num_classes: int, seed: int, restarts: int = 10
+) -> Labels:
+    """Return labels that know nothing but the features: k-means clusters, matched to classes.
+
+    k-means with k-means++ seeding, k = C, the lowest inertia of ``restarts``. Clusters become
+    classes by the matching that keeps most labels right (Hungarian method), one cluster each:
+    majority vote could leave a class without a sample. The paper states neither k nor the matching.
+
+    Args:
+        true_labels: (N,) integers in 0..C-1, for the matching only.
+        features: (N, ...) numbers; flattened. The paper's are the pool5 features of an ImageNet
+            ResNet-50.
+        num_classes: C.
+        seed: of k-means.
+        restarts: at least 1.
+
+    Returns:
+        (N,) int64 given labels.
+
+    Raises:
+        DataError: fewer samples than classes, or features that do not fit the labels.
+    """
+    true = check_labels(true_labels, num_classes, "true_labels")
+    flat = _flat(features, len(true))
+    if len(flat) < num_classes:
+        raise DataError(f"features: {len(flat)} samples for {num_classes} clusters")
+    means = KMeans(num_classes, init="k-means++", n_init=restarts, random_state=seed)
+    clusters = means.fit_predict(np.asarray(_numbers(flat), dtype=np.float32))
+    counts = count_pairs(clusters.astype(np.int64), true, num_classes)
+    _, classes = linear_sum_assignment(counts, maximize=True)
+    given: Labels = classes[clusters].astype(np.int64)
+    return given
+
+
+def _other_classes(scores: Floats, label: int) -> Floats:
+    """Return the softmax of (n, C) scores over all classes but ``label``."""
+    scores[:, label] = -np.inf
+    powered = np.exp(scores - scores.max(axis=1, keepdims=True))
+    result: Floats = powered / powered.sum(axis=1, keepdims=True)
+    return result
+
+
+def _flat(features: Array, count: int) -> Array:
+    if len(features) != count:
+        raise DataError(f"features: {len(features)} rows for {count} labels")
+    return features.reshape(count, math.prod(features.shape[1:]))
+
+
+def _numbers(features: Array) -> Floats:
+    scale = 255.0 if features.dtype == np.uint8 else 1.0
+    return features.astype(np.float64) / scale
