@@ -60,4 +60,4 @@ ui: $(READY)  ## look at the runs in MLflow
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 clean:  ## remove what runs wrote, keep the environment
-	@find data -type f ! -name .gitkeep ! -name '*.dvc' -delete
+	@find data -type f ! -name .gitkeep ! -name '*.dvc' ! -name human_decisions.csv -delete

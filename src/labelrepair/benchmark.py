@@ -198,7 +198,9 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
         _prepare(grid, prepared)
         jobs = min(grid.jobs or os.cpu_count() or 1, len(missing))
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(run_cell, cell, str(root), str(prepared)): cell for cell in missing}
+            futures = {
+                pool.submit(run_cell, cell, str(root), str(prepared)): cell for cell in missing
+            }
             for done, future in enumerate(as_completed(futures), start=1):
                 found, cell = future.result(), futures[future]
                 logger.info(

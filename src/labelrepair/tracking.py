@@ -16,6 +16,16 @@ from labelrepair.networks.classifier import Classifier
 BATCH = 1000  # metrics that MLflow takes in one call
 
 
+def active_run_id() -> str:
+    """Return the id of the active MLflow run, or nothing without one."""
+    try:
+        import mlflow  # noqa: PLC0415
+    except ImportError:
+        return ""
+    run = mlflow.active_run()
+    return str(run.info.run_id) if run else ""
+
+
 class MlflowCurvesDataset(AbstractDataset[pd.DataFrame, NoReturn]):
     """A frame of curves as MLflow metrics: a column is a metric, ``epoch`` is the step.
 

@@ -20,6 +20,7 @@ from kedro.framework.startup import bootstrap_project
 from sklearn.datasets import load_digits
 
 import labelrepair
+from labelrepair import decisions
 
 ROOT = Path(labelrepair.__file__).parents[2]
 PARTS = ("conf", "pyproject.toml", "dvc.yaml", ".dvc", ".dvcignore", ".telemetry", ".gitignore")
@@ -186,6 +187,8 @@ def make_project(empty_database, small_digits):
         for layer in LAYERS + REPORTS:
             (folder / "data" / layer).mkdir(parents=True)
             (folder / "data" / layer / ".gitkeep").touch()
+        header = ",".join(decisions.COLUMNS) + "\n"
+        (folder / "data/03_primary/human_decisions.csv").write_text(header)
         for file in (folder / "conf/local").glob("*.yml"):
             file.unlink()  # the developer's own choices
         shutil.copy(small_digits, folder / "data/01_raw/digits.npz")

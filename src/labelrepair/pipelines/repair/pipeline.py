@@ -1,14 +1,14 @@
-"""Probabilities in, repaired label table out."""
+"""Probabilities and what people decided in; repaired label table, ledger and changes out."""
 
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from labelrepair.pipelines.repair.nodes import repair_labels
+from labelrepair.pipelines.repair.nodes import record_changes, repair_labels
 
 
 def create_pipeline(**_kwargs: Any) -> Pipeline:
-    """Return the pipeline: repaired_table."""
+    """Return the pipeline: repaired_table, label_ledger, label_changes."""
     return Pipeline(
         [
             Node(
@@ -18,11 +18,19 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "training_probs",
                     "training_selected",
                     "noise_estimate",
+                    "human_decisions",
+                    "class_names",
                     "params:scoring",
                     "params:policy",
                 ],
                 outputs="repaired_table",
                 name="repair_labels",
-            )
+            ),
+            Node(
+                record_changes,
+                inputs=["repaired_table", "human_decisions", "class_names", "params:preset"],
+                outputs=["label_ledger", "label_changes"],
+                name="record_changes",
+            ),
         ]
     )

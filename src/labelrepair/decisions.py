@@ -1,0 +1,205 @@
+"""What people decided about labels. Their word outranks the model's, in this run and every later.
+
+Decisions live in a small CSV of class *names* that belongs in git, one line per sample. Inside,
+they are a frame of class numbers with columns ``COLUMNS``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labelrepair.errors import DataError, nearest
+from labelrepair.label_table import (
+    ACTION,
+    CONTENT_HASH,
+    GIVEN_LABEL,
+    LABEL_SOURCE,
+    REASON,
+    REPAIRED_LABEL,
+    SAMPLE_ID,
+    SPLIT,
+    Action,
+    LabelSource,
+    Split,
+    check_repaired_table,
+)
+
+LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE = "label", "batch", "reviewer", "decided_at", "note"
+PLACE = "place"  # optional column: where in its file a row stands, for messages
+COLUMNS = (SAMPLE_ID, ACTION, LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE, CONTENT_HASH)
+
+
+def empty() -> pd.DataFrame:
+    """Return the file's content before anybody has decided anything."""
+    return pd.DataFrame({name: pd.array([], dtype="str") for name in COLUMNS})
+
+
+def from_file(raw: pd.DataFrame, class_names: Sequence[str], where: str) -> pd.DataFrame:
+    """Return decisions with class numbers from the text of their file.
+
+    Args:
+        raw: text columns ``COLUMNS``; ``label`` is a class name, blank for drop and review.
+        class_names: C names.
+        where: the file, to begin messages with.
+
+    Returns:
+        Frame of ``COLUMNS`` with ``label`` Int64, in the file's order.
+
+    Raises:
+        DataError: a missing column, an unknown action or class, a label where there must be none
+            or the reverse, or a sample with two decisions; the message names file and line.
+    """
+    missing = [name for name in COLUMNS if name not in raw]
+    if missing:
+        raise DataError(
+            f"{where}: missing column {', '.join(missing)}; found {', '.join(raw.columns)}"
+        )
+    found = raw[list(COLUMNS)].fillna("").astype("str")
+    labelled = found[ACTION].isin([Action.KEEP, Action.RELABEL])
+    name_of, actions = found[LABEL], [str(action) for action in Action]
+    known = name_of.isin([*class_names, ""])
+    refuse(found, ~found[ACTION].isin(actions), ACTION, f"is no action; {actions}", where)
+    refuse(found, ~known, LABEL, "is no class", where, class_names)
+    refuse(found, labelled & (name_of == ""), ACTION, "needs a label, found none", where)
+    refuse(found, ~labelled & (name_of != ""), ACTION, "goes without a label", where)
+    refuse(found, found[SAMPLE_ID].duplicated(), SAMPLE_ID, "is decided twice", where)
+    codes = {name: code for code, name in enumerate(class_names)}
+    labels = pd.array([codes.get(name) for name in name_of], dtype="Int64")
+    return found.assign(**{LABEL: labels})
+
+
+def to_file(decisions: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """Return the inverse of :func:`from_file`: class names, sorted by sample id."""
+    names = [None if pd.isna(code) else class_names[code] for code in decisions[LABEL]]
+    named = decisions.assign(**{LABEL: pd.array([n or "" for n in names], dtype="str")})
+    return named[list(COLUMNS)].sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def make(
+    table: pd.DataFrame, decided: pd.DataFrame, *, batch: str, where: str = "decisions"
+) -> pd.DataFrame:
+    """Return decisions about samples of ``table``, with the actions that their labels mean.
+
+    Args:
+        table: label table.
+        decided: sample_id, label (Int64), and perhaps reviewer, decided_at, note, and an action for
+            the rows without a label (else: drop). A label equal to the given one means keep.
+        batch: why these samples were looked at: "queue", "audit:...", "patch", "revert".
+        where: the file, to begin messages with.
+
+    Raises:
+        DataError: an unknown sample, or one of the test split.
+    """
+    decided = decided.reset_index(drop=True)
+    rows = _rows(table, decided, where)
+    given = table[GIVEN_LABEL].to_numpy()[rows]
+    made = decided.assign(**{ACTION: _actions(decided, given), BATCH: batch})
+    made[CONTENT_HASH] = table[CONTENT_HASH].to_numpy()[rows]
+    for name in (REVIEWER, DECIDED_AT, NOTE):
+        made[name] = made[name].fillna("") if name in made else ""
+    texts = {name: "str" for name in COLUMNS if name != LABEL}
+    return made[list(COLUMNS)].astype({**texts, LABEL: "Int64"})
+
+
+def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Return both; of a sample in both the new decision counts."""
+    kept = old[~old[SAMPLE_ID].isin(new[SAMPLE_ID])]
+    parts = [part for part in (kept, new) if len(part)]
+    merged = pd.concat(parts, ignore_index=True) if parts else new
+    return merged.sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def remove(decisions: pd.DataFrame, samples: Sequence[str]) -> pd.DataFrame:
+    """Return the decisions about all other samples."""
+    return decisions[~decisions[SAMPLE_ID].isin(list(samples))].reset_index(drop=True)
+
+
+def apply(
+    table: pd.DataFrame, decisions: pd.DataFrame, num_classes: int, where: str = "human_decisions"
+) -> pd.DataFrame:
+    """Return the repaired table with every decision in force: the last step of a repair.
+
+    Raises:
+        DataError: a decision about an unknown sample, one of the test split, or one whose content
+            has changed since.
+    """
+    if decisions.empty:
+        return table
+    rows = _rows(table, decisions, where)
+    stale = table[CONTENT_HASH].to_numpy()[rows] != decisions[CONTENT_HASH].to_numpy()
+    rule = "has other content than when it was decided; decide again or remove the line"
+    refuse(decisions, pd.Series(stale), SAMPLE_ID, rule, where)
+    given = table[GIVEN_LABEL].to_numpy()[rows]
+    reasons = [f"decided by {name}" if name else "decided" for name in decisions[REVIEWER]]
+    wanted = {
+        ACTION: _actions(decisions, given),  # the given label may have changed since
+        REPAIRED_LABEL: decisions[LABEL],
+        LABEL_SOURCE: [str(LabelSource.HUMAN)] * len(rows),
+        REASON: reasons,
+    }
+    result = table.copy()
+    for name, values in wanted.items():
+        column = result[name].array.copy()
+        column[rows] = pd.array(values, dtype=column.dtype)
+        result[name] = column
+    check_repaired_table(result, num_classes)
+    return result
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Return a CSV as text, nothing guessed: 0001 stays 0001, and blank is "".
+
+    Raises:
+        DataError: no such file, or no CSV.
+    """
+    try:
+        return pd.read_csv(path, dtype="str", keep_default_na=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a CSV with a header ({error})") from None
+
+
+def _actions(decided: pd.DataFrame, given: Any) -> Any:
+    """Return keep or relabel by the label, for rows without one drop unless review is asked for."""
+    withheld = decided[LABEL].isna().to_numpy()
+    same = (decided[LABEL].fillna(-1) == given).to_numpy(dtype=bool)
+    actions = np.where(same, str(Action.KEEP), str(Action.RELABEL)).astype(object)
+    actions[withheld] = str(Action.DROP)
+    if ACTION in decided:
+        stays = withheld & (decided[ACTION] == Action.REVIEW).to_numpy(dtype=bool)
+        actions[stays] = str(Action.REVIEW)
+    return actions
+
+
+def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
+    rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(decided[SAMPLE_ID]))
+    refuse(decided, pd.Series(rows < 0), SAMPLE_ID, "is not in the label table", where)
+    test = (table[SPLIT] == Split.TEST).to_numpy()[rows]
+    rule = "belongs to the test split, whose labels are never repaired"
+    refuse(decided, pd.Series(test), SAMPLE_ID, rule, where)
+    return rows
+
+
+def refuse(
+    frame: pd.DataFrame,
+    wrong: "pd.Series[Any]",
+    column: str,
+    rule: str,
+    where: str,
+    valid: Sequence[str] = (),
+) -> None:
+    """Raise DataError naming the file, the line and the sample of the first wrong row."""
+    if not wrong.any():
+        return
+    row = int(np.flatnonzero(wrong.to_numpy())[0])
+    value = frame[column].iloc[row]
+    sample = "" if column == SAMPLE_ID else f", sample '{frame[SAMPLE_ID].iloc[row]}'"
+    hint = f"; {nearest(str(value), valid)}" if valid else ""
+    place = frame[PLACE].iloc[row] if PLACE in frame else f"line {row + 2}"
+    raise DataError(
+        f"{where}: {place}{sample}: {column} '{value}' {rule}{hint} ({int(wrong.sum())} such rows)"
+    )

@@ -1,0 +1,71 @@
+"""Kedro datasets of the label ledger and of people's decisions; without a file they are empty."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset
+
+from labelrepair import decisions, ledger
+from labelrepair.atomic import whole_file
+from labelrepair.tracking import active_run_id
+
+
+class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
+    """The label ledger in one Parquet file. Saving appends; what is in the file stays.
+
+    Save takes the states to arrive at (:func:`labelrepair.ledger.propose`), load returns the
+    events. Nothing changed: the same bytes.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file; DVC must keep it between runs (``persist``)."""
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Return the events; none where there is no file yet."""
+        if not self._filepath.exists():
+            return ledger.empty()
+        return ledger.typed(pd.read_parquet(self._filepath))
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Append an event for every sample whose state changes."""
+        now = ledger.utc_now()
+        events = ledger.append(
+            self.load(), data, data, run_id=active_run_id() or f"run-{now}", now=now
+        )
+        with whole_file(self._filepath) as stream:
+            events.to_parquet(stream, index=False)
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class DecisionsDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
+    """What people decided, in one CSV of text. Without the file nobody has decided anything."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file; it belongs in git."""
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Return the lines as text; see :func:`labelrepair.decisions.from_file`."""
+        if not self._filepath.exists():
+            return decisions.empty()
+        return decisions.read_csv(self._filepath)
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the whole file."""
+        with whole_file(self._filepath) as stream:
+            data.to_csv(stream, index=False, lineterminator="\n")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

@@ -1,0 +1,280 @@
+"""The label ledger: every change of a label is a row, rows are only ever appended.
+
+A sample's *state* is its label (null: withheld), the action behind it and its source. It starts as
+(given label, keep, given); each event of the ledger replaces it. A state that a repair arrives at
+again is no event, so that repeating a repair appends nothing. See docs/versioning.md.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labelrepair.errors import DataError
+from labelrepair.label_table import (
+    ACTION,
+    CONFIDENCE,
+    GIVEN_LABEL,
+    INGESTED_COLUMNS,
+    LABEL_SOURCE,
+    REPAIRED_LABEL,
+    SAMPLE_ID,
+    Action,
+    LabelSource,
+    data_hash,
+)
+
+FROM_LABEL, TO_LABEL, SOURCE, METHOD = "from_label", "to_label", "source", "method"
+RUN_ID, DECIDED_AT, REVIEWER, NOTE = "run_id", "decided_at", "reviewer", "note"
+HASH_BEFORE = "data_hash_before"
+LABEL = "label"
+STATE = (LABEL, ACTION, SOURCE)
+REVERT = "revert"
+"""Value of ``method`` of the events that :func:`revert` proposes."""
+
+DTYPES = {
+    SAMPLE_ID: "str",
+    FROM_LABEL: "Int64",
+    TO_LABEL: "Int64",
+    ACTION: "str",
+    SOURCE: "str",
+    CONFIDENCE: "Float64",
+    METHOD: "str",
+    RUN_ID: "str",
+    HASH_BEFORE: "str",
+    DECIDED_AT: "str",
+    REVIEWER: "str",
+    NOTE: "str",
+}
+PROPOSED_DTYPES = {
+    SAMPLE_ID: "str",
+    LABEL: "Int64",
+    **{name: DTYPES[name] for name in (ACTION, SOURCE, CONFIDENCE, METHOD)},
+    **{name: DTYPES[name] for name in (DECIDED_AT, REVIEWER, NOTE)},
+}
+
+
+def empty() -> pd.DataFrame:
+    """Return a ledger without events."""
+    return typed(pd.DataFrame({name: [] for name in DTYPES}))
+
+
+def typed(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return the ledger's columns in their order and types; a missing text is "".
+
+    Raises:
+        DataError: a column is missing.
+    """
+    missing = [name for name in DTYPES if name not in ledger]
+    if missing:
+        raise DataError(f"label ledger: missing column {', '.join(missing)}")
+    texts = {name: "" for name, kind in DTYPES.items() if kind == "str"}
+    return ledger[list(DTYPES)].fillna(texts).astype(DTYPES).reset_index(drop=True)
+
+
+def utc_now() -> str:
+    """Return the time as the ledger writes it: UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def state_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the states that a label table or a repaired table says, one row per sample.
+
+    Args:
+        table: a label table; without repair columns, and for rows without an action, the given
+            label is in force.
+
+    Returns:
+        Frame of sample_id, label (Int64), action, source, in the table's order.
+    """
+    given = table[GIVEN_LABEL].astype("Int64")
+    state = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID].astype("str"), LABEL: given})
+    state[ACTION], state[SOURCE] = str(Action.KEEP), str(LabelSource.GIVEN)
+    if ACTION in table:
+        decided = table[ACTION].notna()
+        state[LABEL] = table[REPAIRED_LABEL].astype("Int64").where(decided, given)
+        state[ACTION] = table[ACTION].astype(object).where(decided, state[ACTION])
+        state[SOURCE] = table[LABEL_SOURCE].astype(object).where(decided, state[SOURCE])
+    return state.astype({ACTION: "str", SOURCE: "str"}).reset_index(drop=True)
+
+
+def replay(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the states that the ledger leads to, in the form of :func:`state_of`.
+
+    Args:
+        ledger: events in order; those of samples outside ``table`` do not matter.
+        table: label table: the samples and the given labels that the states start from.
+    """
+    state = state_of(table[[SAMPLE_ID, GIVEN_LABEL]])
+    last = ledger.drop_duplicates(SAMPLE_ID, keep="last").set_index(SAMPLE_ID)
+    rows = last.index.get_indexer(pd.Index(state[SAMPLE_ID]))
+    seen = rows >= 0
+    for name, column in zip(STATE, (TO_LABEL, ACTION, SOURCE), strict=True):
+        values = state[name].array.copy()
+        values[seen] = last[column].array[rows[seen]]
+        state[name] = values
+    return state
+
+
+def changed(before: pd.DataFrame, after: pd.DataFrame) -> "pd.Series[bool]":
+    """Return where two frames of states, of the same samples in the same order, differ."""
+    differs = np.zeros(len(before), dtype=bool)
+    for name in STATE:
+        one, other = before[name].astype(object), after[name].astype(object)
+        same = (one.isna() & other.isna()) | (one == other).fillna(False)
+        differs |= ~same.to_numpy(dtype=bool)
+    return pd.Series(differs)  # type: ignore[return-value]  # the stubs take any mask for float
+
+
+def append(
+    ledger: pd.DataFrame,
+    table: pd.DataFrame,
+    proposed: pd.DataFrame,
+    *,
+    run_id: str = "",
+    now: str | None = None,
+) -> pd.DataFrame:
+    """Return the ledger with an event for every sample whose state changes; nothing is removed.
+
+    Args:
+        ledger: events so far.
+        table: label table with at least the ingested columns.
+        proposed: the states to arrive at, of some or all samples of ``table``; columns of
+            ``PROPOSED_DTYPES``. A blank decided_at becomes ``now``.
+        run_id: the run that proposes them.
+        now: default: the time of the call.
+
+    Returns:
+        ``ledger`` itself where nothing changes, so that a file need not be written again.
+
+    Raises:
+        DataError: a proposed sample is not in the table, or is proposed twice.
+    """
+    rows = _rows(table, proposed)
+    current = replay(ledger, table)
+    before = current.iloc[rows].reset_index(drop=True)
+    proposed = proposed.reset_index(drop=True)
+    differs = changed(before, proposed)
+    if not differs.any():
+        return ledger
+    events = proposed[differs].rename(columns={LABEL: TO_LABEL})
+    events[FROM_LABEL] = before.loc[differs, LABEL]
+    events[RUN_ID] = run_id
+    events[HASH_BEFORE] = state_hash(table, current)
+    blank = events[DECIDED_AT].fillna("") == ""
+    events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now or utc_now())
+    events = typed(events).sort_values(SAMPLE_ID, ignore_index=True)
+    return events if ledger.empty else pd.concat([ledger, events], ignore_index=True)
+
+
+def state_hash(table: pd.DataFrame, state: pd.DataFrame) -> str:
+    """Return the data hash of the table with the labels in force; unchanged labels: its own."""
+    labels = state[LABEL].fillna(-1).astype(np.int64).to_numpy()
+    return data_hash(table[list(INGESTED_COLUMNS)].assign(**{GIVEN_LABEL: labels}))
+
+
+def propose(
+    table: pd.DataFrame, method: str, decisions: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Return what a repaired table proposes to the ledger, one row per sample.
+
+    Args:
+        table: a repaired table.
+        method: what decided about the rows that no person has decided about.
+        decisions: see :mod:`labelrepair.decisions`; who decided about the others, and when.
+
+    Returns:
+        The ingested columns and those of ``PROPOSED_DTYPES``: enough for :func:`append`.
+    """
+    proposed = table[list(INGESTED_COLUMNS)].merge(state_of(table), on=SAMPLE_ID, sort=False)
+    model = (proposed[SOURCE] == LabelSource.MODEL).to_numpy()
+    human = (proposed[SOURCE] == LabelSource.HUMAN).to_numpy()
+    proposed[CONFIDENCE] = table[CONFIDENCE].astype("Float64").array
+    proposed.loc[~model, CONFIDENCE] = pd.NA  # of the suggestion, and there it was not followed
+    proposed[METHOD] = method
+    for name in (DECIDED_AT, REVIEWER, NOTE):
+        proposed[name] = ""
+    if decisions is not None and len(decisions):
+        keyed = decisions.set_index(SAMPLE_ID).reindex(proposed.loc[human, SAMPLE_ID])
+        sources = {METHOD: "batch", DECIDED_AT: DECIDED_AT, REVIEWER: REVIEWER, NOTE: NOTE}
+        for name, column in sources.items():
+            proposed.loc[human, name] = keyed[column].fillna("").to_numpy()
+    return proposed.astype(PROPOSED_DTYPES)
+
+
+def blame(ledger: pd.DataFrame, sample_id: str) -> pd.DataFrame:
+    """Return the events of one sample, the oldest first."""
+    return ledger[ledger[SAMPLE_ID] == sample_id].reset_index(drop=True)
+
+
+def select(
+    ledger: pd.DataFrame,
+    table: pd.DataFrame,
+    *,
+    run_id: str | None = None,
+    label: int | None = None,
+    samples: Sequence[str] | None = None,
+) -> "pd.Series[bool]":
+    """Return the mask of the events that meet every condition given.
+
+    Args:
+        ledger: events.
+        table: label table, for the given labels.
+        run_id: the run, or the beginning of its id.
+        label: events that changed to this class, or of samples given it.
+        samples: ids.
+
+    Raises:
+        DataError: a sample or a run is unknown to the ledger.
+    """
+    mask = pd.Series(True, index=ledger.index)
+    if run_id is not None:
+        of_run = ledger[RUN_ID].str.startswith(run_id) & (ledger[RUN_ID] != "")
+        if not of_run.any() or not run_id:
+            known = ", ".join(dict.fromkeys(r for r in ledger[RUN_ID] if r)) or "none"
+            raise DataError(f"run '{run_id}': no event in the label ledger; its runs: {known}")
+        mask &= of_run
+    if label is not None:
+        given = ledger[SAMPLE_ID].map(table.set_index(SAMPLE_ID)[GIVEN_LABEL])
+        mask &= (ledger[TO_LABEL] == label).fillna(False).astype(bool) | (given == label)
+    if samples is not None:
+        unknown = sorted(set(samples) - set(table[SAMPLE_ID]))
+        if unknown:
+            raise DataError(f"sample '{unknown[0]}': not in the label table")
+        mask &= ledger[SAMPLE_ID].isin(list(samples))
+    return pd.Series(mask.to_numpy(dtype=bool), index=ledger.index)
+
+
+def revert(
+    ledger: pd.DataFrame, table: pd.DataFrame, events: "pd.Series[bool]"
+) -> tuple[pd.DataFrame, "pd.Series[Any]"]:
+    """Return the states as if the selected events had never been.
+
+    A later event that was not selected stays in force, so reverting a run leaves alone what people
+    decided after it; reverting every event leads back to the given labels.
+
+    Args:
+        ledger: events.
+        table: label table.
+        events: mask of the events to undo.
+
+    Returns:
+        The states (see :func:`state_of`) of those samples that change, and the mask of ``table``'s
+        rows that they are.
+    """
+    current = replay(ledger, table)
+    restored = replay(ledger[~events], table)
+    differs = changed(current, restored)
+    return restored[differs.to_numpy()].reset_index(drop=True), differs
+
+
+def _rows(table: pd.DataFrame, proposed: pd.DataFrame) -> Any:
+    """Return the positions in ``table`` of the proposed samples."""
+    ids = pd.Index(proposed[SAMPLE_ID])
+    rows = pd.Index(table[SAMPLE_ID]).get_indexer(ids)
+    for wrong, rule in ((rows < 0, "not in the label table"), (ids.duplicated(), "is repeated")):
+        if wrong.any():
+            raise DataError(f"label ledger: sample '{ids[wrong][0]}': {rule}")
+    return rows

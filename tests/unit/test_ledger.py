@@ -1,0 +1,290 @@
+"""The label ledger, decisions of people and differences of tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelrepair import decisions, label_diff, ledger
+from labelrepair.errors import DataError
+from labelrepair.label_table import make_label_table
+
+NAMES = ["ant", "bee", "cat"]
+C = len(NAMES)
+NOW = "2026-01-02T03:04:05Z"
+
+
+def label_table(labels=(0, 1, 2, 0, 1, 2), test=1):
+    """Return samples s0, s1, ...; the last ``test`` of them are the test split."""
+    count = len(labels)
+    splits = ["train"] * (count - test) + ["test"] * test
+    ids = [f"s{row}" for row in range(count)]
+    return make_label_table(ids, np.array(labels), splits, [f"h{row}" for row in range(count)])
+
+
+def repaired(table, choices):
+    """Return a repaired table: a choice per row: "keep", "drop", "review" or another class."""
+    frame = table.copy()
+    test = (table["split"] == "test").to_numpy()
+    given_labels = table["given_label"].tolist()
+    action, label, source, suggested = [], [], [], []
+    for row, (own, choice) in enumerate(zip(given_labels, choices, strict=True)):
+        word = choice if isinstance(choice, str) else ("keep" if choice == own else "relabel")
+        kept = {"keep": own, "relabel": choice}.get(word)
+        action.append(None if test[row] else word)
+        label.append(None if test[row] else kept)
+        source.append(None if test[row] else "model" if word == "relabel" else "given")
+        suggested.append(None if test[row] else own if isinstance(choice, str) else choice)
+    frame["label_quality"] = np.where(test, np.nan, 0.5)
+    frame["suggested_label"] = pd.array(suggested, dtype="Int64")
+    frame["confidence"] = np.where(test, np.nan, 0.75)
+    frame["action"] = pd.array(action, dtype="str")
+    frame["repaired_label"] = pd.array(label, dtype="Int64")
+    frame["label_source"] = pd.array(source, dtype="str")
+    frame["reason"] = pd.array([None if t else "because" for t in test], dtype="str")
+    return frame
+
+
+def record(book, frame, run="r1", decided=None):
+    proposed = ledger.propose(frame, "jocor", decided)
+    return ledger.append(book, frame, proposed, run_id=run, now=NOW)
+
+
+def decide(table, labels, reviewer="ann", **columns):
+    rows = pd.DataFrame({"sample_id": list(labels), "reviewer": reviewer, **columns})
+    rows["label"] = pd.array(list(labels.values()), dtype="Int64")
+    return decisions.make(table, rows, batch="queue")
+
+
+def same(one, other):
+    pd.testing.assert_frame_equal(one, other)
+    return True
+
+
+CHOICE = st.sampled_from([*range(C), "keep", "drop", "review"])
+LABELS = st.lists(st.integers(0, C - 1), min_size=2, max_size=8).map(lambda rest: [0, 1, 2, *rest])
+
+
+@st.composite
+def histories(draw):
+    """Return a label table and the repaired tables of some runs, some rows decided by people."""
+    table = label_table(draw(LABELS))
+    count, runs = len(table), []
+    decided = decisions.make(table, pd.DataFrame({"sample_id": [], "label": []}), batch="queue")
+    for _ in range(draw(st.integers(1, 3))):
+        choices = draw(st.lists(CHOICE, min_size=count, max_size=count))
+        frame = repaired(table, choices)
+        people = draw(st.dictionaries(st.integers(0, count - 2), st.integers(0, C - 1), max_size=3))
+        new = decide(table, {f"s{row}": label for row, label in people.items()})
+        decided = decisions.merge(decided, new)
+        runs.append((decisions.apply(frame, decided, C), decided))
+    return table, runs
+
+
+def book_of(runs):
+    book = ledger.empty()
+    for number, (frame, decided) in enumerate(runs):
+        book = record(book, frame, f"run{number}", decided)
+    return book
+
+
+@settings(max_examples=20, deadline=None)
+@given(histories())
+def test_replay_from_the_given_labels_gives_the_table(history):
+    table, runs = history
+    book = ledger.empty()
+    for number, (frame, decided) in enumerate(runs):
+        before = book
+        book = record(book, frame, f"run{number}", decided)
+        assert same(book.iloc[: len(before)], before)  # append-only
+        assert same(ledger.replay(book, table), ledger.state_of(frame))
+        assert record(book, frame, "again", decided) is book
+
+
+@settings(max_examples=20, deadline=None)
+@given(histories())
+def test_blame_leads_from_the_given_to_the_current_label(history):
+    table, runs = history
+    book, state = book_of(runs), ledger.state_of(runs[-1][0]).set_index("sample_id")
+    for row in table.itertuples():
+        events = ledger.blame(book, row.sample_id)
+        labels = [row.given_label, *events["to_label"]]
+        for before, event in zip(labels, events["from_label"], strict=False):
+            assert before is event or before == event or (pd.isna(before) and pd.isna(event))
+        current = state.loc[row.sample_id, "label"]
+        assert labels[-1] is current or labels[-1] == current
+
+
+@settings(max_examples=15, deadline=None)
+@given(histories())
+def test_reverting_everything_gives_the_given_labels(history):
+    table, runs = history
+    book = book_of(runs)
+
+    restored, changes = ledger.revert(book, table, pd.Series(True, index=book.index))
+
+    assert (restored["action"] == "keep").all()
+    assert restored["label"].tolist() == table.loc[changes, "given_label"].tolist()
+    state = ledger.replay(book, table)
+    assert (state.loc[~changes, "label"] == table.loc[~changes, "given_label"]).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(histories())
+def test_a_patch_leads_from_one_table_to_the_other(history):
+    table, runs = history
+    for before, after in ((table, runs[0][0]), (runs[0][0], runs[-1][0]), (runs[-1][0], table)):
+        patch = label_diff.diff(before, after)
+        assert same(label_diff.apply_patch(before, patch), ledger.state_of(after))
+        text = label_diff.named(patch, NAMES).astype("str")
+        read = label_diff.unnamed(text, NAMES, "patch.csv")
+        assert same(label_diff.apply_patch(before, read), ledger.state_of(after))
+        assert sum(label_diff.counts(patch).values()) == len(patch)
+        moved = patch["from_label"].fillna(-1) != patch["to_label"].fillna(-1)
+        assert label_diff.flow(patch, C).to_numpy().sum() == moved.sum()
+    assert label_diff.diff(table, table).empty
+
+
+def test_events_say_what_happened():
+    table = label_table()
+    frame = repaired(table, [0, 2, "drop", "review", 1, "keep"])
+
+    book = record(ledger.empty(), frame)
+
+    assert book[["sample_id", "from_label", "to_label", "action", "source"]].to_csv(
+        index=False
+    ) == (
+        "sample_id,from_label,to_label,action,source\n"
+        "s1,1,2,relabel,model\ns2,2,,drop,given\ns3,0,,review,given\n"
+    )
+    assert book["confidence"].tolist()[0] == 0.75
+    assert book["confidence"].isna().tolist() == [False, True, True]
+    assert set(book["run_id"]) == {"r1"}
+    assert set(book["decided_at"]) == {NOW}
+    assert set(book["method"]) == {"jocor"}
+    assert ledger.data_hash(table) == book["data_hash_before"].unique().item()
+
+
+def test_the_hash_before_is_that_of_the_labels_in_force():
+    table = label_table()
+    first = record(ledger.empty(), repaired(table, [0, 2, 2, 0, 1, 2]))
+
+    second = record(first, repaired(table, [0, 2, "drop", 0, 1, 2]), "r2")
+
+    relabelled = table.assign(given_label=[0, 2, 2, 0, 1, 2])
+    assert second["data_hash_before"].iloc[-1] == ledger.data_hash(relabelled)
+
+
+def test_people_outrank_the_model_in_every_later_run():
+    table = label_table()
+    decided = decide(table, {"s1": 0, "s3": 0})
+    for choices in ([0, 2, 2, "drop", 1, 2], [0, 1, 2, 2, 1, 2]):
+        result = decisions.apply(repaired(table, choices), decided, C).set_index("sample_id")
+        assert result.loc["s1", ["action", "repaired_label", "label_source"]].tolist() == [
+            "relabel",
+            0,
+            "human",
+        ]
+        assert result.loc["s3", ["action", "repaired_label"]].tolist() == ["keep", 0]
+        assert result.loc["s1", "reason"] == "decided by ann"
+
+
+def test_a_decision_meets_a_given_label_that_has_changed():
+    decided = decide(label_table(), {"s1": 0})
+    table = label_table([0, 0, 2, 0, 1, 2])
+
+    result = decisions.apply(repaired(table, [0, 2, 2, 0, 1, 2]), decided, C)
+
+    assert result.loc[1, ["action", "repaired_label"]].tolist() == ["keep", 0]
+
+
+def test_decisions_survive_their_file(tmp_path):
+    table = label_table()
+    decided = decide(table, {"s3": None, "s1": 0}, note='a "hard" one, really')
+    path = tmp_path / "decisions.csv"
+    decisions.to_file(decided, NAMES).to_csv(path, index=False)
+
+    read = decisions.from_file(decisions.read_csv(path), NAMES, "decisions.csv")
+
+    assert same(read, decided.sort_values("sample_id", ignore_index=True))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("label", "cta", "line 2, sample 's1': label 'cta' is no class; did you mean 'cat'"),
+        ("action", "fix", "line 2, sample 's1': action 'fix' is no action"),
+        ("label", "", "line 2, sample 's1': action 'relabel' needs a label"),
+        ("action", "drop", "line 2, sample 's1': action 'drop' goes without a label"),
+        ("sample_id", "s3", "line 3: sample_id 's3' is decided twice"),
+        ("sample_id", "s9", "line 2: sample_id 's9' is not in the label table"),
+        ("sample_id", "s5", "line 2: sample_id 's5' belongs to the test split"),
+        ("content_hash", "hx", "line 2: sample_id 's1' has other content"),
+    ],
+)
+def test_wrong_decisions_name_file_and_line(column, value, message):
+    table = label_table()
+    raw = decisions.to_file(decide(table, {"s1": 0, "s3": 0}), NAMES)
+    raw.loc[0, column] = value
+
+    with pytest.raises(DataError, match=f"people.csv: {message}"):
+        decisions.apply(
+            repaired(table, [0, 2, 2, 0, 1, 2]),
+            decisions.from_file(raw, NAMES, "people.csv"),
+            C,
+            "people.csv",
+        )
+
+
+def test_revert_leaves_later_events_in_force():
+    table = label_table()
+    book = record(ledger.empty(), repaired(table, [1, 2, "drop", 0, 1, 2]), "first")
+    decided = decide(table, {"s1": 0})
+    frame = decisions.apply(repaired(table, [1, 2, "drop", 0, 2, 2]), decided, C)
+    book = record(book, frame, "second", decided)
+
+    restored, _ = ledger.revert(book, table, ledger.select(book, table, run_id="fir"))
+    assert restored["sample_id"].tolist() == ["s0", "s2"]  # s1 was decided by a person since
+
+    by_class = ledger.select(book, table, label=2)
+    assert book.loc[by_class, "sample_id"].tolist() == ["s1", "s2", "s4"]
+    one = ledger.select(book, table, samples=["s1"])
+    assert ledger.revert(book, table, one)[0]["label"].tolist() == [1]
+
+
+def test_select_refuses_what_the_ledger_does_not_know():
+    table = label_table()
+    book = record(ledger.empty(), repaired(table, [1, 2, "drop", 0, 1, 2]), "first")
+
+    with pytest.raises(DataError, match="run 'x': no event in the label ledger; its runs: first"):
+        ledger.select(book, table, run_id="x")
+    with pytest.raises(DataError, match="sample 's99': not in the label table"):
+        ledger.select(book, table, samples=["s1", "s99"])
+
+
+def test_a_patch_made_from_another_state_is_refused():
+    table = label_table()
+    before, after = repaired(table, [0, 2, 2, 0, 1, 2]), repaired(table, [0, 0, 2, 0, 1, 2])
+    patch = label_diff.diff(before, after)
+
+    with pytest.raises(DataError, match=r"p\.csv: line 2: sample_id 's1' is no longer as"):
+        label_diff.apply_patch(table, patch, "p.csv")
+    with pytest.raises(DataError, match="'s6' is added or removed"):
+        label_diff.apply_patch(table, label_diff.diff(table, label_table([0, 1, 2, 0, 1, 2, 1])))
+
+
+def test_label_changes_is_small_and_sorted():
+    table = label_table()
+    frame = repaired(table, [0, 2, "drop", "review", 1, "keep"])
+    frame = decisions.apply(frame, decide(table, {"s0": 0}), C)
+
+    text = label_diff.label_changes(frame, NAMES).to_csv(index=False)
+
+    assert text == (
+        "sample_id,given_label,repaired_label,action,label_source,confidence\n"
+        "s0,ant,ant,keep,human,\n"
+        "s1,bee,cat,relabel,model,0.75\n"
+        "s2,cat,,drop,given,\n"
+        "s3,ant,,review,given,\n"
+    )
