@@ -43,6 +43,12 @@ NEGATIVE = {
 }
 JOCOR = {"schedule": {"epochs": 20, "lr": 0.02, "decay_from": 13, "beta1_after": 0.1}}
 LOSS = {"schedule": {"epochs": 20, "lr": 0.05}}
+SLOW_ADAM = {"schedule": {"epochs": 20, "lr": 0.01}}
+SEMI = {
+    "filter": {"epochs": 20, "lr": 0.01},
+    "semi": {"epochs": 20, "lr": 0.01},
+    "ramp": 13,
+}
 
 # id: (method, options, loop settings over the method's own TRAINING)
 CASES = {
@@ -67,6 +73,14 @@ CASES = {
     "small_loss": ("small_loss", {"ramp": 7}, JOCOR),
     "nlnl": ("nlnl", NEGATIVE, {}),
     "nlnl_first_half": ("nlnl", {**NEGATIVE, "pseudo": None}, {}),
+    "d2l": ("d2l", {"turning_epoch": 7, "rows": 100, "neighbours": 5}, SGD),
+    "ding_semi": ("ding_semi", SEMI, {}),
+    "iterative_open_set": (
+        "iterative_open_set",
+        {"warmup": 7, "every": 7, "neighbours": 60},
+        SLOW_ADAM,
+    ),
+    "crf_em": ("crf_em", {"anneal": 13}, SLOW_ADAM),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:quantile")  # few rows in the rarest class
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -127,7 +141,7 @@ def differences(first, second):
 
 def test_every_method_has_a_case():
     files = [p for p in Path(methods.__file__).parent.glob("*.py") if not p.name.startswith("_")]
-    assert len(files) == len(methods.available()) == 14
+    assert len(files) == len(methods.available()) == 18
     assert sorted(p.stem for p in files) == methods.available()
     assert {method for method, _, _ in CASES.values()} == set(methods.available())
 
@@ -271,6 +285,15 @@ LONG = {"training.schedule.epochs": 80, "training.schedule.lr": 2.0}  # the best
 SLOW = {"training.schedule.epochs": 60, "training.schedule.lr": 0.005}  # the best keeps moving
 TRUNCATING = dict(TRUNCATED)
 
+# The dimensionality is looked at from the first epoch on, and the least rise is a turning point.
+WATCHED = {
+    "turning_epoch": None,
+    "initial": 0,
+    "window": 1,
+    "deviations": 0.0,
+    "training.schedule.epochs": 60,
+}
+
 # method: {path of the option: ({path: value} of the base, another value)}
 SMALL_LOSS = {
     "noise_rate": ({}, 0.6),
@@ -327,6 +350,40 @@ ALTERNATIVES = {
         "reduction": ({"training.optimizer.name": "sgd"}, "sum"),
         "keep": (LONG, "best_val_accuracy"),
     },
+    "crf_em": {
+        "alpha": ({}, 3.0),
+        "anneal": ({}, 0),
+        "learn_transition": ({"anneal": 0}, True),
+        "keep": (LONG, "best_val_accuracy"),
+    },
+    "d2l": {
+        "initial": (WATCHED, 40),
+        "window": (WATCHED, 4),
+        "deviations": ({**WATCHED, "window": 2}, 1e9),
+        "neighbours": ({}, 2),
+        "rows": ({}, 20),
+        "turning_epoch": ({}, 13),
+        "keep": (LONG, "best_val_loss"),
+    },
+    "ding_semi": {
+        "noise_rate": ({}, 0.6),
+        "threshold": ({}, 0.9),
+        "consistency": ({}, 1.0),
+        "ramp": ({}, 40),
+        "momentum": ({}, 0.0),
+        "keep": ({"semi.epochs": 80, "semi.lr": 0.5}, "best_val_accuracy"),
+        **of_schedule("filter"),
+        **of_schedule("semi"),
+    },
+    "iterative_open_set": {
+        "warmup": ({}, 13),
+        "every": ({"training.schedule.epochs": 40}, 20),
+        "neighbours": ({}, 3),
+        "noise_rate": ({}, 0.6),
+        "contrast": ({}, 1.0),
+        "margin": ({}, 0.2),
+        "keep": (LONG, "best_val_accuracy"),
+    },
     "loss_correction": {
         "direction": ({}, "backward"),
         "transition": ({}, "given"),
@@ -355,7 +412,11 @@ ALTERNATIVES = {
 METHODS_OF_ONE_CASE = (
     "co_teaching",
     "co_teaching_plus",
+    "crf_em",
+    "d2l",
     "decoupling",
+    "ding_semi",
+    "iterative_open_set",
     "jocor",
     "savage",
     "sigmoid",
@@ -563,4 +624,4 @@ def test_no_step_copies_to_the_host():
             found += 1
             names = {n.attr for n in ast.walk(step) if isinstance(n, ast.Attribute)}
             assert not names & {"cpu", "numpy", "tolist", "item"}, f"{path.name}: {step.name}"
-    assert found == 18
+    assert found == 23
