@@ -32,7 +32,12 @@ from labelrepair.data.splits import assign_test, holdout
 from labelrepair.data.store import read_features, write_features
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.label_table import Split
-from labelrepair.metrics import detection_metrics, last_mean
+from labelrepair.metrics import (
+    detection_metrics,
+    last_mean,
+    recovery_by_confidence,
+    selection_precision_recall,
+)
 from labelrepair.noise import NoiseSpec, corrupt
 from labelrepair.training import Holdout, TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
@@ -247,6 +252,8 @@ def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
         "argmax_accuracy": float((probs.argmax(1) == truth).mean()),
         "selection_precision": float(right[selected].mean()) if selected is not None else None,
         "selection_recall": float(selected[right].mean()) if selected is not None else None,
+        **_filtered(selected, right),
+        "recovery_by_confidence": _recovery(probs, truth, data.train_rows.numpy()),
         "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= 1},
         "epochs": len(history),
         "seconds": time.process_time() - started,
@@ -388,6 +395,30 @@ def _repairs(
         "kept_share": float(kept.mean()),
         "detection_f1": issues["f1"],
     }
+
+
+def _filtered(
+    selected: NDArray[np.bool_] | None, right: NDArray[np.bool_]
+) -> dict[str, float | None]:
+    """Return NLNL's table 1: the rows not selected as a filter of wrong labels."""
+    names = ("filtered_share", "filter_precision", "filter_recall")
+    if selected is None:
+        return dict.fromkeys(names)
+    precision, recall = selection_precision_recall(~selected, ~right)
+    return dict(zip(names, (float((~selected).mean()), precision, recall), strict=True))
+
+
+def _recovery(
+    probs: NDArray[np.floating], truth: Labels, rows: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return Tanaka's tables 12 and 13, of the training rows: bin, count, accuracy (or None)."""
+    seen = np.clip(probs[rows].max(1), 0.0, 1.0)
+    bins = recovery_by_confidence(seen, probs[rows].argmax(1), truth[rows])
+    names, rows_found = (
+        list(map(str, bins)),
+        bins.astype(object).where(bins.notna(), None).to_numpy(),
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows_found.tolist()]
 
 
 def _accuracies(history: pd.DataFrame) -> dict[str, float]:

@@ -85,6 +85,26 @@ def test_a_cell_repeats_and_depends_on_its_seed(grid, tmp_path):
     assert json.loads((tmp_path / "tiny" / f"{cell.key}.json").read_text())["seed"] == 0
 
 
+def test_a_cell_tells_what_the_filter_and_the_confidence_are_worth(grid, tmp_path):
+    benchmark._prepare(grid, tmp_path)
+    found = {
+        name: run_cell(Cell(grid, grid.noises[0], name, 0), str(tmp_path), str(tmp_path))
+        for name in grid.methods
+    }
+    own = found["jocor"]  # its selection leaves out the share of noise that it was told
+    assert own["filtered_share"] == pytest.approx(own["actual_noise_rate"], abs=1e-3)
+    wrong, kept = own["actual_noise_rate"], 1 - own["filtered_share"]
+    caught = wrong - kept * (1 - own["selection_precision"])
+    assert own["filter_recall"] == pytest.approx(caught / wrong)
+    assert own["filter_precision"] == pytest.approx(caught / own["filtered_share"])
+    assert found["cross_entropy"]["filter_recall"] is None
+    for cell in found.values():
+        *bins, every = cell["recovery_by_confidence"]
+        assert sum(entry["count"] for entry in bins) == every["count"] == 1438
+        assert every["accuracy"] == pytest.approx(cell["argmax_accuracy"])
+        assert bins[0]["bin"] == "[0.99,1]"
+
+
 def test_a_key_changes_with_what_decides_the_result(grid):
     noise = grid.noises[0]
     key = Cell(grid, noise, "jocor", 0).key

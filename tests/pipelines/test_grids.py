@@ -1,0 +1,65 @@
+"""The grids in conf: they build, and those of a paper find their published numbers."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.config import OmegaConfigLoader
+
+import labelrepair
+from labelrepair import settings
+from labelrepair.benchmark import Cell, Grid, summarise
+from labelrepair.config import from_dict
+from labelrepair.noise import build_transition
+
+ROOT = Path(labelrepair.__file__).parents[2]
+FILES = sorted((ROOT / "conf/base/parameters_benchmarks").glob("*.yml"))
+CLASSES = {"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "imdb": 2}
+
+
+@pytest.fixture(scope="module")
+def grids():
+    loader = OmegaConfigLoader(str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS)
+    return loader["parameters"]["benchmarks"]
+
+
+@pytest.fixture(scope="module")
+def published():
+    return pd.read_csv(ROOT / "benchmarks/published/results.csv")
+
+
+def cells_of(grid):
+    return [Cell(grid, n, m, s) for s in grid.seeds for n in grid.noises for m in grid.methods]
+
+
+def test_the_grids_were_found(grids):
+    assert len(FILES) >= 15
+    assert sorted(grids) == [file.stem for file in FILES]
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_a_grid_builds_and_finds_its_published_numbers(name, grids, published):
+    grid = from_dict(Grid, grids[name])
+    assert grid.name == name
+    assert grid.note
+    cells = cells_of(grid)
+    assert len({cell.key for cell in cells}) == len(cells)
+    for noise in grid.noises:
+        assert build_transition(noise.spec, CLASSES[grid.dataset]) is not None
+        assert noise.spec.rate == noise.rate
+    if grid.paper == "none":
+        return
+    rows = pd.DataFrame(
+        {
+            "noise": [cell.noise.name for cell in cells],
+            "noise_rate": [cell.noise.rate for cell in cells],
+            "method": [cell.method for cell in cells],
+            "seed": [cell.seed for cell in cells],
+            grid.measure: 0.5,
+            "seconds": 1.0,
+        }
+    )
+    table = summarise(rows, published, grid)
+    assert len(table) == len(grid.noises) * len(grid.methods)
+    missing = table[table["published_mean"].isna()]
+    assert missing.empty, missing[["noise", "noise_rate", "method"]]
