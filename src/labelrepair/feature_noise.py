@@ -51,7 +51,7 @@ def instance_dependent(
 
     Raises:
         ConfigError: rate or spread out of range.
-        DataError: a label out of range, or features that do not fit the labels.
+        DataError: a label out of range, or features that are tokens or do not fit the labels.
     """
     in_unit_interval(rate=rate)
     positive(spread=spread)
@@ -95,7 +95,7 @@ def pseudo_labels(
         (N,) int64 given labels.
 
     Raises:
-        DataError: fewer samples than classes, or features that do not fit the labels.
+        DataError: fewer samples than classes, or features that are tokens or do not fit the labels.
     """
     true = check_labels(true_labels, num_classes, "true_labels")
     flat = _flat(features, len(true))
@@ -120,6 +120,11 @@ def _other_classes(scores: Floats, label: int) -> Floats:
 def _flat(features: Array, count: int) -> Array:
     if len(features) != count:
         raise DataError(f"features: {len(features)} rows for {count} labels")
+    if features.dtype.kind in "iu" and features.dtype != np.uint8:
+        raise DataError(
+            f"features: {features.dtype} token numbers say nothing by their size; noise that "
+            "depends on features needs images or vectors (for pseudo_label: set embedding)"
+        )
     return features.reshape(count, math.prod(features.shape[1:]))
 
 

@@ -93,6 +93,9 @@ def test_bad_arguments_are_named():
         flip(spread=0)
     with pytest.raises(DataError, match="features: 3 rows for 2 labels"):
         instance_dependent(np.array([0, 1]), np.ones((3, 2)), 2, 0.1, rng())
+    tokens = np.ones((2, 3), np.int32)
+    with pytest.raises(DataError, match=r"int32 token numbers .* set embedding"):
+        instance_dependent(np.array([0, 1]), tokens, 2, 0.1, rng())
     with pytest.raises(DataError, match="true_labels: row 1 holds label 2"):
         instance_dependent(np.array([0, 2]), np.ones((2, 2)), 2, 0.1, rng())
 

@@ -87,8 +87,8 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     def begin(run: Run) -> None:
         run.samples.weight = torch.ones_like(run.samples.probs[:, 0])
         run.samples.shared["clean"] = torch.ones_like(run.data.given_labels, dtype=torch.bool)
-        run.samples.shared["outlier_factor"] = torch.zeros(len(run.data.given_labels))
-        run.samples.shared["detections"] = torch.zeros(())
+        run.samples.shared["outlier_factor"] = torch.zeros_like(run.samples.probs[:, 0])
+        run.samples.shared["detections"] = torch.zeros_like(run.samples.probs[0, 0])
 
     def look(run: Run) -> None:
         due = run.epoch >= options.warmup and (run.epoch - options.warmup) % options.every == 0
