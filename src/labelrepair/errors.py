@@ -24,6 +24,10 @@ class CheckpointError(LabelRepairError):
     """A checkpoint belongs to other data, another configuration, or is damaged."""
 
 
+class StoreError(LabelRepairError):
+    """A store (MLflow's server or registry) cannot be reached or is in use; names its address."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return a hint for an unknown name: the nearest valid one, or the whole list.
 

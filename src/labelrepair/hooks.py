@@ -1,14 +1,19 @@
 """Hooks: whether a run can work, where it comes from, and what it says at its end."""
 
+import http.client
 import logging
+import os
 import platform
 import subprocess
+import urllib.error
+import urllib.request
 from hashlib import md5
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
@@ -16,8 +21,11 @@ from kedro.pipeline import Pipeline
 from rich.console import Console
 
 import labelrepair
+from labelrepair.ab import AbSpec
 from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec
+from labelrepair.errors import StoreError
+from labelrepair.handoff import HandoffSpec
 from labelrepair.ingest import CuratedSpec, SplitSpec
 from labelrepair.label_table import data_hash
 from labelrepair.noise import NoiseSpec
@@ -28,6 +36,7 @@ from labelrepair.transition import check_transition
 from labelrepair.workflow import EstimationConfig, choose_preset
 
 logger = logging.getLogger(__name__)
+TIMEOUT = 5.0  # seconds that MLflow's server has for its first answer
 # What the nodes build from their parameters.
 SPECS: dict[str, type[Any]] = {
     "ingestion.source": SourceSpec,
@@ -37,6 +46,8 @@ SPECS: dict[str, type[Any]] = {
     "estimation": EstimationConfig,
     "scoring": ScoringSpec,
     "policy": Policy,
+    "handoff": HandoffSpec,
+    "ab": AbSpec,
 }
 
 
@@ -59,6 +70,44 @@ class ParameterHook:
                 check_transition(given, name=f"{name}.transition")
         if {"recipe", "preset"} <= read:
             choose_preset(catalog.load("params:recipe"), catalog.load("params:preset"))
+
+
+class StoreHook:
+    """Refuses to start while MLflow's server cannot be reached, before any work is done."""
+
+    @hook_impl(tryfirst=True)  # before kedro-mlflow, whose calls would be retried for minutes
+    def after_context_created(self, context: KedroContext) -> None:
+        """Ask the server that ``mlflow.yml`` or the environment names for a sign of life.
+
+        Raises:
+            StoreError: there is none within ``TIMEOUT`` seconds; the message names the address.
+        """
+        loader = context.config_loader
+        patterns = {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]}
+        loader.config_patterns.update(patterns)  # type: ignore[attr-defined]
+        try:
+            server = loader["mlflow"].get("server") or {}
+        except MissingConfigException:
+            server = {}
+        named = [server.get("mlflow_tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")]
+        named.append(server.get("mlflow_registry_uri"))
+        for address in {str(name) for name in named if name}:
+            check_store(address)
+
+
+def check_store(address: str, timeout: float = TIMEOUT) -> None:
+    """Raise StoreError unless a server at an http address answers, whatever it says."""
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=timeout).close()
+    except urllib.error.HTTPError:
+        return  # it is there; whether it lets us in, the first real call will tell
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise StoreError(
+            f"MLflow at {address} cannot be reached ({error}); nothing has been done. Start the "
+            "server, or name another store in conf/local/mlflow.yml"
+        ) from None
 
 
 class ProvenanceHook:

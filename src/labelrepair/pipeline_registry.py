@@ -3,7 +3,7 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-APART = ("benchmark",)
+APART = ("ab", "benchmark", "handoff")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

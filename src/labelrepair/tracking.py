@@ -1,6 +1,6 @@
 """Kedro datasets that write to the active MLflow run.
 
-Beside ``io`` and ``hooks`` the only module that may import mlflow.
+Only this module, ``hooks``, ``registry`` and what writes and reads models may import mlflow.
 """
 
 import math
@@ -24,6 +24,17 @@ def active_run_id() -> str:
         return ""
     run = mlflow.active_run()
     return str(run.info.run_id) if run else ""
+
+
+def run_tag(name: str) -> str | None:
+    """Return a tag of ours of the active MLflow run, e.g. ``git_revision``; None without one."""
+    import mlflow  # noqa: PLC0415
+
+    run = mlflow.active_run()
+    if run is None:
+        return None
+    tags = mlflow.MlflowClient().get_run(run.info.run_id).data.tags
+    return tags.get(f"labelrepair.{name}")
 
 
 class MlflowCurvesDataset(AbstractDataset[pd.DataFrame, NoReturn]):

@@ -126,16 +126,8 @@ def train_set(
         seed: decides the holdout.
     """
     mask = repairable(table)
-    kept = table[mask]
-    labels = kept[GIVEN_LABEL].to_numpy()
-    held_out = np.zeros(len(kept), dtype=bool)
-    if validation_fraction > 0:
-        held_out = (kept[SPLIT] == Split.VALIDATION).to_numpy()
-        if not held_out.any():
-            ids = kept[SAMPLE_ID].to_numpy()
-            held_out = holdout(
-                labels, validation_fraction, derive_seed(seed, "validation"), sample_ids=ids
-            )
+    labels = table.loc[mask, GIVEN_LABEL].to_numpy()
+    held_out = held_out_rows(table, validation_fraction, seed)[mask]
     data = TrainSet(
         _tensor(features, mask),
         torch.from_numpy(labels.copy()),
@@ -145,6 +137,23 @@ def train_set(
     )
     test_labels = table.loc[~mask, GIVEN_LABEL].to_numpy().copy()
     return data, Holdout(_tensor(features, ~mask), torch.from_numpy(test_labels))
+
+
+def held_out_rows(table: pd.DataFrame, validation_fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Return the mask of rows of ``table`` that :func:`train_set` holds out for validation."""
+    mask = repairable(table)
+    held_out = np.zeros(len(table), dtype=bool)
+    if validation_fraction > 0:
+        held_out = (table[SPLIT] == Split.VALIDATION).to_numpy(copy=True)
+        if not held_out.any():
+            kept = table[mask]
+            held_out[mask] = holdout(
+                kept[GIVEN_LABEL].to_numpy(),
+                validation_fraction,
+                derive_seed(seed, "validation"),
+                sample_ids=kept[SAMPLE_ID].to_numpy(),
+            )
+    return held_out
 
 
 def network_builder(

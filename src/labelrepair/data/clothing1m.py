@@ -52,6 +52,7 @@ def read_clothing1m(
         splits=np.repeat([str(split) for split, _, _ in parts], [len(p) for _, p, _ in parts]),
         class_names=tuple(_lines(folder / "category_names_eng.txt")),
         true_labels=np.array([clean.get(key, UNKNOWN) for key in keys], np.int64),
+        resized=True,
     )
 
 

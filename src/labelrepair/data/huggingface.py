@@ -72,7 +72,8 @@ def read_huggingface(
         texts = text_of(table, content, where)
         vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size)
         features = encode_texts(texts.tolist(), vocabulary, length)
-    return Samples(ids, features, labels, splits, names, None, labels_are_true, vocabulary)
+    resized = vocabulary is None and image_size is not None
+    return Samples(ids, features, labels, splits, names, None, labels_are_true, vocabulary, resized)
 
 
 def _paths(split: str, pattern: str) -> list[str]:

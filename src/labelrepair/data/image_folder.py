@@ -66,6 +66,7 @@ def read_image_folder(
         splits=np.array([split for _, split, _ in rows]),
         class_names=names,
         labels_are_true=labels_are_true,
+        resized=image_size is not None,
     )
 
 

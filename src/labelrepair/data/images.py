@@ -16,12 +16,12 @@ _CHUNK = 256
 
 
 def decode_image(
-    source: bytes | str, mode: str, image_size: tuple[int, int] | None, name: str
+    source: bytes | str | Image.Image, mode: str, image_size: tuple[int, int] | None, name: str
 ) -> Images:
     """Return one image as uint8 (ch, H, W), 0..255.
 
     Args:
-        source: the encoded bytes, or a path.
+        source: the encoded bytes, a path, or an opened image.
         mode: "L" (one channel) or "RGB" (three).
         image_size: (H, W) to resize to, bilinear; None keeps the size.
         name: the file or row, for messages.
@@ -30,7 +30,7 @@ def decode_image(
         DataError: missing, unreadable, truncated, or of more than 8 bits per channel.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with _open(source) as image:
             if image.mode.startswith(("I", "F")):
                 # Pillow would clip these to 0..255 without a word.
                 raise DataError(f"{name}: image has mode {image.mode}, expected 8 bits per channel")
@@ -41,6 +41,12 @@ def decode_image(
         converted = converted.resize(image_size[::-1], Image.Resampling.BILINEAR)
     pixels = np.asarray(converted)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _open(source: bytes | str | Image.Image) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def stack_images(

@@ -78,7 +78,15 @@ def read_manifest(
             sources = _image_paths(text_of(table, path_column, path), ids, root, path)
         features = stack_images(sources, [f"{path}: sample '{i}'" for i in ids], mode, image_size)
     return Samples(
-        np.array(ids), features, labels, splits, names, true_labels, labels_are_true, vocabulary
+        np.array(ids),
+        features,
+        labels,
+        splits,
+        names,
+        true_labels,
+        labels_are_true,
+        vocabulary,
+        resized=vocabulary is None and image_size is not None,
     )
 
 

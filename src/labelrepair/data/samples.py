@@ -31,6 +31,7 @@ class Samples:
         labels_are_true: the given labels are the truth (a benchmark: noise may be injected);
             ``true_labels`` then repeats them.
         vocabulary: for text, the word of each token id, else None.
+        resized: images were brought to one size, so that others may come in any size later.
     """
 
     sample_ids: npt.NDArray[np.str_]
@@ -41,6 +42,7 @@ class Samples:
     true_labels: Labels | None = None
     labels_are_true: bool = False
     vocabulary: tuple[str, ...] | None = None
+    resized: bool = False
 
     def take(self, rows: Array) -> "Samples":
         """Return the samples at positions (or under a mask) ``rows``, in that order."""

@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair.config import from_dict
+from labelrepair.config import from_dict, to_dict
 from labelrepair.data import SourceSpec, read_source
+from labelrepair.data.input_format import input_format
 from labelrepair.ingest import (
     CuratedSpec,
     SplitSpec,
@@ -21,10 +22,11 @@ Params = dict[str, Any]
 
 def read_samples(
     source: Params, split: Params
-) -> tuple[NDArray[Any], pd.DataFrame, pd.DataFrame, list[str]]:
-    """Read a source: feature store, label table, true labels where known, class names."""
+) -> tuple[NDArray[Any], pd.DataFrame, pd.DataFrame, list[str], Params]:
+    """Read a source: feature store, label table, known true labels, class names, input format."""
     samples = read_source(from_dict(SourceSpec, source, "ingestion.source"))
-    return tabulate(samples, from_dict(SplitSpec, split, "ingestion.split"))
+    parts = tabulate(samples, from_dict(SplitSpec, split, "ingestion.split"))
+    return (*parts, to_dict(input_format(samples)))
 
 
 def add_noise(

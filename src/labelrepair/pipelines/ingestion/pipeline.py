@@ -14,7 +14,13 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
             Node(
                 read_samples,
                 inputs=["params:ingestion.source", "params:ingestion.split"],
-                outputs=["features", "source_table", "true_labels", "class_names"],
+                outputs=[
+                    "features",
+                    "source_table",
+                    "true_labels",
+                    "class_names",
+                    "input_format",
+                ],
                 name="read_samples",
             ),
             Node(

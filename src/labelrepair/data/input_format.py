@@ -1,0 +1,42 @@
+"""What a user's raw samples must become before the model sees them; saved beside the model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelrepair.config import one_of, require
+from labelrepair.data.samples import Samples
+
+KINDS = ("image", "text", "vector")
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How ingestion turned raw samples into features; serving repeats it.
+
+    Attributes:
+        kind: ``image`` (features uint8), ``text`` (int32 tokens) or ``vector`` (float32).
+        shape: of one sample's features: (ch, H, W), (L,) or (D,).
+        resize: images of another size are resized, bilinear, as ingestion did; else refused.
+        vocabulary: for text, the word of each token id; None: only tokens can be fed.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    resize: bool = False
+    vocabulary: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the kind and that the shape belongs to it."""
+        one_of(KINDS, kind=self.kind)
+        axes = 3 if self.kind == "image" else 1
+        require(len(self.shape) == axes, f"shape: {axes} axes for {self.kind}, found {self.shape}")
+
+
+def input_format(samples: Samples) -> InputFormat:
+    """Return the format of what a reader built."""
+    features = samples.features
+    kind = "vector" if features.dtype.kind == "f" else "text"
+    if features.dtype == np.uint8:
+        kind = "image"
+    return InputFormat(kind, tuple(features.shape[1:]), samples.resized, samples.vocabulary)

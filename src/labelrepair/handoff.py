@@ -1,0 +1,333 @@
+"""What is handed over, and the comparison of two handed-over models; knows no registry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import md5
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from labelrepair.config import from_dict, positive, require, to_dict
+from labelrepair.data.input_format import InputFormat
+from labelrepair.data.tokens import OUT_OF_VOCABULARY, PADDING, RESERVED
+from labelrepair.errors import DataError
+from labelrepair.gate import GateSpec, Judged, decide, most_frequent
+from labelrepair.label_table import (
+    CONTENT_HASH,
+    GIVEN_LABEL,
+    SAMPLE_ID,
+    SPLIT,
+    TRUE_LABEL,
+    Split,
+    data_hash,
+)
+from labelrepair.networks.classifier import Classifier
+from labelrepair.serving import Predictor, encode
+from labelrepair.workflow import held_out_rows, noise_from_dict, repairable
+
+Array = NDArray[Any]
+Bools = NDArray[np.bool_]
+EXAMPLES = 4  # rows of the input example; 1 would freeze the batch size
+LEVEL = 0.95  # of the test accuracy's interval
+CARD_METRICS = (
+    "labels.rows",
+    "counts.keep",
+    "counts.relabel",
+    "counts.drop",
+    "counts.review",
+    "labels.given_accuracy",
+    "labels.repaired_accuracy",
+    "relabel.precision",
+    "detect.precision",
+    "detect.recall",
+)
+
+
+@dataclass(frozen=True)
+class HandoffSpec:
+    """Attributes: name: of the registered model; gate: the rule; lock_timeout: seconds to wait."""
+
+    name: str
+    gate: GateSpec = GateSpec()
+    lock_timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Check the name and the range."""
+        wrong = not self.name or any(sign in self.name for sign in "/:")
+        require(not wrong, f"name: must be without / and :, found '{self.name}'")
+        positive(lock_timeout=self.lock_timeout)
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A model in the comparison.
+
+    Attributes:
+        predictor: the model with its input format and class names.
+        trained_on: uint64 (n,), content hashes of the rows that it learned from.
+        version: in the registry, if it is there already.
+    """
+
+    predictor: Predictor
+    trained_on: NDArray[np.uint64]
+    version: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Package:
+    """A trained model with everything that goes to the registry.
+
+    Attributes:
+        contender: the model as it will be served.
+        model: the module that is logged.
+        digest: of model, input format, class names and label table; 32 hex digits.
+        labels_md5: of the label table, see :func:`data_hash`.
+        example: a few rows of stored features.
+        held_out: bool (M,) rows of the label table that training held out.
+    """
+
+    contender: Contender
+    model: Classifier
+    digest: str
+    labels_md5: str
+    example: Array
+    held_out: Bools
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The rows to judge on: label table, its features, the noise estimate and trusted labels.
+
+    ``injected`` says that noise was injected for a study, which leaves the test split's labels
+    true.
+    """
+
+    table: pd.DataFrame
+    features: Array
+    noise: Mapping[str, Any]
+    curated: pd.DataFrame
+    injected: bool
+
+
+def package(
+    state: Mapping[str, Any],
+    input_format: Mapping[str, Any],
+    table: pd.DataFrame,
+    features: Array,
+    report: Mapping[str, Any],
+) -> Package:
+    """Bundle a trained model.
+
+    Args:
+        state: as :attr:`TrainedParts.model`.
+        input_format: as ingestion wrote it.
+        table: the label table that the model was trained on.
+        features: rows as in ``table``.
+        report: the training report.
+
+    Raises:
+        DataError: the label table has changed since the training.
+    """
+    labels = data_hash(table)
+    if report.get("data_hash") != labels:
+        raise DataError(
+            f"label table {labels}: the model was trained on {report.get('data_hash')}; run the "
+            "training pipeline again before handing over"
+        )
+    model = Classifier.from_state({"spec": state["spec"], "weights": state["weights"]})
+    form, names = from_dict(InputFormat, input_format, "input_format"), state["class_names"]
+    fraction = report["settings"]["training"]["validation_fraction"]
+    held_out = held_out_rows(table, fraction, report["seed"])
+    seen = row_hashes(table)[repairable(table) & ~held_out]
+    return Package(
+        contender=Contender(Predictor(model, form, names), np.unique(seen)),
+        model=model,
+        digest=_digest(state, form, labels),
+        labels_md5=labels,
+        example=np.array(features[:EXAMPLES]),
+        held_out=held_out,
+    )
+
+
+def facts_of(
+    bundle: Package,
+    evidence: Evidence,
+    report: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what tags and model card say beside the decision; plain values."""
+    form = bundle.contender.predictor.input_format
+    splits = evidence.table[SPLIT]
+    held_out, test = int(bundle.held_out.sum()), int((splits == Split.TEST).sum())
+    shape = "x".join(map(str, form.shape))
+    return {
+        "preset": report["preset"],
+        "method": report["method"],
+        "source": report["settings"]["source"],
+        "networks": report["networks"],
+        "parameters": report["parameters"],
+        "epochs": report["epochs"],
+        "metrics": {name: value for name, value in metrics.items() if name in CARD_METRICS},
+        "test_accuracy": _test_accuracy(metrics.get("test.accuracy_last"), test),
+        "noise_method": evidence.noise["method"],
+        "class_names": bundle.contender.predictor.class_names,
+        "input": f"{form.kind}, {shape}{', resized to it' if form.resize else ''}",
+        "rows": {"train": len(splits) - held_out - test, "validation": held_out, "test": test},
+    }
+
+
+def _test_accuracy(value: float | None, rows: int) -> dict[str, float] | None:
+    """Return the accuracy by the test split's given labels, with Wilson's interval."""
+    if value is None or not rows:
+        return None
+    interval = binomtest(round(value * rows), rows).proportion_ci(LEVEL, method="wilson")
+    return {"value": value, "low": float(interval.low), "high": float(interval.high)}
+
+
+def row_hashes(table: pd.DataFrame) -> NDArray[np.uint64]:
+    """Return the content hashes as uint64 (M,)."""
+    return np.array([int(value, 16) for value in table[CONTENT_HASH]], dtype=np.uint64)
+
+
+def judge(
+    challenger: Package, champion: Contender | None, evidence: Evidence, spec: GateSpec
+) -> dict[str, Any]:
+    """Compare on rows that neither model was trained on; see :func:`labelrepair.gate.decide`.
+
+    A row counts as trained on if its content was, whatever its split is called now: so a row that
+    has moved from training to validation since the champion was trained is left out, and so is a
+    duplicate.
+
+    Returns:
+        The decision, and which rows it rests on.
+    """
+    hashes = row_hashes(evidence.table)
+    seen = np.isin(hashes, challenger.contender.trained_on)
+    if champion is not None:
+        seen |= np.isin(hashes, champion.trained_on)
+    source, rows = _choose_rows(challenger, evidence, seen, spec)
+    wanted = _held_out(challenger, evidence, source)
+    facts = {"rows_from": source, "left_out_as_trained_on": int((wanted & seen).sum())}
+    if len(rows) < spec.min_rows:
+        reason = (
+            f"{len(rows)} {source} rows that neither model was trained on, expected at least "
+            f"{spec.min_rows} (min_rows)"
+        )
+        return {"passed": False, "reasons": [reason], "rows": len(rows), **facts}
+    try:
+        judged = _judged(challenger, champion, evidence, rows, source)
+        audited = _audited(challenger, champion, evidence, ~seen, spec)
+    except DataError as error:
+        reason = f"the champion cannot be compared: {error}"
+        return {"passed": False, "reasons": [reason], "rows": len(rows), **facts}
+    facts["labels"] = "given, corrected by T" if judged.noise_interval else "true"
+    facts["compared_with"] = "champion" if champion else "the most frequent class"
+    return decide(judged, audited, spec, first=champion is None) | facts
+
+
+def _held_out(challenger: Package, evidence: Evidence, source: str) -> Bools:
+    if source == Split.TEST:
+        return (evidence.table[SPLIT] == Split.TEST).to_numpy()
+    return challenger.held_out
+
+
+def _choose_rows(
+    challenger: Package, evidence: Evidence, seen: Bools, spec: GateSpec
+) -> tuple[str, NDArray[np.int64]]:
+    """Return where the rows come from, and their positions."""
+    sources = [Split.VALIDATION, Split.TEST] if spec.rows == "auto" else [Split(spec.rows)]
+    for source in sources:
+        rows = np.flatnonzero(_held_out(challenger, evidence, source) & ~seen)
+        if len(rows) >= spec.min_rows:
+            break
+    return str(source), rows
+
+
+def _judged(
+    challenger: Package,
+    champion: Contender | None,
+    evidence: Evidence,
+    rows: NDArray[np.int64],
+    source: str,
+) -> Judged:
+    noise = noise_from_dict(evidence.noise)
+    labels = evidence.table[GIVEN_LABEL].to_numpy()[rows]
+    clean = evidence.injected and source == Split.TEST
+    transition = np.eye(len(noise.transition)) if clean else noise.transition
+    ours, theirs = _predictions(challenger, champion, evidence.features[rows])
+    if theirs is None:
+        theirs = np.full(len(rows), most_frequent(labels, transition))
+    return Judged(ours, theirs, labels, transition, None if clean else noise.interval)
+
+
+def _audited(
+    challenger: Package,
+    champion: Contender | None,
+    evidence: Evidence,
+    unseen: Bools,
+    spec: GateSpec,
+) -> Judged | None:
+    """Return the trusted rows that neither was trained on, if there are enough."""
+    truth = evidence.curated.set_index(SAMPLE_ID)[TRUE_LABEL]
+    labels = truth.reindex(evidence.table[SAMPLE_ID]).fillna(-1).to_numpy(dtype=np.int64)
+    rows = np.flatnonzero((labels >= 0) & unseen)
+    if champion is None or len(rows) < spec.min_audited:
+        return None
+    ours, theirs = _predictions(challenger, champion, evidence.features[rows])
+    assert theirs is not None
+    classes = len(challenger.contender.predictor.class_names)
+    return Judged(ours, theirs, labels[rows], np.eye(classes))
+
+
+def _predictions(
+    challenger: Package, champion: Contender | None, features: Array
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    ours = challenger.contender.predictor
+    predicted = ours.probabilities(features).argmax(1)
+    if champion is None:
+        return predicted, None
+    theirs = champion.predictor
+    if theirs.class_names != ours.class_names:
+        raise DataError(f"it knows other classes: {theirs.class_names}, not {ours.class_names}")
+    known = translate(features, ours.input_format, theirs.input_format)
+    return predicted, theirs.probabilities(known).argmax(1)
+
+
+def translate(features: Array, source: InputFormat, target: InputFormat) -> Array:
+    """Return stored features as a model of another input format would have stored them.
+
+    Text goes word by word: a word that ``source`` does not know stays unknown.
+
+    Raises:
+        DataError: other kind or size, or a vocabulary is missing.
+    """
+    if source == target:
+        return features
+    if source.kind != target.kind:
+        raise DataError(f"it takes {target.kind} input, not {source.kind}")
+    if source.kind != "text":
+        return encode(list(features), target)
+    if source.vocabulary is None or target.vocabulary is None:
+        raise DataError("the token ids have no vocabulary by which to translate them")
+    ids = {word: token for token, word in enumerate(target.vocabulary)}
+    known = [ids.get(word, OUT_OF_VOCABULARY) for word in source.vocabulary]
+    known[: len(RESERVED)] = range(len(RESERVED))
+    tokens = np.array(known, dtype=np.int32)[features]
+    length = target.shape[0]
+    padded = np.pad(tokens, ((0, 0), (length, 0)), constant_values=PADDING)
+    return np.ascontiguousarray(padded[:, -length:])
+
+
+def _digest(state: Mapping[str, Any], form: InputFormat, labels: str) -> str:
+    """Return 32 hex digits of model, input format, class names and label table."""
+    digest = md5(usedforsecurity=False)
+    for part in (state["spec"], to_dict(form), list(state["class_names"]), labels):
+        digest.update(repr(part).encode())
+    for name, tensor in state["weights"].items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

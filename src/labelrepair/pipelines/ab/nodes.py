@@ -1,0 +1,35 @@
+"""The node that compares training on given and on repaired labels."""
+
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair import ab
+from labelrepair.config import from_dict
+from labelrepair.workflow import EstimationConfig, noise_from_dict
+
+Params = dict[str, Any]
+
+
+def compare_labels(
+    features: NDArray[Any],
+    repaired: pd.DataFrame,
+    true_labels: pd.DataFrame,
+    noise_estimate: Params,
+    estimation: Params,
+    spec: Params,
+    seed: int,
+) -> tuple[Params, Params]:
+    """Return the evidence, and its metrics for MLflow."""
+    recipe = from_dict(EstimationConfig, estimation, "estimation").probe.training
+    found = ab.compare(
+        features,
+        repaired,
+        true_labels,
+        noise_from_dict(noise_estimate).transition,
+        recipe,
+        from_dict(ab.AbSpec, spec, "ab"),
+        seed,
+    )
+    return found, found["metrics"]

@@ -1,0 +1,35 @@
+"""The node that hands the model over to the registry."""
+
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair import registry
+from labelrepair.config import from_dict
+from labelrepair.handoff import Evidence, HandoffSpec, facts_of, package
+from labelrepair.tracking import run_tag
+
+Params = dict[str, Any]
+
+
+def hand_over(  # one argument per catalog entry
+    model: Params,
+    input_format: Params,
+    features: NDArray[Any],
+    table: pd.DataFrame,
+    noise_estimate: Params,
+    curated: pd.DataFrame,
+    injected_noise: Params,
+    training_report: Params,
+    metrics: Params,
+    handoff: Params,
+) -> tuple[Params, str]:
+    """Register the trained model, judge it against the champion, move the alias if it passes."""
+    spec = from_dict(HandoffSpec, handoff, "handoff")
+    bundle = package(model, input_format, table, features, training_report)
+    injected = injected_noise["kind"] != "none"
+    evidence = Evidence(table, features, noise_estimate, curated, injected)
+    facts = facts_of(bundle, evidence, training_report, metrics)
+    facts["git_revision"] = run_tag("git_revision")
+    return registry.hand_over(bundle, evidence, facts, spec)

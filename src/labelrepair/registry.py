@@ -1,0 +1,333 @@
+"""The MLflow model registry: versions, aliases and the record of every decision about them.
+
+Aliases, never stages: ``challenger`` is the version handed over last, ``champion`` the one in use.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+from labelrepair.config import to_dict
+from labelrepair.errors import DataError, StoreError
+from labelrepair.handoff import Contender, Evidence, HandoffSpec, Package, judge
+from labelrepair.model_card import render
+
+logger = logging.getLogger(__name__)
+CHAMPION, CHALLENGER = "champion", "challenger"
+TAG = "labelrepair."
+ATTEMPTS = 5  # to move an alias that others move at the same time
+LONGEST = 5000  # characters of a description that every database behind MLflow takes
+RECORD, CARD = "record.json", "model_card.md"
+
+
+def hand_over(
+    package: Package, evidence: Evidence, facts: Mapping[str, Any], spec: HandoffSpec
+) -> tuple[dict[str, Any], str]:
+    """Register the model if it is new, judge it once, and move ``champion`` if the rule holds.
+
+    What has been handed over and judged before, by the same rule and evidence, is left as it is. A
+    handoff that was cut off goes on where it stopped.
+
+    Args:
+        package: the model.
+        evidence: what it is judged by.
+        facts: for tags and card: preset, method, source, metrics, class_names, rows.
+        spec: name, rule, patience.
+
+    Returns:
+        The record of the decision (plain values), and the model card (Markdown).
+
+    Raises:
+        StoreError: another handoff of this model holds the lock for too long.
+    """
+    registry = Registry(spec.name)
+    key = _decision_key(evidence, spec)
+    with registry.lock(spec.lock_timeout):
+        version = registry.find(package.digest)
+        if version is None:
+            version = registry.register(package, _tags(package, evidence, facts))
+        if version.tags.get(f"{TAG}gate_key") == key:
+            logger.info("version %s has been judged before; nothing changes", version.version)
+            return registry.stored(version)
+        registry.set_alias(CHALLENGER, version)
+        return _judge_and_move(registry, version, package, evidence, facts, spec, key)
+
+
+def _judge_and_move(
+    registry: "Registry",
+    version: Any,
+    package: Package,
+    evidence: Evidence,
+    facts: Mapping[str, Any],
+    spec: HandoffSpec,
+    key: str,
+) -> tuple[dict[str, Any], str]:
+    for _ in range(ATTEMPTS):
+        champion = registry.champion()
+        if champion is not None and str(champion.version) == str(version.version):
+            record, card = _stays(registry, version, package, evidence, facts, spec, key)
+            key = record["gate_key"]
+            break
+        verdict = _verdict(registry, champion, package, evidence, spec)
+        parent = None if champion is None else str(champion.version)
+        record = _record(version, package, evidence, facts, spec, verdict, parent, key)
+        card = render(record, facts)
+        registry.write(version, record, card)
+        if not verdict["passed"]:
+            break
+        # Judged against a champion that is none any more: judge again.
+        now = registry.champion()
+        if (None if now is None else str(now.version)) == parent:
+            registry.set_alias(CHAMPION, version)
+            break
+    else:
+        raise StoreError(
+            f"{spec.name}: the champion changed {ATTEMPTS} times while version {version.version} "
+            "was judged; run the handoff again"
+        )
+    # Last, because this tag says that nothing is left to do.
+    registry.tag(version, gate=_outcome(record), gate_key=key, parent_version=_parent(record))
+    return record, card
+
+
+def _verdict(
+    registry: "Registry", champion: Any, package: Package, evidence: Evidence, spec: HandoffSpec
+) -> dict[str, Any]:
+    if champion is None:
+        return judge(package, None, evidence, spec.gate)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            contender = registry.contender(champion, folder)
+        except DataError as error:
+            return {"passed": False, "reasons": [str(error)], "rows": 0}
+        return judge(package, contender, evidence, spec.gate)
+
+
+def _stays(
+    registry: "Registry",
+    version: Any,
+    package: Package,
+    evidence: Evidence,
+    facts: Mapping[str, Any],
+    spec: HandoffSpec,
+    key: str,
+) -> tuple[dict[str, Any], str]:
+    """Return the record of a version that is the champion already; it is not judged again."""
+    try:
+        return registry.stored(version)
+    except DataError:
+        pass  # made champion by hand
+    verdict = {"passed": True, "reasons": [], "rows": 0, "compared_with": "nothing"}
+    parent = version.tags.get(f"{TAG}parent_version")
+    record = _record(version, package, evidence, facts, spec, verdict, parent, key)
+    card = render(record, facts)
+    registry.write(version, record, card)
+    return record, card
+
+
+class Registry:
+    """The versions of one registered model."""
+
+    def __init__(self, name: str) -> None:
+        """Connect to the registry of the tracking store that is set."""
+        import mlflow  # noqa: PLC0415
+
+        self.name, self.address = name, mlflow.get_registry_uri()
+        self.client = mlflow.MlflowClient()
+
+    @contextmanager
+    def lock(self, timeout: float) -> Iterator[None]:
+        """Let one handoff of this model at a time through, of all on this machine.
+
+        The system frees the lock when a process dies. Other machines are met by the check before
+        the alias moves, see :func:`hand_over`.
+
+        Raises:
+            StoreError: the lock is not free within ``timeout`` seconds.
+        """
+        from filelock import FileLock, Timeout  # noqa: PLC0415
+
+        file = _lock_file(self.address, self.name)
+        try:
+            with FileLock(file, timeout=timeout):
+                yield
+        except Timeout:
+            raise StoreError(
+                f"{self.name}: another handoff holds {file} for more than {timeout:g} s"
+            ) from None
+
+    def find(self, digest: str) -> Any:
+        """Return the version of this content, or None."""
+        found = self.client.search_model_versions(f"name='{self.name}'", max_results=1000)
+        same = [version for version in found if version.tags.get(f"{TAG}digest") == digest]
+        return min(same, key=lambda version: int(version.version), default=None)
+
+    def register(self, package: Package, tags: dict[str, str]) -> Any:
+        """Log the model to the active run, or one of its own, and make a version of it."""
+        import mlflow  # noqa: PLC0415
+        from mlflow.models import Model  # noqa: PLC0415
+
+        from labelrepair import model_flavor  # noqa: PLC0415
+
+        with _some_run():
+            logged = Model.log(
+                artifact_path=None,
+                name="model",
+                flavor=model_flavor,
+                flavor_name="pytorch",
+                package=package,
+                validate_serving_input=False,
+            )
+        made = mlflow.register_model(logged.model_uri, self.name, tags=tags)
+        return self.client.get_model_version(self.name, made.version)
+
+    def champion(self) -> Any:
+        """Return the champion's version, or None."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        try:
+            return self.client.get_model_version_by_alias(self.name, CHAMPION)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def set_alias(self, alias: str, version: Any) -> None:
+        """Point an alias at a version."""
+        self.client.set_registered_model_alias(self.name, alias, version.version)
+
+    def tag(self, version: Any, **tags: str) -> None:
+        """Set tags of a version, in the given order."""
+        for name, value in tags.items():
+            self.client.set_model_version_tag(self.name, version.version, TAG + name, value)
+
+    def contender(self, version: Any, folder: str) -> Contender:
+        """Return a version's model, downloaded to ``folder``.
+
+        Raises:
+            DataError: it was not handed over by labelrepair.
+        """
+        import mlflow  # noqa: PLC0415
+
+        from labelrepair import model_flavor  # noqa: PLC0415
+
+        if f"{TAG}digest" not in version.tags:
+            raise DataError(
+                f"the champion, version {version.version} of {self.name}, was not handed over by "
+                "labelrepair and cannot be judged"
+            )
+        address = f"models:/{self.name}/{version.version}"
+        path = mlflow.artifacts.download_artifacts(address, dst_path=folder)
+        return model_flavor.load_contender(path, str(version.version))
+
+    def write(self, version: Any, record: Mapping[str, Any], card: str) -> None:
+        """Keep record and card with the version: as artifacts of its run, the card as its text."""
+        place = _place(version)
+        text = json.dumps(record, indent=1)
+        self.client.log_text(version.run_id, text, f"{place}/{RECORD}")
+        self.client.log_text(version.run_id, card, f"{place}/{CARD}")
+        self.client.update_model_version(self.name, version.version, description=card[:LONGEST])
+
+    def stored(self, version: Any) -> tuple[dict[str, Any], str]:
+        """Return what :meth:`write` has kept.
+
+        Raises:
+            DataError: there is nothing.
+        """
+        import mlflow  # noqa: PLC0415
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        place = f"runs:/{version.run_id}/{_place(version)}"
+        try:
+            text = mlflow.artifacts.load_text(f"{place}/{RECORD}")
+            return json.loads(text), mlflow.artifacts.load_text(f"{place}/{CARD}")
+        except (MlflowException, OSError) as error:
+            raise DataError(f"{place}: no record of the handoff ({error})") from error
+
+
+@contextmanager
+def _some_run() -> Iterator[None]:
+    """Use the active run; without one, open one."""
+    import mlflow  # noqa: PLC0415
+
+    if mlflow.active_run() is not None:
+        yield
+    else:
+        with mlflow.start_run(run_name="handoff"):
+            yield
+
+
+def _lock_file(address: str, name: str) -> Path:
+    """Return a file beside a database file, else in the folder for temporary files."""
+    marked = md5(f"{address} {name}".encode(), usedforsecurity=False).hexdigest()[:12]
+    if address.startswith("sqlite:///"):
+        database = Path(address.removeprefix("sqlite:///")).absolute()
+        return database.with_name(f"{database.name}.handoff-{marked}.lock")
+    return Path(tempfile.gettempdir()) / f"labelrepair-handoff-{marked}.lock"
+
+
+def _decision_key(evidence: Evidence, spec: HandoffSpec) -> str:
+    """Return a digest of rule, noise estimate and trusted labels; the rows are in the model's."""
+    content = json.dumps([to_dict(spec.gate), dict(evidence.noise), evidence.injected])
+    trusted = evidence.curated.to_csv(index=False)
+    return md5((content + trusted).encode(), usedforsecurity=False).hexdigest()
+
+
+def _tags(package: Package, evidence: Evidence, facts: Mapping[str, Any]) -> dict[str, str]:
+    low, high = evidence.noise["interval"]
+    tags = {
+        "digest": package.digest,
+        "labels_md5": package.labels_md5,
+        "git_revision": facts.get("git_revision") or "none",
+        "method": facts["method"],
+        "preset": facts["preset"],
+        "noise_rate": f"{evidence.noise['noise_rate']:.6f}",
+        "noise_rate_ci": f"{low:.6f}..{high:.6f}",
+    }
+    return {TAG + name: str(value) for name, value in tags.items()}
+
+
+def _record(
+    version: Any,
+    package: Package,
+    evidence: Evidence,
+    facts: Mapping[str, Any],
+    spec: HandoffSpec,
+    verdict: dict[str, Any],
+    parent: str | None,
+    key: str,
+) -> dict[str, Any]:
+    low, high = evidence.noise["interval"]
+    return {
+        "name": spec.name,
+        "version": str(version.version),
+        "digest": package.digest,
+        "labels_md5": package.labels_md5,
+        "preset": facts["preset"],
+        "method": facts["method"],
+        "noise_rate": evidence.noise["noise_rate"],
+        "noise_interval": [low, high],
+        "parent_version": parent,
+        "champion": str(version.version) if verdict["passed"] else parent,
+        "rule": to_dict(spec.gate),
+        "gate": verdict,
+        "gate_key": key,
+    }
+
+
+def _outcome(record: Mapping[str, Any]) -> str:
+    gate = record["gate"]
+    return "passed" if gate["passed"] else f"failed: {'; '.join(gate['reasons'])}"[:LONGEST]
+
+
+def _parent(record: Mapping[str, Any]) -> str:
+    return record["parent_version"] or "none"
+
+
+def _place(version: Any) -> str:
+    return f"handoff/{version.name}/{version.version}"

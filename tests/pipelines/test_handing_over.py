@@ -1,0 +1,250 @@
+"""The handoff through Kedro against a database; the server's tests are in test_handoff_server."""
+
+import json
+import shutil
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from labelrepair import hooks
+from labelrepair.errors import StoreError
+from labelrepair.networks.classifier import Classifier
+
+NAME = "labelrepair-small"
+RECORD, CARD = "data/08_reporting/handoff.json", "data/08_reporting/model_card.md"
+
+
+@pytest.fixture(scope="module")
+def handed(make_project, tmp_path_factory):
+    """Return a project whose first model has been handed over, and then handed over again."""
+    project = make_project(tmp_path_factory.mktemp("handoff"))
+    project.edit("conf/base/parameters_handoff.yml", "handoff", "gate", min_rows=30)
+    project.preset("small", "jocor", training(8), co_lambda=0.9, ramp=2)
+    project.run()
+    project.run("handoff")
+    return project
+
+
+def training(epochs, lr=0.01):
+    return {
+        "network": {"name": "mlp", "options": {"hidden": [32]}},
+        "schedule": {"epochs": epochs, "lr": lr},
+        "batch_size": 32,
+        "threads": 1,
+    }
+
+
+def registry(project):
+    """Return what the registry holds, as plain values."""
+    client = project.mlflow_client()
+    versions = client.search_model_versions(f"name='{NAME}'")
+    return {
+        "aliases": {
+            alias: str(version)
+            for alias, version in client.get_registered_model(NAME).aliases.items()
+        },
+        "versions": {
+            str(version.version): (dict(version.tags), version.description, version.source)
+            for version in versions
+        },
+    }
+
+
+def test_the_first_model_becomes_champion(handed):
+    found = registry(handed)
+
+    assert set(found["versions"]) == {"1"}
+    assert found["aliases"] == {"champion": "1", "challenger": "1"}
+    tags, card, _ = found["versions"]["1"]
+    record = json.loads((handed / RECORD).read_text())
+    assert tags["labelrepair.gate"] == "passed"
+    assert tags["labelrepair.method"] == "jocor"
+    assert tags["labelrepair.preset"] == "small"
+    assert tags["labelrepair.parent_version"] == "none"
+    assert len(tags["labelrepair.git_revision"]) == 40
+    assert len(tags["labelrepair.labels_md5"]) == 32
+    noise = json.loads((handed / "data/05_model_input/noise_estimate.json").read_text())
+    low, high = map(float, tags["labelrepair.noise_rate_ci"].split(".."))
+    assert low <= float(tags["labelrepair.noise_rate"]) <= high
+    assert record["noise_rate"] == noise["noise_rate"]
+    assert record["gate"]["overall"]["low"] > 0
+    assert card == (handed / CARD).read_text()[:5000]
+
+
+def test_the_card_says_what_one_has_to_know(handed):
+    card = (handed / CARD).read_text()
+
+    for expected in (
+        "# labelrepair-small, version 1",
+        "60 test rows",
+        "## Noise",
+        "Share of wrong given labels",
+        "`jocor`, preset `small`",
+        "| accuracy on clean labels | 0.",
+        "Input: image, 1x8x8",
+        "## Limits",
+    ):
+        assert expected in card
+    assert "None" not in card
+    assert "{{" not in card
+
+
+def test_a_second_handoff_changes_nothing(handed):
+    before, files = registry(handed), handed.data()
+
+    handed.run("handoff")
+
+    assert registry(handed) == before
+    assert handed.data() == files
+
+
+@pytest.fixture(scope="module")
+def loaded(handed):
+    """Return the registered version as pyfunc, as torch module, and the trained model."""
+    mlflow.set_tracking_uri(f"sqlite:///{handed / 'mlflow.db'}")
+    uri = f"models:/{NAME}@champion"
+    state = torch.load(handed / "data/06_models/model.pt", weights_only=True)
+    model = Classifier.from_state({"spec": state["spec"], "weights": state["weights"]})
+    features = np.load(handed / "data/04_feature/features.npy")
+    return mlflow.pyfunc.load_model(uri), mlflow.pytorch.load_model(uri), model, features
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_both_faces_equal_the_trained_model_at_any_batch(loaded, rows):
+    pyfunc, module, model, features = loaded
+    batch = torch.from_numpy(features[:rows].copy())
+    with torch.no_grad():
+        expected = model(batch).numpy()
+        np.testing.assert_allclose(module(batch).numpy(), expected, atol=1e-6)
+
+    found = pyfunc.predict(features[:rows])
+
+    names = ["0", "1", "2"]
+    assert list(found.columns) == ["label", *names]
+    np.testing.assert_allclose(found[names].to_numpy(), expected, atol=1e-6)
+    assert found["label"].tolist() == [names[i] for i in expected.argmax(1)]
+
+
+def test_the_example_fits_and_the_signature_names_the_columns(loaded):
+    pyfunc, *_ = loaded
+
+    assert len(pyfunc.predict(pyfunc.input_example)) == 4
+    signature = pyfunc.metadata.signature
+    assert signature.inputs.input_names() == ["image"]
+    assert signature.outputs.input_names() == ["label", "0", "1", "2"]
+
+
+def test_a_bad_row_is_named_by_the_loaded_model(loaded):
+    pyfunc, _, _, features = loaded
+    frame = pd.DataFrame({"image": [*features[:2], b"\x89PNG broken"]})
+
+    with pytest.raises(ValueError, match="row 2: not a readable image"):
+        pyfunc.predict(frame)
+
+
+def test_a_weak_challenger_is_kept_out_with_a_reason(handed, tmp_path):
+    """Then a better one takes over; the weak one's content is known and judged only once."""
+    first = registry(handed)
+    saved = shutil.copytree(handed / "data", tmp_path / "data")
+    try:
+        handed.preset("small", "cross_entropy", training(1, lr=1e-6))
+        handed.run("training", "repair", "evaluation")
+        handed.run("handoff")
+
+        found = registry(handed)
+        assert found["aliases"] == {"champion": "1", "challenger": "2"}
+        tags = found["versions"]["2"][0]
+        assert tags["labelrepair.gate"].startswith("failed: lead over the champion -0.")
+        assert tags["labelrepair.parent_version"] == "1"
+        assert found["versions"]["1"] == first["versions"]["1"]
+        record = json.loads((handed / RECORD).read_text())
+        assert record["champion"] == "1"
+        assert not record["gate"]["passed"]
+        assert "Not `champion`" in (handed / CARD).read_text()
+
+        # Another rule is another decision: with every margin open it takes over.
+        gate = {"min_rows": 30, "margin": 1.0, "class_margin": 1.0}
+        handed.edit("conf/base/parameters_handoff.yml", "handoff", "gate", **gate)
+        handed.run("handoff")
+        found = registry(handed)
+        assert found["aliases"] == {"champion": "2", "challenger": "2"}
+        assert set(found["versions"]) == {"1", "2"}
+        assert "| class | lead over the champion |" in (handed / CARD).read_text()
+    finally:
+        gate = {"margin": 0.01, "class_margin": 0.05}
+        handed.edit("conf/base/parameters_handoff.yml", "handoff", "gate", **gate)
+        shutil.rmtree(handed / "data")
+        shutil.copytree(saved, handed / "data")
+        client = handed.mlflow_client()
+        client.delete_model_version(NAME, "2")
+        client.set_registered_model_alias(NAME, "champion", "1")
+        client.set_registered_model_alias(NAME, "challenger", "1")
+
+
+def test_a_handoff_that_was_cut_off_goes_on(handed):
+    """Killed between moving the alias and the last tag: nothing is registered twice."""
+    client = handed.mlflow_client()
+    before = registry(handed)
+    client.delete_model_version_tag(NAME, "1", "labelrepair.gate_key")
+
+    handed.run("handoff")
+
+    assert registry(handed) == before
+
+
+def test_a_champion_is_not_judged_again_by_another_rule(handed):
+    before, record = registry(handed), (handed / RECORD).read_bytes()
+    handed.edit("conf/base/parameters_handoff.yml", "handoff", "gate", level=0.9)
+    try:
+        handed.run("handoff")
+    finally:
+        handed.edit("conf/base/parameters_handoff.yml", "handoff", "gate", level=0.95)
+
+    assert registry(handed) == before
+    assert (handed / RECORD).read_bytes() == record
+
+
+def test_labels_that_changed_are_refused(handed, tmp_path):
+    table = handed / "data/03_primary/label_table.parquet"
+    shutil.copy(table, tmp_path / "saved")
+    frame = pd.read_parquet(table)
+    frame.loc[0, "given_label"] = (frame.loc[0, "given_label"] + 1) % 3
+    frame.to_parquet(table, index=False)
+    try:
+        with pytest.raises(ValueError, match="run the training pipeline again"):
+            handed.run("handoff")
+    finally:
+        shutil.copy(tmp_path / "saved", table)
+
+
+def test_ab_evidence(handed):
+    handed.run("ab")
+
+    found = json.loads((handed / "data/08_reporting/ab_evidence.json").read_text())
+    (row,) = found["rows"]
+    assert set(row) == {"name", "mean_difference", "low", "high", "seeds"}
+    assert row["low"] <= row["mean_difference"] <= row["high"]
+    logged = handed.mlflow_runs()[0].data.metrics
+    assert logged["ab.difference"] == row["mean_difference"]
+
+
+def test_a_store_that_is_down_is_named_before_anything_happens(handed, free_port):
+    address = f"http://127.0.0.1:{free_port}"
+    handed.edit("conf/base/mlflow.yml", "server", mlflow_tracking_uri=address)
+    before = handed.untouched()
+    try:
+        with pytest.raises(StoreError, match=f"MLflow at {address} cannot be reached"):
+            handed.run("ingestion")
+    finally:
+        database = f"sqlite:///{handed / 'mlflow.db'}"
+        handed.edit("conf/base/mlflow.yml", "server", mlflow_tracking_uri=database)
+    assert handed.untouched() == before
+
+
+def test_only_servers_are_asked_for_a_sign_of_life(free_port):
+    hooks.check_store("sqlite:///mlflow.db")
+    with pytest.raises(StoreError, match="cannot be reached"):
+        hooks.check_store(f"http://127.0.0.1:{free_port}", timeout=1)

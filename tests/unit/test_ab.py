@@ -1,0 +1,81 @@
+"""Given against repaired labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from labelrepair.ab import AbSpec, compare
+from labelrepair.errors import ConfigError, DataError
+from labelrepair.label_table import content_hashes, make_label_table
+from labelrepair.training import Schedule, TrainingConfig
+from labelrepair.training.config import Network
+
+ROWS = 400
+TRAINING = TrainingConfig(
+    network=Network("mlp", {"hidden": [64]}), schedule=Schedule(25, 0.01), batch_size=32, threads=1
+)
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Return vectors of three classes, 45 % of the training labels shifted, repaired but for 20."""
+    rng = np.random.default_rng(0)
+    true = np.arange(ROWS) % 3
+    features = (2.5 * np.eye(3)[true] + rng.normal(size=(ROWS, 3))).astype(np.float32)
+    splits = np.where(np.arange(ROWS) < 250, "train", "test")
+    wrong = (rng.random(ROWS) < 0.45) & (splits == "train")
+    given = np.where(wrong, (true + 1) % 3, true)
+    ids = [f"s{row:03d}" for row in range(ROWS)]
+    table = make_label_table(ids, given, splits, content_hashes(features))
+    repaired = pd.array(np.where(splits == "train", true, -1), dtype="Int64")
+    repaired[splits == "test"] = pd.NA
+    repaired[:20] = pd.NA
+    truth = pd.DataFrame({"sample_id": ids, "true_label": true})
+    return features, table.assign(repaired_label=repaired), truth
+
+
+def test_repaired_labels_win_with_an_interval(study):
+    features, table, truth = study
+
+    found = compare(features, table, truth, np.eye(3), TRAINING, AbSpec(seeds=3), seed=0)
+
+    (row,) = found["rows"]
+    assert row["low"] < row["mean_difference"] < row["high"]
+    assert row["mean_difference"] > 0.02
+    assert row["seeds"] == len(found["runs"]) == 3
+    assert "true labels" in row["name"]
+    runs = pd.DataFrame(found["runs"])
+    assert row["mean_difference"] == pytest.approx((runs["repaired"] - runs["given"]).mean())
+    assert found["metrics"]["ab.difference"] == row["mean_difference"]
+    again = compare(features, table, truth, np.eye(3), TRAINING, AbSpec(seeds=3), seed=0)
+    assert again == found
+
+
+def test_the_same_labels_make_no_difference(study):
+    features, table, truth = study
+    same = table.assign(repaired_label=table["given_label"].astype("Int64"))
+
+    found = compare(features, same, truth, np.eye(3), TRAINING, AbSpec(seeds=2), seed=0)
+
+    assert [run["given"] for run in found["runs"]] == [run["repaired"] for run in found["runs"]]
+
+
+def test_without_the_truth_the_test_labels_are_corrected(study):
+    features, table, truth = study
+    transition = 0.8 * np.eye(3) + 0.1 * (1 - np.eye(3))
+
+    found = compare(features, table, truth.iloc[:0], transition, TRAINING, AbSpec(seeds=2), seed=0)
+
+    assert "corrected by T" in found["rows"][0]["name"]
+
+
+def test_what_cannot_be_compared(study):
+    features, table, truth = study
+    for damaged, message in (
+        (table.assign(split="train"), "no test split"),
+        (table.assign(repaired_label=pd.array([None] * ROWS, dtype="Int64")), "no row keeps"),
+    ):
+        with pytest.raises(DataError, match=message):
+            compare(features, damaged, truth, np.eye(3), TRAINING, AbSpec(), seed=0)
+    with pytest.raises(ConfigError, match="seeds"):
+        AbSpec(seeds=1)
