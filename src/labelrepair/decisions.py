@@ -105,11 +105,18 @@ def make(
 
 
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Return both; of a sample in both the new decision counts."""
-    kept = old[~old[SAMPLE_ID].isin(new[SAMPLE_ID])]
-    parts = [part for part in (kept, new) if len(part)]
-    merged = pd.concat(parts, ignore_index=True) if parts else new
-    return merged.sort_values(SAMPLE_ID, ignore_index=True)
+    """Return both; of a sample in both the later decision counts, the new one if as late.
+
+    An old export that is imported again does not undo what was decided after it, and one that
+    says nothing new changes no time.
+    """
+    same = [name for name in COLUMNS if name != DECIDED_AT]
+    known = pd.MultiIndex.from_frame(old[same].astype(object).fillna(""))
+    new = new[~pd.MultiIndex.from_frame(new[same].astype(object).fillna("")).isin(known)]
+    parts = [part for part in (old, new) if len(part)]
+    both = pd.concat(parts, ignore_index=True) if parts else new
+    both = both.sort_values(DECIDED_AT, kind="stable").drop_duplicates(SAMPLE_ID, keep="last")
+    return both.sort_values(SAMPLE_ID, ignore_index=True)
 
 
 def remove(decisions: pd.DataFrame, samples: Sequence[str]) -> pd.DataFrame:

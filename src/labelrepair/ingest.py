@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from labelrepair.audit import curated
 from labelrepair.config import in_unit_interval, require
 from labelrepair.data import Samples
 from labelrepair.data.files import column_of, read_table
@@ -51,11 +52,13 @@ class CuratedSpec:
         path: CSV or Parquet with ``sample_id`` and ``true_label`` of trusted rows.
         count: for studies, so many rows drawn from the known truth instead.
         seed: of that draw.
+        reviewed: also the rows that people audited (``kedro labels audit draw --of all``).
     """
 
     path: str | None = None
     count: int = 0
     seed: int = 0
+    reviewed: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -138,13 +141,41 @@ def inject_noise(
     return noisy, record
 
 
-def collect_curated(table: Frame, true_labels: Frame, num_classes: int, spec: CuratedSpec) -> Frame:
+def collect_curated(
+    table: Frame,
+    true_labels: Frame,
+    num_classes: int,
+    spec: CuratedSpec,
+    decided: Frame | None = None,
+) -> Frame:
     """Return ``sample_id, true_label`` of trusted rows, sorted; no row if none are configured.
+
+    Args:
+        table: label table.
+        true_labels: the truth, where it is known.
+        num_classes: C.
+        spec: what is trusted.
+        decided: decisions of people (:mod:`labelrepair.decisions`), for ``spec.reviewed``; they
+            outrank a file.
 
     Raises:
         DataError: the file names unknown or repeated samples, or labels outside the classes.
         ConfigError: rows are to be drawn from a truth that is not known.
     """
+    found = _configured(table, true_labels, num_classes, spec)
+    if not spec.reviewed or decided is None:
+        return found
+    audited = curated(decided)
+    unknown = ~audited[SAMPLE_ID].isin(table[SAMPLE_ID])
+    if unknown.any():
+        sample = audited.loc[unknown, SAMPLE_ID].iloc[0]
+        raise DataError(f"human_decisions: sample '{sample}' is not in the label table")
+    others = found[~found[SAMPLE_ID].isin(audited[SAMPLE_ID])]
+    return pd.concat([others, audited]).sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def _configured(table: Frame, true_labels: Frame, num_classes: int, spec: CuratedSpec) -> Frame:
+    """Return the trusted rows of a file or, for studies, of the truth."""
     if spec.path:
         return _read_curated(spec.path, table, num_classes)
     if not spec.count:

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
+from labelrepair import decisions
 from labelrepair.config import from_dict, to_dict
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.data.input_format import input_format
@@ -42,8 +43,13 @@ def add_noise(
 
 
 def choose_curated(
-    table: pd.DataFrame, true_labels: pd.DataFrame, class_names: list[str], curated: Params
+    table: pd.DataFrame,
+    true_labels: pd.DataFrame,
+    human_decisions: pd.DataFrame,
+    class_names: list[str],
+    curated: Params,
 ) -> pd.DataFrame:
     """Return the trusted rows that the ``curated`` estimator may use."""
     spec = from_dict(CuratedSpec, curated, "ingestion.curated")
-    return collect_curated(table, true_labels, len(class_names), spec)
+    decided = decisions.from_file(human_decisions, class_names, "human_decisions")
+    return collect_curated(table, true_labels, len(class_names), spec, decided)

@@ -37,7 +37,13 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
             ),
             Node(
                 choose_curated,
-                inputs=["label_table", "true_labels", "class_names", "params:ingestion.curated"],
+                inputs=[
+                    "label_table",
+                    "true_labels",
+                    "human_decisions",
+                    "class_names",
+                    "params:ingestion.curated",
+                ],
                 outputs="curated_labels",
                 name="choose_curated",
             ),

@@ -1,0 +1,240 @@
+"""What a random sample of reviewed rows says about all of them.
+
+A review queue holds the worst rows: its answers say nothing about the rest. An audit draws rows at
+random; its exact bounds hold whatever the model does.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from labelrepair.config import in_unit_interval, one_of, require
+from labelrepair.decisions import BATCH, LABEL
+from labelrepair.errors import DataError
+from labelrepair.label_table import (
+    ACTION,
+    CONFIDENCE,
+    LABEL_SOURCE,
+    SAMPLE_ID,
+    TRUE_LABEL,
+    Action,
+    LabelSource,
+)
+from labelrepair.ledger import SOURCE, replay
+
+GROUPS = ("relabel", "keep", "drop", "all")
+MEANING = {
+    "relabel": "of the relabels are wrong",
+    "keep": "of the labels kept as given are wrong",
+    "drop": "of the dropped rows had a right label",
+    "all": "of the rows carry a wrong label after repair",
+}
+STRICT_FIRST = (0.99, 0.975, 0.95, 0.925, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
+_NAME = re.compile(r"audit:(relabel|keep|drop|all):(\d+)of(\d+):seed(\d+)")
+
+
+def draw(table: pd.DataFrame, group: str, count: int, seed: int) -> tuple[pd.DataFrame, str]:
+    """Draw rows at random that the model (or nobody) has decided about.
+
+    Args:
+        table: a repaired table.
+        group: one of :data:`GROUPS`: the action to audit, or all rows outside the test split.
+        count: rows to draw; all of them if there are fewer.
+        seed: decides the draw.
+
+    Returns:
+        The rows, sorted by sample id, and the batch's name, which says how they were drawn.
+
+    Raises:
+        ConfigError: an unknown group, or a count below 1.
+        DataError: there is no such row.
+    """
+    one_of(GROUPS, of=group)
+    require(count >= 1, f"count: must be at least 1, found {count}")
+    rows = table[table[ACTION].notna()]
+    if group != "all":
+        of_people = (rows[LABEL_SOURCE] == LabelSource.HUMAN).fillna(False)
+        rows = rows[(rows[ACTION] == group) & ~of_people]
+    if rows.empty:
+        raise DataError(f"audit: the repaired table has no row with action '{group}' to draw")
+    size = min(count, len(rows))
+    chosen = np.random.default_rng(seed).choice(len(rows), size, replace=False)
+    return rows.iloc[np.sort(chosen)], f"audit:{group}:{size}of{len(rows)}:seed{seed}"
+
+
+def interval(right: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the two-sided exact (Clopper-Pearson) interval of a share; (0, 1) for no row."""
+    if count == 0:
+        return 0.0, 1.0
+    found = stats.binomtest(right, count).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
+
+
+def most_wrong(wrong: int, count: int, population: int, level: float = 0.95) -> int:
+    """Return the largest number of wrong rows in the population that the audit leaves possible.
+
+    One-sided and exact for a draw without replacement: the largest M for which at most ``wrong``
+    of ``count`` drawn rows being wrong still has a probability of 1 - level (hypergeometric).
+
+    Args:
+        wrong: wrong rows among those drawn.
+        count: rows drawn.
+        population: rows drawn from.
+        level: of the statement, in (0, 1).
+    """
+    require(0 <= wrong <= count <= population, f"audit: {wrong} of {count} of {population} rows")
+    require(0 < level < 1, f"level: must lie strictly in (0, 1), found {level}")
+    low, high = wrong, population - (count - wrong)  # both ends agree with what was seen
+    while low < high:  # the probability falls with M
+        middle = (low + high + 1) // 2
+        if stats.hypergeom.cdf(wrong, population, middle, count) >= 1 - level:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What one audit found.
+
+    Attributes:
+        batch: its name.
+        group: what was audited.
+        drawn: rows drawn.
+        answered: rows that somebody decided.
+        wrong: answered rows whose label was wrong.
+        population: rows drawn from.
+        level: of the statement.
+    """
+
+    batch: str
+    group: str
+    drawn: int
+    answered: int
+    wrong: int
+    population: int
+    level: float
+
+    @property
+    def bound(self) -> float:
+        """The share of wrong rows, at most; rows without an answer count as wrong."""
+        wrong = self.wrong + self.drawn - self.answered
+        return most_wrong(wrong, self.drawn, self.population, self.level) / self.population
+
+    @property
+    def precision(self) -> tuple[float, float, float]:
+        """The share of answered rows that were right, and its interval."""
+        right = self.answered - self.wrong
+        share = right / self.answered if self.answered else float("nan")
+        return share, *interval(right, self.answered, self.level)
+
+    @property
+    def statement(self) -> str:
+        """What may be said about all rows of the group."""
+        text = (
+            f"at most {100 * self.bound:.1f} % {MEANING[self.group]}, at {100 * self.level:g} % "
+            f"({self.wrong} wrong of {self.answered} audited, {self.population:,} rows)"
+        )
+        missing = self.drawn - self.answered
+        return f"{text}; {missing} without an answer count as wrong" if missing else text
+
+
+def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return what people said about the audited rows.
+
+    What was audited is what the ledger says of a row without the events of people: the last word
+    of the model, or the given label.
+
+    Args:
+        ledger: events.
+        decided: decisions in force (see :mod:`labelrepair.decisions`).
+        table: label table.
+
+    Returns:
+        Frame of sample_id, batch, true_label (Int64, null: no class fits), wrong, by_model (bool):
+        the audited label was the model's, confidence (Float64): of that label.
+    """
+    audits = decided[decided[BATCH].str.fullmatch(_NAME) & (decided[ACTION] != Action.REVIEW)]
+    machine = ledger[ledger[SOURCE] != LabelSource.HUMAN]
+    state = replay(machine, table).set_index(SAMPLE_ID).reindex(audits[SAMPLE_ID])
+    last = machine.drop_duplicates(SAMPLE_ID, keep="last").set_index(SAMPLE_ID)
+    label, answer = state[LABEL].array, audits[LABEL].array
+    other = (label != answer).fillna(True) & ~label.isna()
+    # A dropped row was wrongly dropped if its given label was right.
+    kept = label.isna() & (audits[ACTION] == Action.KEEP).to_numpy()
+    dropped = audits[BATCH].str.startswith("audit:drop:").to_numpy()
+    found = {
+        SAMPLE_ID: audits[SAMPLE_ID].to_numpy(),
+        BATCH: audits[BATCH].to_numpy(),
+        TRUE_LABEL: answer,
+        "wrong": np.where(dropped, kept, other).astype(bool),
+        "by_model": (state[SOURCE] == LabelSource.MODEL).to_numpy(dtype=bool),
+        CONFIDENCE: last[CONFIDENCE].reindex(audits[SAMPLE_ID]).array,
+    }
+    return pd.DataFrame(found)
+
+
+def evaluate(found: pd.DataFrame, level: float = 0.95) -> list[AuditResult]:
+    """Return what each audit supports, from :func:`verdicts`; they are named by their batch."""
+    results = []
+    for batch, rows in found.groupby(BATCH, sort=True):
+        match = _NAME.fullmatch(str(batch))
+        if match is None:
+            raise DataError(f"audit: '{batch}' is no name of an audit")
+        group, drawn, population = match[1], int(match[2]), int(match[3])
+        wrong = int(rows["wrong"].sum())
+        results.append(AuditResult(str(batch), group, drawn, len(rows), wrong, population, level))
+    return results
+
+
+def relabel_precision(found: pd.DataFrame, level: float = 0.95) -> tuple[int, int, float, float]:
+    """Return (right, audited, low, high) of the model's relabels so far, over all audits."""
+    rows = found[found["by_model"]]
+    right = int((~rows["wrong"]).sum())
+    return right, len(rows), *interval(right, len(rows), level)
+
+
+def thresholds(found: pd.DataFrame, target: float, level: float = 0.95) -> pd.DataFrame:
+    """Return the values of ``relabel_confidence`` that keep a promised precision of the relabels.
+
+    Values are tried from strict to loose and the first that fails ends the search: tested in this
+    fixed order, all that hold hold together at ``level``, without a correction for many tests.
+    Audited relabels lie above the threshold in force, so that a lower one needs a new audit.
+
+    Args:
+        found: from :func:`verdicts`.
+        target: precision to promise, in [0, 1].
+        level: one-sided.
+
+    Returns:
+        Frame of relabel_confidence, audited, right, precision_at_least, holds.
+    """
+    in_unit_interval(precision=target)
+    rows = found[found["by_model"]]
+    tested = []
+    for value in STRICT_FIRST:
+        at = rows[(rows[CONFIDENCE] >= value).fillna(False)]
+        if at.empty:
+            continue  # nothing is that sure: nothing to test
+        right = int((~at["wrong"]).sum())
+        lowest = interval(right, len(at), 2 * level - 1)[0]  # one side of it: level
+        tested.append((value, len(at), right, lowest, lowest >= target))
+        if lowest < target or (rows[CONFIDENCE] >= value).all():
+            break
+    columns = ["relabel_confidence", "audited", "right", "precision_at_least", "holds"]
+    return pd.DataFrame(tested, columns=columns)
+
+
+def curated(decided: pd.DataFrame) -> pd.DataFrame:
+    """Return ``sample_id, true_label`` of the rows audited at random, for the ``curated`` T.
+
+    Only draws over all rows count: a T from the review queue, the worst rows, would tell of much
+    more noise than there is. Rows that fit no class are left out.
+    """
+    chosen = decided[decided[BATCH].str.startswith("audit:all:") & decided[LABEL].notna()]
+    found = chosen[[SAMPLE_ID, LABEL]].rename(columns={LABEL: TRUE_LABEL})
+    return found.astype({TRUE_LABEL: np.int64}).sort_values(SAMPLE_ID, ignore_index=True)

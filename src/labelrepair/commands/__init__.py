@@ -1,0 +1,1 @@
+"""Commands that labelrepair adds to Kedro's own."""

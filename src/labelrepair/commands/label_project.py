@@ -1,0 +1,218 @@
+"""A Kedro project's label datasets, as ``kedro labels`` reads and writes them."""
+
+import getpass
+import io
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from kedro.config import MissingConfigException
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks.specs import DataCatalogSpecs, KedroContextSpecs
+from kedro.framework.project import settings
+from PIL import Image
+from pluggy import PluginManager
+
+from labelrepair import decisions, label_diff, ledger
+from labelrepair.errors import DataError
+from labelrepair.label_table import SAMPLE_ID
+
+WORKSPACE = "workspace"
+"""The revision that is not committed: what lies in the project now."""
+
+
+@dataclass(frozen=True)
+class LabelProject:
+    """Where the label datasets are.
+
+    Attributes:
+        root: the Kedro project.
+        package: its package.
+        env: Kedro environment, None: the project's default.
+        namespace: prefix of the datasets' names, for projects that mount the pipelines in one.
+        params: runtime parameters, e.g. ``workspace``.
+    """
+
+    root: Path
+    package: str
+    env: str | None = None
+    namespace: str | None = None
+    params: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def _catalog(self) -> Any:
+        # Without the project's hooks: reading a label must not open an MLflow run.
+        manager = PluginManager("kedro")
+        manager.add_hookspecs(DataCatalogSpecs)
+        manager.add_hookspecs(KedroContextSpecs)
+        loader = settings.CONFIG_LOADER_CLASS(
+            conf_source=str(self.root / settings.CONF_SOURCE),
+            env=self.env,
+            runtime_params=dict(self.params),
+            **settings.CONFIG_LOADER_ARGS,
+        )
+        return KedroContext(self.root, loader, self.env, self.package, manager).catalog
+
+    def _dataset(self, name: str) -> Any:
+        full = f"{self.namespace}.{name}" if self.namespace else name
+        try:
+            dataset = self._catalog.get(full)
+        except MissingConfigException as error:
+            raise DataError(f"catalog: {error}") from None
+        if dataset is None:
+            raise DataError(
+                f"catalog: no dataset '{full}'; if the pipelines are mounted in a namespace, "
+                "name it: kedro labels --namespace NAME ..."
+            )
+        return dataset
+
+    def load(self, name: str) -> Any:
+        """Return a dataset's content.
+
+        Raises:
+            DataError: it is not in the catalog, or has not been written yet.
+        """
+        dataset = self._dataset(name)
+        if not dataset.exists():
+            raise DataError(f"{self.path(name)}: no such file; run the pipelines first")
+        return dataset.load()
+
+    def save(self, name: str, data: Any) -> None:
+        """Write a dataset; the file only, nothing goes to MLflow."""
+        dataset = self._dataset(name)
+        if hasattr(dataset, "_logging_activated"):
+            dataset._logging_activated = False
+        dataset.save(data)
+
+    def path(self, name: str) -> Path:
+        """Return a dataset's file, relative to the project where it lies in it."""
+        path = Path(str(self._dataset(name)._filepath))
+        return path.relative_to(self.root) if path.is_relative_to(self.root) else path
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The class names, in class order."""
+        return [str(name) for name in self.load("class_names")]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The repaired table as it lies in the project."""
+        return pd.DataFrame(self.load("repaired_table"))
+
+    @cached_property
+    def decided(self) -> pd.DataFrame:
+        """What people have decided so far."""
+        where = str(self.path("human_decisions"))
+        return decisions.from_file(self.load("human_decisions"), self.class_names, where)
+
+    def code(self, name: str) -> int:
+        """Return a class's number.
+
+        Raises:
+            DataError: there is no such class.
+        """
+        decisions.refuse(
+            pd.DataFrame({"class": [name], SAMPLE_ID: ""}),
+            pd.Series([name not in self.class_names]),
+            "class",
+            "is unknown",
+            "--class",
+            self.class_names,
+        )
+        return self.class_names.index(name)
+
+    def table_at(self, revision: str) -> pd.DataFrame:
+        """Return the repaired table of the workspace, of a table file, or of a git or DVC revision.
+
+        Raises:
+            DataError: there is none.
+        """
+        if revision == WORKSPACE:
+            return self.table
+        file = Path(revision)
+        if file.is_file():
+            csv = file.suffix == ".csv"
+            return pd.read_csv(file, dtype={SAMPLE_ID: "str"}) if csv else pd.read_parquet(file)
+        path = self.path("repaired_table")
+        if path.is_absolute():
+            raise DataError(f"{path}: lies outside the project, which alone has revisions")
+        return pd.read_parquet(io.BytesIO(content_at(self.root, path, revision)))
+
+    def put(self, new: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Put new decisions in force: in their file, the repaired table, the ledger and the text.
+
+        The decisions' file is written first: whatever comes between, the next run of the repair
+        pipeline arrives at the same state from it.
+
+        Returns:
+            The patch that was made, and the ledger's new events.
+        """
+        names, book = self.class_names, self.load("label_ledger")
+        decided = decisions.merge(self.decided, new)
+        repaired = decisions.apply(self.table, decided, len(names))
+        proposed = ledger.propose(repaired, "repair", decided)
+        self.save("human_decisions", decisions.to_file(decided, names))
+        self.save("repaired_table", repaired)
+        self.save("label_ledger", proposed)
+        self.save("label_changes", label_diff.label_changes(repaired, names))
+        events = self.load("label_ledger").iloc[len(book) :]
+        return label_diff.diff(self.table, repaired), events
+
+    def write_images(self, samples: Sequence[str], folder: Path) -> dict[str, str]:
+        """Write the samples' images from the feature store as PNG; return file names by sample.
+
+        Raises:
+            DataError: the features are no images.
+        """
+        features = self.load("features")
+        if features.dtype != np.uint8 or features.ndim != 4:
+            found = f"{features.dtype} {features.shape}"
+            raise DataError(f"{self.path('features')}: no images (uint8 N, ch, H, W), but {found}")
+        rows = pd.Index(self.load("label_table")[SAMPLE_ID]).get_indexer(pd.Index(samples))
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {}
+        for sample, row in zip(samples, rows, strict=True):
+            names[sample] = f"{quote(sample, safe='')}.png"
+            pixels = np.moveaxis(np.asarray(features[row]), 0, -1)
+            Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
+                folder / names[sample]
+            )
+        return names
+
+
+def content_at(root: Path, path: Path, revision: str) -> bytes:
+    """Return a file of the project at a revision: from git, else from DVC (its cache or remote).
+
+    Raises:
+        DataError: the revision or the file in it cannot be had.
+    """
+    command = ["git", "-C", str(root), "show", f"{revision}:./{path.as_posix()}"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode == 0:
+        return done.stdout
+    try:
+        import dvc.api  # noqa: PLC0415
+    except ImportError:
+        raise DataError(f"{path} at '{revision}': {done.stderr.decode().strip()}") from None
+    try:
+        content: bytes = dvc.api.read(path.as_posix(), repo=str(root), rev=revision, mode="rb")
+    except Exception as error:
+        # DVC raises a dozen unrelated types, some of them git's own.
+        raise DataError(
+            f"{path} at '{revision}': not to be had from git or DVC ({error}); "
+            "expected 'workspace', a table file, a git revision or a DVC experiment"
+        ) from None
+    return content
+
+
+def reviewer(root: Path) -> str:
+    """Return who works here: git's user.name, else the account."""
+    command = ["git", "-C", str(root), "config", "user.name"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or getpass.getuser()

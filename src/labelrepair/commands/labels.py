@@ -1,0 +1,379 @@
+"""``kedro labels``: versions of labels, and the review loop."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.framework.startup import ProjectMetadata
+
+from labelrepair.errors import LabelRepairError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Commands start in the time of their own imports: what is heavy is imported where it is used.
+
+FORMATS = ("label-studio", "fiftyone", "csv")
+FILES = {"label-studio": "tasks.json", "fiftyone": "labels.json", "csv": "review.csv"}
+
+
+class _Group(click.Group):
+    """Commands whose expected errors are one line, not a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LabelRepairError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group()
+def commands() -> None:
+    """Hold the commands, as Kedro's entry point wants it."""
+
+
+@commands.group(cls=_Group)
+@click.option("--env", "-e", help="Kedro environment.")
+@click.option("--namespace", help="Namespace that the pipelines are mounted in.")
+@click.option("--params", default="", help="Runtime parameters, as in kedro run: workspace=FOLDER.")
+@click.pass_context
+def labels(ctx: click.Context, env: str | None, namespace: str | None, params: str) -> None:
+    """Versions of labels, and the review loop.
+
+    \b
+    What changed:     kedro labels diff HEAD
+    Why this label:   kedro labels blame SAMPLE
+    Take it back:     kedro labels revert --sample SAMPLE
+    Ask people:       kedro labels export --format csv  ->  kedro labels import FILE
+    How sure:         kedro labels audit draw  ->  import  ->  kedro labels audit evaluate
+    """  # noqa: D301  # click reads the backspace
+    from labelrepair.commands.label_project import LabelProject  # noqa: PLC0415
+
+    metadata: ProjectMetadata = ctx.obj
+    pairs = [item.partition("=") for item in params.split(",") if item]
+    runtime = tuple((key.strip(), value.strip()) for key, _, value in pairs)
+    root = Path(metadata.project_path)
+    ctx.obj = LabelProject(root, metadata.package_name, env, namespace, runtime)
+
+
+@labels.command()
+@click.argument("before", default="HEAD", metavar="[REV1]")
+@click.argument("after", default="workspace", metavar="[REV2]")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Rows, .csv or .parquet.")
+@click.option("--flow", type=click.Path(path_type=Path), help="Class by class counts, .csv.")
+@click.option("--rows", default=10, show_default=True, help="Rows to show.")
+@click.pass_obj
+def diff(
+    project: Any, before: str, after: str, output: Path | None, flow: Path | None, rows: int
+) -> None:
+    """Show what differs between two versions of the labels.
+
+    REV is a git revision, a DVC experiment, a table file (Parquet, CSV), or "workspace". What is
+    written with --output is a patch: edit it if need be, then `kedro labels apply`.
+    """
+    from labelrepair import label_diff  # noqa: PLC0415
+    from labelrepair.commands import show  # noqa: PLC0415
+
+    patch = label_diff.diff(project.table_at(before), project.table_at(after))
+    named = label_diff.named(patch, project.class_names)
+    matrix = label_diff.flow(patch, len(project.class_names))
+    show.differences(patch, named, matrix, project.class_names, rows, f"{before} -> {after}")
+    if output:
+        _write_frame(named, output)
+    if flow:
+        head = [*project.class_names, label_diff.NO_LABEL]
+        _write_frame(matrix.set_axis(head, axis=1).assign(**{"from": head}), flow)
+
+
+@labels.command()
+@click.argument("sample")
+@click.pass_obj
+def blame(project: Any, sample: str) -> None:
+    """Show the history of one SAMPLE's label, from the given label to the one in force."""
+    from labelrepair import ledger  # noqa: PLC0415
+    from labelrepair.commands import show  # noqa: PLC0415
+    from labelrepair.errors import DataError, nearest  # noqa: PLC0415
+
+    row = project.table[project.table["sample_id"] == sample]
+    if row.empty:
+        hint = nearest(sample, project.table["sample_id"]).partition(" (valid")[0]
+        close = f"; {hint}" if hint.startswith("did you mean") else ""
+        raise DataError(f"sample '{sample}': not in the label table{close}")
+    events = ledger.blame(project.load("label_ledger"), sample)
+    show.history(row.iloc[0], events, project.class_names)
+
+
+@labels.command()
+@click.option("--run", "run_id", help="Changes of this run (the beginning of its id will do).")
+@click.option("--class", "label", help="Changes to this class, or of samples given it.")
+@click.option("--sample", "samples", multiple=True, help="A sample; may be repeated.")
+@click.option(
+    "--samples-from",
+    type=click.Path(path_type=Path),
+    help="CSV with a column sample_id.",
+)
+@click.option("--reviewer", help="Who takes it back.  [default: git's user.name]")
+@click.option("--note", default="", help="Why.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.pass_obj
+def revert(
+    project: Any,
+    run_id: str | None,
+    label: str | None,
+    samples: tuple[str, ...],
+    samples_from: Path | None,
+    reviewer: str | None,
+    note: str,
+    dry_run: bool,
+) -> None:
+    """Take changes of labels back, and keep it so in later runs.
+
+    Conditions are combined. Nothing is deleted: the ledger gets events that lead back, and the
+    labels that they lead to are decisions of a person.
+    """
+    from labelrepair import decisions, ledger  # noqa: PLC0415
+    from labelrepair.commands import label_project, show  # noqa: PLC0415
+
+    if samples_from:
+        samples = (*samples, *decisions.read_csv(samples_from)["sample_id"])
+    if not (run_id is not None or label or samples):
+        raise click.UsageError("say what to revert: --run, --class, --sample or --samples-from")
+    book, table = project.load("label_ledger"), project.table
+    events = ledger.select(
+        book,
+        table,
+        run_id=run_id,
+        label=project.code(label) if label else None,
+        samples=samples or None,
+    )
+    restored, _ = ledger.revert(book, table, events)
+    parts = [f"run {run_id}" if run_id else "", f"class {label}" if label else ""]
+    about = ", ".join([part for part in parts if part] or ["samples"])
+    person = reviewer or label_project.reviewer(project.root)
+    decided = restored.assign(
+        reviewer=person, note=note or f"revert of {about}", decided_at=ledger.utc_now()
+    )
+    new = decisions.make(table, decided, batch=ledger.REVERT)
+    _put(project, new, show.done, dry_run)
+
+
+@labels.command()
+@click.argument("patch", type=click.Path(path_type=Path))
+@click.option("--reviewer", help="Who stands behind it.  [default: git's user.name]")
+@click.option("--note", default="", help="Why.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.pass_obj
+def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: bool) -> None:
+    """Apply a reviewed PATCH: the rows of `kedro labels diff --output`, perhaps edited.
+
+    Its labels become decisions of the reviewer. A patch that was made from other labels than those
+    in force is refused as a whole.
+    """
+    from labelrepair import decisions, label_diff, ledger  # noqa: PLC0415
+    from labelrepair.commands import label_project, show  # noqa: PLC0415
+
+    raw = _read_frame(patch)
+    rows = label_diff.unnamed(raw, project.class_names, str(patch))
+    label_diff.apply_patch(project.table, rows, str(patch))
+    person = reviewer or label_project.reviewer(project.root)
+    decided = rows.rename(columns={"to_label": "label", "to_action": "action"}).assign(
+        reviewer=person, note=note or f"patch {patch.name}", decided_at=ledger.utc_now()
+    )
+    new = decisions.make(project.table, decided, batch="patch", where=str(patch))
+    _put(project, new, show.done, dry_run)
+
+
+@labels.command()
+@click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
+@click.option("--limit", type=click.IntRange(min=1), help="Most rows.  [default: all in review]")
+@click.option("--images", type=click.Path(path_type=Path), help="Write the images here, as PNG.")
+@click.option(
+    "--image-url",
+    default="{folder}/{name}",
+    show_default=True,
+    help='Address of an image, e.g. "/data/local-files/?d=images/{name}" for Label Studio.',
+)
+@click.pass_obj
+def export(project: Any, /, form: str, output: Path | None, **options: Any) -> None:
+    """Write the review queue for people: the worst label first, within the policy's budget."""
+    from labelrepair import review  # noqa: PLC0415
+
+    rows = review.queue(project.table, options.pop("limit"))
+    _export(project, rows, review.QUEUE, form, output, blind=False, **options)
+
+
+@labels.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--reviewer", help="Who answered, where the file does not say.")
+@click.pass_obj
+def import_(project: Any, file: Path, reviewer: str | None) -> None:
+    """Read what reviewers decided: Label Studio's JSON export, or the filled CSV.
+
+    A file made from another version of the data is refused. Samples that reviewers disagree about
+    stay in review. What people decided is never overwritten by a later run.
+    """
+    from labelrepair import decisions, ledger, review  # noqa: PLC0415
+    from labelrepair.commands import label_project, show  # noqa: PLC0415
+    from labelrepair.errors import DataError  # noqa: PLC0415
+
+    if not file.is_file():
+        raise DataError(f"{file}: no such file")
+    if file.suffix == ".json":
+        answers = review.from_label_studio(file.read_text(encoding="utf-8"), str(file))
+    else:
+        answers = review.from_csv(decisions.read_csv(file), str(file))
+    person = reviewer or label_project.reviewer(project.root)
+    answers["reviewer"] = answers["reviewer"].where(answers["reviewer"] != "", person)
+    new, conflicts = review.resolve(
+        answers, project.table, project.class_names, str(file), ledger.utc_now()
+    )
+    _put(project, new, show.done, False)
+    unanswered = int((answers["reviewed_label"] == "").sum())
+    show.imported(len(new) - len(conflicts), conflicts, unanswered)
+
+
+@labels.group(cls=_Group)
+def audit() -> None:
+    """Random samples, and what they say about all labels."""
+
+
+@audit.command()
+@click.option(
+    "--of", "group", default="relabel", show_default=True, help="relabel, keep, drop, all."
+)
+@click.option("--count", default=100, show_default=True, help="Rows to draw.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS[::2]), default="csv", show_default=True)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
+@click.option("--images", type=click.Path(path_type=Path), help="Write the images here, as PNG.")
+@click.option("--image-url", default="{folder}/{name}", show_default=True)
+@click.pass_obj
+def draw(
+    project: Any,
+    /,
+    group: str,
+    count: int,
+    seed: int,
+    form: str,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Draw rows at random for reviewers, who are not told the labels.
+
+    Draw --of relabel for a statement on the relabels; --of all also feeds the estimate of T
+    (estimation.estimator.method: curated with ingestion.curated.reviewed: true).
+    """
+    from labelrepair.audit import draw as draw_rows  # noqa: PLC0415
+
+    rows, batch = draw_rows(project.table, group, count, seed)
+    output = output or Path(f"audit_{group}_seed{seed}{Path(FILES[form]).suffix}")
+    _export(project, rows, batch, form, output, blind=True, **options)
+
+
+@audit.command()
+@click.option("--level", default=0.95, show_default=True, type=click.FloatRange(0, 1, True, True))
+@click.option(
+    "--precision",
+    type=click.FloatRange(0, 1),
+    help="Also find the policy.relabel_confidence that keeps this precision of relabels.",
+)
+@click.pass_obj
+def evaluate(project: Any, level: float, precision: float | None) -> None:
+    """Show what the audits answered so far support."""
+    from labelrepair import audit as audits  # noqa: PLC0415
+    from labelrepair.commands import show  # noqa: PLC0415
+
+    found = audits.verdicts(project.load("label_ledger"), project.decided, project.table)
+    tested = audits.thresholds(found, precision, level) if precision is not None else None
+    results = audits.evaluate(found, level)
+    show.audits(results, audits.relabel_precision(found, level), level, tested, precision)
+
+
+def _put(
+    project: Any,
+    new: "pd.DataFrame",
+    show: "Callable[[pd.DataFrame, Any, bool], None]",
+    dry_run: bool,
+) -> None:
+    """Put decisions in force, or only say which rows they are about."""
+    from labelrepair import decisions, label_diff  # noqa: PLC0415
+
+    names = project.class_names
+    if dry_run:
+        after = decisions.apply(project.table, decisions.merge(project.decided, new), len(names))
+        patch = label_diff.diff(project.table, after)
+    else:
+        patch, _ = project.put(new)
+    show(label_diff.named(patch, names), project, dry_run)
+
+
+def _export(
+    project: Any,
+    rows: "pd.DataFrame",
+    batch: str,
+    form: str,
+    output: Path | None,
+    *,
+    blind: bool,
+    images: Path | None,
+    image_url: str,
+) -> None:
+    """Write rows for reviewers, with their images if asked for."""
+    from labelrepair import review  # noqa: PLC0415
+    from labelrepair.label_table import data_hash  # noqa: PLC0415
+
+    output = output or Path(FILES[form])
+    uris: dict[str, str] = {}
+    if images:
+        files = project.write_images(list(rows["sample_id"]), images)
+        uris = {k: image_url.format(folder=images.as_posix(), name=n) for k, n in files.items()}
+    names, current = project.class_names, data_hash(project.table)
+    shown = review.items(rows, names, uris, blind=blind)
+    if form == "csv":
+        _write_frame(review.to_csv(shown, batch, current), output)
+    elif form == "fiftyone":
+        _write_text(output, _json(review.to_fiftyone(shown, names, batch, current)))
+    else:
+        _write_text(output, _json(review.to_label_studio(shown, batch, current)))
+        view = output.with_name("label_config.xml")
+        _write_text(view, review.label_studio_view(names, "image" if images else "text"))
+        click.echo(f"{view}: the labelling interface")
+    answer = "" if form == "fiftyone" else "; read the answers with: kedro labels import FILE"
+    click.echo(f"{output}: {len(rows)} rows{answer}")
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _write_text(path: Path, text: str) -> None:
+    from labelrepair.atomic import whole_file  # noqa: PLC0415
+
+    with whole_file(path) as stream:
+        stream.write(text.encode())
+
+
+def _write_frame(frame: "pd.DataFrame", path: Path) -> None:
+    from labelrepair.atomic import whole_file  # noqa: PLC0415
+
+    with whole_file(path) as stream:
+        if path.suffix == ".parquet":
+            frame.to_parquet(stream, index=False)
+        else:
+            frame.to_csv(stream, index=False, lineterminator="\n")
+
+
+def _read_frame(path: Path) -> "pd.DataFrame":
+    import pandas as pd  # noqa: PLC0415
+
+    from labelrepair import decisions  # noqa: PLC0415
+    from labelrepair.errors import DataError  # noqa: PLC0415
+
+    if path.suffix != ".parquet":
+        return decisions.read_csv(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    return pd.read_parquet(path)

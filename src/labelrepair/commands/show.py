@@ -1,0 +1,159 @@
+"""What ``kedro labels`` prints: tables for a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from labelrepair.audit import AuditResult
+from labelrepair.label_diff import NO_LABEL, counts
+from labelrepair.label_table import LabelSource
+
+WIDEST = 12  # classes up to which flows are shown as a matrix
+WIDE = 200  # characters of a history, whose columns must not be folded
+FLOWS = 15  # else so many of the largest
+
+
+def differences(
+    patch: pd.DataFrame,
+    named: pd.DataFrame,
+    matrix: pd.DataFrame,
+    class_names: Sequence[str],
+    rows: int,
+    title: str,
+) -> None:
+    """Show counts, flows and the first rows of a patch."""
+    console = _console()
+    console.print(f"{title}: {len(patch):,} rows differ")
+    if patch.empty:
+        return
+    for name, count in counts(patch).items():
+        if count:
+            console.print(f"  {count:>8,}  {name}")
+    _flows(console, matrix, [*class_names, NO_LABEL])
+    _rows(console, named, rows)
+
+
+def history(row: "pd.Series[Any]", events: pd.DataFrame, class_names: Sequence[str]) -> None:
+    """Show a sample's events, beginning with the given label."""
+    heads = ("when (UTC)", "label", "action", "source", "sure", "by", "how", "run", "note")
+    table = Table(*heads, title=f"{row['sample_id']} ({row['split']})", title_justify="left")
+    table.box = None
+    for column in table.columns:
+        column.no_wrap = True
+    given = class_names[int(row["given_label"])]
+    table.add_row("", given, "", str(LabelSource.GIVEN))
+    for event in events.to_dict("records"):
+        label = NO_LABEL if pd.isna(event["to_label"]) else class_names[int(event["to_label"])]
+        sure = "" if pd.isna(event["confidence"]) else f"{event['confidence']:.2f}"
+        when = event["decided_at"][:16].replace("T", " ")
+        run = "" if event["run_id"].startswith("run-") else event["run_id"][:8]
+        what = (label, event["action"], event["source"], sure)
+        table.add_row(when, *what, event["reviewer"], event["method"], run, event["note"])
+    _console(WIDE).print(table)
+
+
+def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
+    """Show what was changed, or would be."""
+    console = _console()
+    word = "would change" if dry_run else "changed"
+    console.print(f"{len(named):,} rows {word}")
+    _rows(console, named, 10)
+    if len(named) and not dry_run:
+        for name in ("human_decisions", "label_changes"):
+            console.print(f"  written: {project.path(name)} (commit it)")
+        for name in ("repaired_table", "label_ledger"):
+            console.print(f"  written: {project.path(name)}")
+        console.print("Then bring metrics and report up to date: kedro run, or dvc repro")
+
+
+def imported(decided: int, conflicts: Sequence[str], unanswered: int) -> None:
+    """Show what an import found."""
+    console = _console()
+    console.print(f"{decided:,} samples decided, {unanswered:,} without an answer")
+    if conflicts:
+        some = ", ".join(conflicts[:5]) + (", ..." if len(conflicts) > 5 else "")
+        console.print(f"{len(conflicts):,} stay in review, reviewers disagree: {some}")
+
+
+def audits(
+    results: Sequence[AuditResult],
+    precision: tuple[int, int, float, float],
+    level: float,
+    tested: pd.DataFrame | None,
+    target: float | None,
+) -> None:
+    """Show what audits support."""
+    console = _console()
+    if not results:
+        console.print("no audit has been answered; begin with: kedro labels audit draw")
+        return
+    for result in results:
+        console.print(f"{result.batch}\n  {result.statement}")
+    right, count, low, high = precision
+    if count:
+        console.print(
+            f"relabels so far: {right} of {count} audited are right, {100 * right / count:.1f} % "
+            f"({100 * level:g} % interval {100 * low:.1f} to {100 * high:.1f} %)"
+        )
+    if tested is None or target is None:
+        return
+    table = Table(title=f"precision of relabels at least {target:g}, at {level:g}?")
+    for column in tested.columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in tested.itertuples(index=False):
+        holds = "yes" if row.holds else "no"
+        lowest = f"{row.precision_at_least:.3f}"
+        table.add_row(
+            f"{row.relabel_confidence:g}", str(row.audited), str(row.right), lowest, holds
+        )
+    console.print(table)
+    good = tested[tested["holds"]]
+    if good.empty:
+        console.print("no threshold is shown to hold; audit more relabels")
+    else:
+        console.print(f"policy.relabel_confidence: {good['relabel_confidence'].iloc[-1]:g}")
+
+
+def _console(width: int | None = None) -> Console:
+    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
+
+
+def _flows(console: Console, matrix: pd.DataFrame, names: Sequence[str]) -> None:
+    """Show from (rows) to (columns), or the largest flows of many classes."""
+    if not matrix.to_numpy().any():
+        return
+    if len(names) <= WIDEST + 1:
+        table = Table(title="from (row) to (column)", title_justify="left")
+        table.add_column("")
+        for name in names:
+            table.add_column(name, justify="right")
+        for name, row in zip(names, matrix.to_numpy(), strict=True):
+            table.add_row(name, *[str(count) if count else "" for count in row])
+    else:
+        table = Table("from", "to", "rows", title="largest flows", title_justify="left")
+        values = matrix.to_numpy()
+        for cell in np.argsort(-values, axis=None, kind="stable")[:FLOWS]:
+            before, after = np.unravel_index(cell, values.shape)
+            if values[before, after]:
+                table.add_row(names[before], names[after], str(values[before, after]))
+    console.print(table)
+
+
+def _rows(console: Console, named: pd.DataFrame, rows: int) -> None:
+    """Show the first rows of a patch."""
+    if named.empty or rows < 1:
+        return
+    table = Table("sample", "label", "action", "source")
+    for row in named.head(rows).to_dict("records"):
+        pairs = [
+            f"{row[f'from_{name}'] or NO_LABEL} -> {row[f'to_{name}'] or NO_LABEL}"
+            for name in ("label", "action", "source")
+        ]
+        table.add_row(row["sample_id"], *pairs)
+    console.print(table)
+    if len(named) > rows:
+        console.print(f"... and {len(named) - rows:,} more")

@@ -1,0 +1,420 @@
+"""``kedro labels`` in a small foreign project."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from dvc.repo import Repo
+from kedro.framework.cli.cli import KedroCLI
+from kedro.framework.project import configure_project
+from kedro.framework.startup import bootstrap_project
+
+from labelrepair import decisions, ledger
+from labelrepair.commands.labels import commands
+from labelrepair.label_io import LedgerDataset
+from labelrepair.label_table import data_hash
+
+NAMES = ["ant", "bee", "cat"]
+CATALOG = """
+{prefix}class_names: {{type: json.JSONDataset, filepath: data/class_names.json}}
+{prefix}label_table: {{type: pandas.ParquetDataset, filepath: data/label_table.parquet}}
+{prefix}repaired_table:
+  type: labelrepair.io.WholeFile
+  filepath: data/repaired.parquet
+  dataset: {{type: pandas.ParquetDataset, save_args: {{index: false}}}}
+{prefix}features: {{type: labelrepair.io.ArrayDataset, filepath: data/features.npy}}
+{prefix}human_decisions:
+  {{type: labelrepair.label_io.DecisionsDataset, filepath: data/people.csv}}
+{prefix}label_ledger:
+  {{type: labelrepair.label_io.LedgerDataset, filepath: data/ledger.parquet}}
+{prefix}label_changes:
+  type: pandas.CSVDataset
+  filepath: data/changes.csv
+  save_args: {{index: false}}
+"""
+
+
+def repaired_table():
+    """Return 40 rows: 0-9 relabelled, 10-14 in review, 15 dropped, 16-37 kept, 38-39 test."""
+    count = 40
+    rows = np.arange(count)
+    given = rows % 3
+    kinds = [rows < 10, rows < 15, rows < 16, rows < 38]
+    action = np.select(kinds, ["relabel", "review", "drop", "keep"], "").astype(object)
+    action[action == ""] = None
+    other = (given + 1) % 3
+    relabelled, kept, test = action == "relabel", action == "keep", rows >= 38
+    label = pd.array(np.where(relabelled, other, given), dtype="Int64")
+    label[~(relabelled | kept)] = pd.NA
+    return pd.DataFrame(
+        {
+            "sample_id": pd.array([f"s/{row:02d}" for row in rows], dtype="str"),
+            "given_label": given,
+            "split": pd.array(np.where(test, "test", "train"), dtype="str"),
+            "content_hash": pd.array([f"h{row}" for row in rows], dtype="str"),
+            "label_quality": np.where(test, np.nan, 0.5 - rows / 100),
+            "suggested_label": pd.array(np.where(rows < 16, other, given), dtype="Int64"),
+            "confidence": np.where(test, np.nan, 0.9),
+            "action": pd.array(action, dtype="str"),
+            "repaired_label": label,
+            "label_source": pd.array(
+                [
+                    None if t else "model" if r else "given"
+                    for t, r in zip(test, relabelled, strict=True)
+                ],
+                dtype="str",
+            ),
+            "reason": pd.array([None if t else "because" for t in test], dtype="str"),
+        }
+    )
+
+
+class Host:
+    """A foreign Kedro project with the products of a repair."""
+
+    def __init__(self, root: Path, prefix: str = ""):
+        self.root = root
+        (root / "src/host").mkdir(parents=True)
+        (root / "conf/base").mkdir(parents=True)
+        (root / "conf/local").mkdir()
+        (root / "src/host/__init__.py").touch()
+        (root / "src/host/settings.py").touch()
+        (root / "src/host/pipeline_registry.py").write_text(
+            "def register_pipelines():\n    return {}\n"
+        )
+        (root / "conf/base/catalog.yml").write_text(CATALOG.format(prefix=prefix))
+        tool = {"package_name": "host", "project_name": "host", "kedro_init_version": "1.7.0"}
+        lines = "\n".join(f'{key} = "{value}"' for key, value in tool.items())
+        (root / "pyproject.toml").write_text(f'[tool.kedro]\n{lines}\nsource_dir = "src"\n')
+        self.data = root / "data"
+        self.data.mkdir()
+        table = repaired_table()
+        (self.data / "class_names.json").write_text(json.dumps(NAMES))
+        columns = ["sample_id", "given_label", "split", "content_hash"]
+        table[columns].to_parquet(self.data / "label_table.parquet", index=False)
+        table.to_parquet(self.data / "repaired.parquet", index=False)
+        np.save(self.data / "features.npy", np.arange(40 * 16, dtype=np.uint8).reshape(-1, 1, 4, 4))
+        LedgerDataset(filepath=str(self.data / "ledger.parquet")).save(
+            ledger.propose(table, "jocor")
+        )
+
+    def run(self, *arguments: str, fails: bool = False) -> str:
+        metadata = bootstrap_project(self.root)
+        done = CliRunner().invoke(commands, ["labels", *arguments], obj=metadata)
+        assert (done.exit_code != 0) == fails, done.output
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.output
+
+    def table(self) -> pd.DataFrame:
+        return pd.read_parquet(self.data / "repaired.parquet").set_index("sample_id")
+
+    def ledger(self) -> pd.DataFrame:
+        return pd.read_parquet(self.data / "ledger.parquet")
+
+    def content(self) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in sorted(self.data.iterdir())}
+
+    def fill(self, file: str, answers: dict[str, str], **columns: str) -> Path:
+        sheet = pd.read_csv(self.root / file, dtype=str, keep_default_na=False)
+        sheet["reviewed_label"] = sheet["sample_id"].map(answers).fillna("")
+        sheet.assign(**columns).to_csv(self.root / file, index=False)
+        return self.root / file
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path, folder = list(sys.path), Path.cwd()
+    os.chdir(tmp_path)
+    yield Host(tmp_path)
+    os.chdir(folder)
+    sys.path[:] = path
+    sys.modules.pop("host", None)
+    sys.modules.pop("host.settings", None)
+    configure_project("labelrepair")
+
+
+def git(host, *arguments):
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    subprocess.run(["git", *who, *arguments], cwd=host.root, check=True, capture_output=True)
+
+
+# -- versions ---------------------------------------------------------------------------------
+
+
+def test_diff_shows_counts_flows_and_rows(host):
+    shown = host.run("diff", "data/label_table.parquet", "--rows", "3", "-o", "out/patch.csv")
+
+    assert "16 rows differ" in shown
+    assert "10  another class" in shown
+    assert "6  label withheld" in shown
+    assert "s/00" in shown
+    assert "and 13 more" in shown
+    patch = pd.read_csv("out/patch.csv", dtype=str, keep_default_na=False)
+    assert patch.iloc[0].tolist() == ["s/00", "ant", "bee", "keep", "relabel", "given", "model"]
+    assert len(patch) == 16
+
+
+def test_diff_reads_git_and_dvc_revisions(host):
+    git(host, "init", "-q")
+    Repo.init(str(host.root)).close()
+    table = host.data / "repaired.parquet"
+    git(host, "add", "-A")
+    git(host, "commit", "-qm", "in git")
+    git(host, "rm", "-q", "--cached", "data/repaired.parquet")
+    with Repo(str(host.root)) as repo:
+        changed = pd.read_parquet(table)
+        changed.loc[20, ["action", "repaired_label"]] = ["drop", pd.NA]
+        changed.to_parquet(table, index=False)
+        repo.add(str(table))
+    git(host, "add", "-A")
+    git(host, "commit", "-qm", "in DVC")
+    table.unlink()
+    repaired_table().to_parquet(table, index=False)
+
+    assert "0 rows differ" in host.run("diff", "HEAD~1")
+    assert "1 rows differ" in host.run("diff", "HEAD")
+    assert "s/20" in host.run("diff", "HEAD~1", "HEAD", "-o", "patch.parquet", "--flow", "flow.csv")
+    assert pd.read_parquet("patch.parquet")["to_action"].tolist() == ["drop"]
+    assert pd.read_csv("flow.csv").loc[2, "-"] == 1
+    assert "'nowhere': not to be had from git or DVC" in host.run("diff", "nowhere", fails=True)
+
+
+def test_blame_tells_the_history(host):
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada", "--note", "the bee is a bee")
+
+    shown = host.run("blame", "s/01").splitlines()
+
+    assert "s/01 (train)" in shown[0]
+    words = [line.split() for line in shown[2:]]
+    assert words[0] == ["bee", "given"]
+    assert [w for w in words[1] if w in ("cat", "relabel", "model", "0.90", "jocor")] == [
+        "cat", "relabel", "model", "0.90", "jocor"
+    ]  # fmt: skip
+    assert "bee" in words[2]
+    assert shown[-1].rstrip().endswith("the bee is a bee")
+    assert "did you mean 's/01'" in host.run("blame", "s/001", fails=True)
+
+
+def test_revert_appends_and_holds(host):
+    before = host.ledger()
+    run = before["run_id"].iloc[0]
+
+    assert "16 rows would change" in host.run("revert", "--run", run[:8], "--dry-run")
+    assert len(host.ledger()) == len(before)
+    host.run("revert", "--run", run, "--class", "cat", "--reviewer", "ada")
+
+    table, after = host.table(), host.ledger()
+    pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
+    new = after.iloc[len(before) :]
+    assert set(new["method"]) == {"revert"}
+    assert set(new["source"]) == {"human"}
+    # Changed to cat (s/01, s/04, s/07) or given it (every third row from s/02 on).
+    expected = [f"s/{row:02d}" for row in range(16) if row % 3 == 2 or (row < 10 and row % 3 == 1)]
+    assert new["sample_id"].tolist() == expected
+    assert (table.loc[expected, "repaired_label"] == table.loc[expected, "given_label"]).all()
+    # A later run of the repair pipeline comes to the same labels.
+    raw = decisions.read_csv(host.data / "people.csv")
+    decided = decisions.from_file(raw, NAMES, "people.csv")
+    again = decisions.apply(repaired_table(), decided, 3).set_index("sample_id")
+    pd.testing.assert_frame_equal(again, table)
+    assert "say what to revert" in host.run("revert", fails=True)
+    assert "its runs" in host.run("revert", "--run", "x", fails=True)
+    assert "did you mean 'cat'" in host.run("revert", "--class", "cta", fails=True)
+
+
+def test_apply_takes_a_reviewed_patch(host):
+    host.run("diff", "workspace", "data/label_table.parquet", "-o", "patch.csv")
+    patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+    patch.iloc[[0, 15]].assign(to_label=["cat", "cat"]).to_csv("patch.csv", index=False)
+
+    host.run("apply", "patch.csv", "--reviewer", "ada")
+
+    table = host.table()
+    assert table.loc["s/00", ["action", "repaired_label", "label_source"]].tolist() == [
+        "relabel", 2, "human"
+    ]  # fmt: skip
+    assert table.loc["s/15", "repaired_label"] == 2
+    changes = (host.data / "changes.csv").read_text().splitlines()
+    assert changes[1] == "s/00,ant,cat,relabel,human,"
+    # The labels are others now: the same patch does not fit twice, and nothing is written.
+    before = host.content()
+    shown = host.run("apply", "patch.csv", fails=True)
+    assert "patch.csv: line 2: sample_id 's/00' is no longer as the patch expects" in shown
+    assert host.content() == before
+
+
+# -- review -----------------------------------------------------------------------------------
+
+
+def test_csv_out_and_back(host):
+    assert "5 rows" in host.run("export", "-o", "review.csv")
+    sheet = pd.read_csv("review.csv", dtype=str, keep_default_na=False)
+    assert sheet["sample_id"].tolist() == [
+        f"s/{row}" for row in (14, 13, 12, 11, 10)
+    ]  # worst first
+    assert set(sheet["data_hash"]) == {data_hash(repaired_table())}
+    answers = {"s/14": "bee", "s/13": "bee", "s/12": "(no class fits)", "s/11": "ant"}
+    host.fill("review.csv", answers, reviewer="ada")
+
+    shown = host.run("import", "review.csv")
+
+    assert "4 samples decided, 1 without an answer" in shown
+    table = host.table()
+    found = table.loc[["s/11", "s/12", "s/13", "s/14"], ["action", "repaired_label"]]
+    assert found.fillna(-1).to_numpy().tolist() == [
+        ["relabel", 0], ["drop", -1], ["keep", 1], ["relabel", 1]
+    ]  # fmt: skip
+    assert (table["label_source"] == "human").sum() == 4
+    before = host.content()
+    assert "0 rows changed" in host.run("import", "review.csv")
+    assert host.content() == before
+    assert "1 rows" in host.run("export", "-o", "rest.csv")
+
+
+def test_label_studio_out_and_back(host):
+    host.run("export", "--format", "label-studio", "-o", "ls/tasks.json", "--images", "ls/img",
+             "--image-url", "/data/local-files/?d=img/{name}")  # fmt: skip
+    tasks = json.loads(Path("ls/tasks.json").read_text())
+    assert tasks[0]["data"]["image"] == "/data/local-files/?d=img/s%2F14.png"
+    assert Path("ls/img/s%2F14.png").is_file()
+    assert tasks[0]["predictions"][0]["model_version"] == "labelrepair"
+    assert tasks[0]["predictions"][0]["score"] == tasks[0]["data"]["label_quality"] == 0.36
+    assert '<Choice value="cat"/>' in Path("ls/label_config.xml").read_text()
+    says = {0: ["cat"], 1: ["ant", "ant"], 2: ["ant", "bee"], 3: []}
+    for number, choices in says.items():
+        tasks[number]["annotations"] = [
+            {
+                "completed_by": {"id": row, "email": f"{'ab'[row]}@example.org"},
+                "was_cancelled": False,
+                "updated_at": "2026-01-02T03:04:05.678901Z",
+                "result": [{"from_name": "label", "type": "choices", "value": {"choices": [c]}}],
+            }
+            for row, c in enumerate(choices)
+        ]
+    tasks[3]["annotations"] = [{"was_cancelled": True, "result": [], "completed_by": 1}]
+    Path("answers.json").write_text(json.dumps(tasks))
+
+    shown = host.run("import", "answers.json")
+
+    assert "2 samples decided, 2 without an answer" in shown
+    assert "1 stay in review, reviewers disagree: s/12" in shown
+    table = host.table()
+    assert table.loc[["s/14", "s/13"], "repaired_label"].tolist() == [2, 0]
+    assert table.loc["s/12", ["action", "label_source"]].tolist() == ["review", "human"]
+    event = ledger.blame(host.ledger(), "s/12").iloc[-1]
+    assert event["note"] == "reviewers disagree: ant (a@example.org), bee (b@example.org)"
+    assert event["decided_at"] == "2026-01-02T03:04:05Z"
+
+
+def test_fiftyone_out(host):
+    host.run("export", "--format", "fiftyone", "-o", "labels.json", "--limit", "2")
+
+    content = json.loads(Path("labels.json").read_text())
+
+    assert content["classes"] == NAMES
+    assert list(content["labels"]) == ["s/14", "s/13"]
+    assert content["labels"]["s/14"]["label"] == 14 % 3
+    assert content["labels"]["s/14"]["attributes"]["mistakenness"] == 0.64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data_hash": "0" * 32}, "line 2, sample 's/14': data_hash '0+' is not that of the label"),
+        ({"reviewed_label": "cta"}, "line 2, sample 's/14': reviewed_label 'cta' is no class; did"),
+        ({"sample_id": "s/99"}, "line 2: sample_id 's/99' is not in the label table"),
+        ({"sample_id": "s/39"}, "line 2: sample_id 's/39' belongs to the test split"),
+    ],
+)
+def test_wrong_files_are_refused_whole(host, changes, message):
+    host.run("export", "-o", "review.csv")
+    file = host.fill("review.csv", {f"s/{row}": "ant" for row in range(10, 15)})
+    sheet = pd.read_csv(file, dtype=str, keep_default_na=False)
+    for name, value in changes.items():
+        sheet.loc[0, name] = value
+    sheet.to_csv(file, index=False)
+    before = host.content()
+
+    shown = host.run("import", "review.csv", fails=True)
+
+    assert pd.Series([shown]).str.contains(f"review.csv: {message}").item(), shown
+    assert host.content() == before
+
+
+def test_a_damaged_export_names_the_task(host):
+    Path("bad.json").write_text('[{"data": {"sample_id": "s/14"}}]')
+    assert "bad.json: task 0: data.data_hash is missing" in host.run(
+        "import", "bad.json", fails=True
+    )
+    Path("bad.json").write_text("{}")
+    assert "expected a list of tasks" in host.run("import", "bad.json", fails=True)
+    assert "none.csv: no such file" in host.run("import", "none.csv", fails=True)
+
+
+# -- audits -----------------------------------------------------------------------------------
+
+
+def test_an_audit_supports_a_statement(host):
+    assert "no audit has been answered" in host.run("audit", "evaluate")
+    host.run("audit", "draw", "--count", "8", "-o", "audit.csv", "--seed", "1")
+    sheet = pd.read_csv("audit.csv", dtype=str, keep_default_na=False)
+    assert len(sheet) == 8
+    assert (sheet[["given_label", "suggested_label"]] == "").all(axis=None)  # blind
+    labels = repaired_table().set_index("sample_id")["repaired_label"]
+    answers = {sample: NAMES[labels[sample]] for sample in sheet["sample_id"]}
+    wrong = sheet["sample_id"].iloc[0]
+    answers[wrong] = NAMES[(labels[wrong] + 1) % 3]
+    host.fill("audit.csv", answers)
+    host.run("import", "audit.csv", "--reviewer", "ada")
+
+    shown = host.run("audit", "evaluate", "--precision", "0.4")
+
+    # 3 wrong of 10: P(1 or none among the 8 drawn) = 3 / 45 > 0.05; 4 cannot be, 7 are right.
+    assert "at most 30.0 % of the relabels are wrong, at 95 % (1 wrong of 8 audited" in shown
+    assert "7 of 8 audited are right, 87.5 % (95 % interval 47.3 to 99.7 %)" in shown
+    assert "policy.relabel_confidence: 0.9" in shown
+    assert "did you mean 'relabel'" in host.run("audit", "draw", "--of", "relable", fails=True)
+
+
+# -- as a part of Kedro -----------------------------------------------------------------------
+
+
+def test_help_is_there(host):
+    for command in ([], ["diff"], ["blame"], ["revert"], ["apply"], ["export"], ["import"],
+                    ["audit"], ["audit", "draw"], ["audit", "evaluate"]):  # fmt: skip
+        assert len(host.run(*command, "--help").splitlines()) > 5
+
+
+def test_kedro_finds_the_commands(host):
+    (found,) = [
+        entry
+        for entry in entry_points(group="kedro.project_commands")
+        if entry.value == "labelrepair.commands.labels:commands"
+    ]
+    assert found.load() is commands
+
+    done = CliRunner().invoke(KedroCLI(host.root), ["labels", "blame", "s/15"])
+
+    assert done.exit_code == 0, done.output
+    assert "drop" in done.output
+
+
+def test_a_namespace(tmp_path):
+    namespaced = Host(tmp_path / "project", prefix="mine.")
+    folder = Path.cwd()
+    os.chdir(namespaced.root)
+    try:
+        assert "no dataset 'repaired_table'" in namespaced.run("blame", "s/00", fails=True)
+        assert "relabel" in namespaced.run("--namespace", "mine", "blame", "s/00")
+    finally:
+        os.chdir(folder)
+        configure_project("labelrepair")
