@@ -1,0 +1,170 @@
+"""What random samples say: exact bounds, draws, and what people's answers feed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from labelrepair import audit, decisions, ledger
+from labelrepair.errors import ConfigError, DataError
+from labelrepair.ingest import CuratedSpec, collect_curated
+
+COUNTS = st.integers(1, 60).flatmap(
+    lambda population: st.integers(1, population).flatmap(
+        lambda drawn: st.tuples(st.just(population), st.just(drawn), st.integers(0, drawn))
+    )
+)
+
+
+def table(count=30):
+    """Return rows 0-19 relabelled from 0 to 1, the rest kept as 2."""
+    relabelled = np.arange(count) < 20
+    return pd.DataFrame(
+        {
+            "sample_id": pd.array([f"s{row:02d}" for row in range(count)], dtype="str"),
+            "given_label": np.where(relabelled, 0, 2),
+            "split": pd.array(["train"] * count, dtype="str"),
+            "content_hash": pd.array(["h"] * count, dtype="str"),
+            "label_quality": 0.5,
+            "suggested_label": pd.array(np.where(relabelled, 1, 2), dtype="Int64"),
+            "confidence": np.where(np.arange(count) < 10, 0.995, 0.8),
+            "action": pd.array(np.where(relabelled, "relabel", "keep"), dtype="str"),
+            "repaired_label": pd.array(np.where(relabelled, 1, 2), dtype="Int64"),
+            "label_source": pd.array(np.where(relabelled, "model", "given"), dtype="str"),
+            "reason": pd.array(["because"] * count, dtype="str"),
+        }
+    )
+
+
+def answered(frame, batch, labels):
+    rows = pd.DataFrame({"sample_id": list(labels)})
+    rows["label"] = pd.array(list(labels.values()), dtype="Int64")
+    return decisions.make(frame, rows, batch=batch)
+
+
+def book(frame):
+    return ledger.append(ledger.empty(), frame, ledger.propose(frame, "jocor"), run_id="r")
+
+
+@settings(max_examples=60, deadline=None)
+@given(COUNTS)
+def test_the_bound_is_the_last_that_the_audit_leaves_possible(counts):
+    population, drawn, wrong = counts
+
+    bound = audit.most_wrong(wrong, drawn, population)
+
+    def chance(total):  # by its definition: a sum over what could have been drawn
+        ways = [stats.hypergeom.pmf(seen, population, total, drawn) for seen in range(wrong + 1)]
+        return sum(ways)
+
+    possible = range(wrong, population - (drawn - wrong) + 1)
+    assert bound == max(total for total in possible if chance(total) >= 0.05 - 1e-12)
+
+
+def test_the_bound_covers():
+    """Of many audits of the same rows, at most 5 % state too little."""
+    rng = np.random.default_rng(0)
+    population, wrong = 500, 40
+    found = rng.hypergeometric(wrong, population - wrong, 60, size=2000)
+    bounds = {int(seen): audit.most_wrong(int(seen), 60, population) for seen in np.unique(found)}
+    missed = np.mean([bounds[int(seen)] < wrong for seen in found])
+    assert 0.01 < missed <= 0.06
+
+
+def test_known_values():
+    # No wrong row of 59 of very many: the rule behind "59 samples for 95 / 95".
+    assert audit.most_wrong(0, 59, 1_000_000) / 1_000_000 == pytest.approx(0.0495, abs=2e-4)
+    assert audit.most_wrong(0, 100, 100) == 0
+    low, high = audit.interval(48, 50)
+    assert (round(low, 4), round(high, 4)) == (0.8629, 0.9951)  # Clopper-Pearson
+    assert audit.interval(0, 0) == (0.0, 1.0)
+
+
+def test_draws_are_random_seeded_and_of_one_kind():
+    frame = table()
+    first, name = audit.draw(frame, "relabel", 5, 0)
+    again, _ = audit.draw(frame, "relabel", 5, 0)
+    other, _ = audit.draw(frame, "relabel", 5, 1)
+
+    assert name == "audit:relabel:5of20:seed0"
+    pd.testing.assert_frame_equal(first, again)
+    assert set(first["action"]) == {"relabel"}
+    assert first["sample_id"].tolist() != other["sample_id"].tolist()
+    counts = sum(
+        audit.draw(frame, "relabel", 5, seed)[0]["sample_id"]
+        .value_counts()
+        .reindex(frame["sample_id"][:20], fill_value=0)
+        for seed in range(200)
+    )
+    assert counts.between(25, 80).all()  # 50 each on average
+    assert len(audit.draw(frame, "all", 99, 0)[0]) == 30
+    with pytest.raises(DataError, match="no row with action 'drop'"):
+        audit.draw(frame, "drop", 5, 0)
+    with pytest.raises(ConfigError, match="count"):
+        audit.draw(frame, "keep", 0, 0)
+
+
+def test_answers_meet_the_models_last_word():
+    frame = table()
+    right = {f"s{row:02d}": 1 for row in (0, 1, 2)}
+    decided = answered(frame, "audit:relabel:5of20:seed0", {**right, "s03": 0})
+    events = book(frame)
+    after = decisions.apply(frame, decided, 3)
+    events = ledger.append(events, frame, ledger.propose(after, "jocor", decided), run_id="r2")
+
+    found = audit.verdicts(events, decided, frame)
+    (result,) = audit.evaluate(found)
+
+    assert found["wrong"].tolist() == [False, False, False, True]
+    assert found["by_model"].all()
+    assert (result.drawn, result.answered, result.wrong, result.population) == (5, 4, 1, 20)
+    assert result.bound == audit.most_wrong(2, 5, 20) / 20  # the missing one counts as wrong
+    assert "1 wrong of 4 audited" in result.statement
+    assert result.statement.endswith("1 without an answer count as wrong")
+    assert audit.relabel_precision(found)[:2] == (3, 4)
+
+
+def test_an_audit_of_dropped_rows():
+    frame = table()
+    frame.loc[[20, 21], ["action", "repaired_label"]] = ["drop", pd.NA]
+    decided = answered(frame, "audit:drop:2of2:seed0", {"s20": 2, "s21": 0})
+
+    found = audit.verdicts(book(frame), decided, frame)
+
+    assert found["wrong"].tolist() == [True, False]  # the first was right as given
+
+
+def test_thresholds_go_from_strict_to_loose():
+    frame = table()
+    labels = {f"s{row:02d}": 1 if row < 10 else 0 for row in range(20)}  # the unsure are wrong
+    found = audit.verdicts(
+        book(frame), answered(frame, "audit:relabel:20of20:seed0", labels), frame
+    )
+
+    tested = audit.thresholds(found, 0.7)
+
+    held = tested[tested["holds"]]["relabel_confidence"]
+    assert held.min() == 0.85
+    assert not tested.iloc[-1]["holds"]
+    assert tested["relabel_confidence"].iloc[-1] == 0.8
+    assert tested["precision_at_least"].iloc[0] == pytest.approx(0.05 ** (1 / 10))
+    assert not audit.thresholds(found, 0.9)["holds"].any()
+
+
+def test_only_draws_over_all_rows_feed_the_estimate():
+    frame = table()
+    drawn = answered(frame, "audit:all:2of30:seed0", {"s25": 2, "s01": 1, "s02": None})
+    queue = answered(frame, "queue", {"s03": 0})
+    truth = pd.DataFrame({"sample_id": frame["sample_id"][:0], "true_label": np.empty(0, int)})
+    decided = decisions.merge(drawn, queue)
+
+    on = collect_curated(frame, truth, 3, CuratedSpec(reviewed=True), decided)
+    off = collect_curated(frame, truth, 3, CuratedSpec(), decided)
+
+    assert dict(zip(on["sample_id"], on["true_label"], strict=True)) == {"s01": 1, "s25": 2}
+    assert off.empty
+    elsewhere = decided.assign(sample_id=decided["sample_id"] + "x")
+    with pytest.raises(DataError, match="'s01x' is not in the label table"):
+        collect_curated(frame, truth, 3, CuratedSpec(reviewed=True), elsewhere)
