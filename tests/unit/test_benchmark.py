@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelrepair import benchmark
 from labelrepair.benchmark import Cell, Grid, run_cell, run_grid, summarise
+from labelrepair.benchmark import cells as cells_module
+from labelrepair.benchmark import page as page_of
+from labelrepair.benchmark.data import prepare
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError
 
@@ -53,8 +55,8 @@ def test_missing_cells_run_once(grid, tmp_path, monkeypatch):
             future = benchmark_future(function(cell, folder, cache))
             return future
 
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Here)
-    monkeypatch.setattr(benchmark, "as_completed", list)
+    monkeypatch.setattr(cells_module, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(cells_module, "as_completed", list)
     cells = run_grid(grid, tmp_path / "cells", tmp_path / "cache")
     assert len(ran) == len(cells) == 4
     assert set(cells["method"]) == {"cross_entropy", "jocor"}
@@ -75,7 +77,7 @@ def benchmark_future(value):
 
 
 def test_a_cell_repeats_and_depends_on_its_seed(grid, tmp_path):
-    benchmark._prepare(grid, tmp_path)
+    prepare(grid, tmp_path)
     cell = Cell(grid, grid.noises[0], "jocor", 0)
     first, again = (run_cell(cell, str(tmp_path), str(tmp_path)) for _ in range(2))
     other = run_cell(dataclasses.replace(cell, seed=1), str(tmp_path), str(tmp_path))
@@ -86,7 +88,7 @@ def test_a_cell_repeats_and_depends_on_its_seed(grid, tmp_path):
 
 
 def test_a_cell_tells_what_the_filter_and_the_confidence_are_worth(grid, tmp_path):
-    benchmark._prepare(grid, tmp_path)
+    prepare(grid, tmp_path)
     found = {
         name: run_cell(Cell(grid, grid.noises[0], name, 0), str(tmp_path), str(tmp_path))
         for name in grid.methods
@@ -184,7 +186,7 @@ def test_verdicts(grid, values, changes, verdict):
 
 def test_the_page_shows_what_was_measured(grid):
     cells = measured([98.0, 98.2]).assign(machine="x86_64, 2 cores", torch="2")
-    page = benchmark.page(summarise(cells, published(), grid), cells, grid)
+    page = page_of(summarise(cells, published(), grid), cells, grid)
     assert "98.10 ± 0.14" in page
     assert "98.00 ± 0.10" in page
     assert "| +0.10 | agrees |" in page

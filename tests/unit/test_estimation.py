@@ -340,7 +340,7 @@ def test_every_element_of_t_has_an_interval(method):
     estimate = run(method, bootstrap=100)
     low, high = estimate.transition_interval
     assert low.shape == high.shape == (4, 4)
-    assert (0 <= low).all()
+    assert (low >= 0).all()
     assert (low < high).all()
     assert (high <= 1).all()
     inside = (low <= estimate.transition) & (estimate.transition <= high)

@@ -1,0 +1,188 @@
+"""Run the cells of a grid: several at a time, each once."""
+
+import json
+import logging
+import os
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from hashlib import blake2b
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from labelrepair.atomic import whole_file
+from labelrepair.benchmark.baselines import BASELINES
+from labelrepair.benchmark.data import Labels, load, prepare, with_labels
+from labelrepair.benchmark.grid import Cell, Grid, preset_of, source_content
+from labelrepair.benchmark.measures import accuracies, filtered, recovery, repairs
+from labelrepair.config import from_dict, non_defaults, require
+from labelrepair.estimation import NoiseEstimate
+from labelrepair.noise import corrupt
+from labelrepair.training import Holdout, TrainSet
+from labelrepair.training.seeds import derive_seed
+from labelrepair.transition import actual_transition
+from labelrepair.workflow import (
+    default_estimation,
+    estimate,
+    fit,
+    noise_from_dict,
+    noise_to_dict,
+    repair_rows,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
+    """Run the missing cells, several at a time, and return all of them.
+
+    Args:
+        grid: what to run.
+        folder: where finished cells are kept, one small JSON file each.
+        cache: where the prepared data and the noise estimates are kept; may be emptied.
+
+    Returns:
+        One row per cell: noise, noise_rate, method, seed, the measures, label precision, recovery
+        accuracy, noise rate, seconds and where it ran.
+    """
+    root, prepared = Path(folder), Path(cache)
+    cells = [Cell(grid, n, m, s) for s in grid.seeds for n in grid.noises for m in grid.methods]
+    missing = [cell for cell in cells if not cell_file(root, cell).exists()]
+    logger.info("%s: %d of %d cells are there", grid.name, len(cells) - len(missing), len(cells))
+    if not grid.run_missing:
+        cells = [cell for cell in cells if cell not in missing]
+        require(len(cells) > 0, f"{grid.name}: no cell is finished")
+    elif missing:
+        prepare(grid, prepared)
+        jobs = min(grid.jobs or os.cpu_count() or 1, len(missing))
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            futures = {
+                pool.submit(run_cell, cell, str(root), str(prepared)): cell for cell in missing
+            }
+            for done, future in enumerate(as_completed(futures), start=1):
+                found, cell = future.result(), futures[future]
+                logger.info(
+                    "%d/%d  %s  %.2f %%  %.0f s",
+                    done,
+                    len(missing),
+                    cell.key,
+                    100 * found[grid.measure],
+                    found["seconds"],
+                )
+    rows = [json.loads(cell_file(root, cell).read_text()) for cell in cells]
+    return pd.DataFrame(rows)
+
+
+def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
+    """Run one cell on one thread and write its file, whole or not at all."""
+    torch.set_num_threads(1)
+    started = time.process_time()  # of this one thread: the machine may be busy with other cells
+    data, truth, test = load(cell.grid, Path(cache))
+    # Not the training's seed, so that noise and initialisation do not move together by accident.
+    rng = np.random.default_rng([cell.noise.spec.seed, cell.seed])
+    samples = data.features.numpy()
+    given, transition = corrupt(truth, cell.noise.spec, data.num_classes, rng, samples)
+    right = given == truth
+    fraction = preset_of(cell.grid, cell.method).training.validation_fraction
+    data = with_labels(data, given, fraction, cell.seed)
+    if cell.grid.methods[cell.method].method in BASELINES:
+        measured = _baseline(cell, data, truth)
+    else:
+        noise = _noise(cell, Path(cache), data, truth, transition)
+        measured = _trained(cell, data, truth, noise, test)
+    found = {
+        "noise": cell.noise.name,
+        "noise_rate": cell.noise.rate,
+        "method": cell.method,
+        "seed": cell.seed,
+        "actual_noise_rate": float((~right).mean()),
+        **measured,
+        "seconds": time.process_time() - started,
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    _write(cell_file(Path(folder), cell), found)
+    return found
+
+
+def _trained(
+    cell: Cell, data: TrainSet, truth: Labels, noise: NoiseEstimate, test: Holdout
+) -> dict[str, Any]:
+    """Train the cell's method and return what is recorded of it."""
+    preset = preset_of(cell.grid, cell.method)
+    _, result = fit(preset, data, noise, seed=cell.seed, test=test, progress=False)
+    history = pd.DataFrame(result.history)
+    probs, given = result.probs.numpy(), data.given_labels.numpy()
+    selected = None if result.selected is None else result.selected.numpy()
+    right = given == truth
+    return {
+        **accuracies(history),
+        "test_accuracy_model": result.test_accuracy,
+        "estimated_noise_rate": noise.noise_rate,
+        "transition_error": _transition_error(noise.transition, truth, given),
+        **repairs(repair_rows(probs, given, noise, selected=selected), truth, right),
+        "argmax_accuracy": float((probs.argmax(1) == truth).mean()),
+        "selection_precision": float(right[selected].mean()) if selected is not None else None,
+        "selection_recall": float(selected[right].mean()) if selected is not None else None,
+        **filtered(selected, right),
+        "recovery_by_confidence": recovery(probs, truth, data.train_rows.numpy()),
+        "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= 1},
+        "epochs": len(history),
+    }
+
+
+def _baseline(cell: Cell, data: TrainSet, truth: Labels) -> dict[str, Any]:
+    """Run the cell's baseline and return what is recorded of it."""
+    preset = preset_of(cell.grid, cell.method)
+    options_type, repair = BASELINES[preset.method]
+    options: Any = from_dict(options_type, preset.options, "options")
+    frame, transition, probs = repair(data, options, preset.training, cell.seed)
+    given = data.given_labels.numpy()
+    return {
+        "estimated_noise_rate": float(frame["is_label_issue"].mean()),
+        "transition_error": _transition_error(transition, truth, given),
+        **repairs(frame, truth, given == truth),
+        "argmax_accuracy": float((probs.argmax(1) == truth).mean()),
+    }
+
+
+def _transition_error(transition: NDArray[np.float64], truth: Labels, given: Labels) -> float:
+    """Return the mean absolute error of T's elements against the injected labels."""
+    actual = actual_transition(truth, given, len(transition))
+    return float(np.abs(transition - actual).mean())
+
+
+def _noise(
+    cell: Cell, root: Path, data: TrainSet, truth: Labels, transition: NDArray[np.float64]
+) -> NoiseEstimate:
+    """Return what the methods are told about the noise; estimates are kept for the other cells."""
+    grid = cell.grid
+    if grid.noise_known:
+        rate = float((data.given_labels.numpy() != truth).mean())
+        prior = np.bincount(truth, minlength=data.num_classes) / len(truth)
+        return NoiseEstimate(transition, rate, (rate, rate), "known", prior)
+    config = default_estimation(preset_of(grid, cell.method).training, len(truth))
+    content = [source_content(grid), non_defaults(cell.noise), non_defaults(config)]
+    digest = blake2b(json.dumps([*content, cell.seed]).encode(), digest_size=5).hexdigest()
+    file = root / "estimates" / f"{digest}.json"
+    if not file.exists():
+        found, _ = estimate(data, config, derive_seed(cell.seed, "estimation"))
+        _write(file, noise_to_dict(found))
+    return noise_from_dict(json.loads(file.read_text()))
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON whole or not at all; several processes may write the same file."""
+    with whole_file(file, writer=f".{os.getpid()}") as stream:
+        stream.write(json.dumps(content).encode())
+
+
+def cell_file(root: Path, cell: Cell) -> Path:
+    """Return where a cell's result is kept."""
+    return root / cell.grid.name / f"{cell.key}.json"

@@ -1,0 +1,128 @@
+"""A grid's cells beside the published numbers: one tidy table and a page."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from labelrepair.benchmark.grid import Grid
+
+SIGNIFICANCE = 0.05
+POINTS = 0.5  # allowed difference, in points, where the paper gives no spread
+
+
+def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """Return one tidy row per (noise, rate, method) with the published value beside ours.
+
+    The verdict compares means: Welch's t-test at 5 % where both sides have a spread and at least
+    two runs, else a difference of at most half a point counts as agreement.
+
+    Args:
+        cells: from :func:`run_grid`.
+        published: the published table: paper, table, dataset, model, noise, noise_rate, method,
+            metric, protocol, mean, std, runs.
+        grid: what was run.
+
+    Returns:
+        Frame: noise, noise_rate, method, mean, std, runs, published_mean, published_std,
+        published_runs, difference (points), verdict, seconds (mean per run).
+    """
+    keys = ["noise", "noise_rate", "method"]
+    groups = cells.assign(value=100 * cells[grid.measure]).groupby(keys, sort=False)
+    ours = groups.agg(
+        mean=("value", "mean"),
+        std=("value", "std"),
+        runs=("value", "count"),
+        seconds=("seconds", "mean"),
+    ).reset_index()
+    rows = published[
+        (published["paper"] == grid.paper)
+        & (published["table"].astype(str) == grid.table)
+        & (published["dataset"] == grid.dataset)
+        & (published["metric"] == "test_accuracy")
+    ]
+    if grid.model is not None:
+        rows = rows[rows["model"] == grid.model]
+    rows = rows.drop_duplicates(keys)[[*keys, "mean", "std", "runs"]]
+    names = {"mean": "published_mean", "std": "published_std", "runs": "published_runs"}
+    both = ours.merge(rows.rename(columns=names), on=keys, how="left")
+    both["difference"] = both["mean"] - both["published_mean"]
+    both["verdict"] = [_verdict(row) for _, row in both.iterrows()]
+    order = [*keys, "mean", "std", "runs", *names.values(), "difference", "verdict", "seconds"]
+    return both[order]
+
+
+def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid) -> str:
+    """Return one grid's results as Markdown.
+
+    Args:
+        table: from :func:`summarise`.
+        cells: from :func:`run_grid`.
+        grid: what was run.
+    """
+    lines = [
+        f"## {grid.name}",
+        "",
+        (f"{grid.paper}, table {grid.table}, {grid.dataset}. " if grid.paper != "none" else "")
+        + "Test accuracy in %, "
+        f"{_MEASURED[grid.measure]}; mean ± standard deviation over seeds "
+        f"{', '.join(map(str, grid.seeds))}. "
+        + ("The methods know the noise, as in the paper. " if grid.noise_known else "")
+        + grid.note,
+        "",
+        "| noise | rate | method | ours | published | difference | verdict | s per run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.to_dict("records"):
+        published = _spread(row["published_mean"], row["published_std"])
+        difference = "" if np.isnan(row["difference"]) else f"{row['difference']:+.2f}"
+        lines.append(
+            f"| {row['noise']} | {row['noise_rate']:g} | {row['method']} "
+            f"| {_spread(row['mean'], row['std'])} | {published} | {difference} "
+            f"| {row['verdict']} | {row['seconds']:.0f} |"
+        )
+    where = ", ".join(sorted(set(cells["machine"])))
+    torches = ", ".join(sorted(set(cells["torch"])))
+    hours = cells["seconds"].sum() / 3600
+    lines += [
+        "",
+        f"{len(cells)} cells, {hours:.1f} h of one thread each; {where}; torch {torches}. "
+        f"`kedro run --pipelines benchmark --params table={grid.name}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_MEASURED = {
+    "test_accuracy_last": "last epoch",
+    "test_accuracy_last10": "mean of the last ten epochs",
+    "test_accuracy_best_val": "epoch of the best noisy validation accuracy",
+    "test_accuracy_model": "of the weights that the method keeps",
+}
+
+
+def _spread(mean: float, std: float) -> str:
+    if np.isnan(mean):
+        return ""
+    return f"{mean:.2f}" if std is None or np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def _verdict(row: "pd.Series[Any]") -> str:
+    if not np.isfinite(row["published_mean"]):
+        return "not published"
+    spread = all(np.isfinite(row[k]) for k in ("std", "published_std", "published_runs"))
+    if spread and row["runs"] >= 2 and row["published_runs"] >= 2:
+        test = stats.ttest_ind_from_stats(
+            row["mean"],
+            row["std"],
+            int(row["runs"]),
+            row["published_mean"],
+            row["published_std"],
+            int(row["published_runs"]),
+            equal_var=False,
+        )
+        agrees = not test.pvalue < SIGNIFICANCE
+    else:
+        agrees = abs(row["difference"]) <= POINTS
+    return "agrees" if agrees else ("higher" if row["difference"] > 0 else "lower")
