@@ -150,6 +150,16 @@ def no_telemetry():
 @pytest.fixture
 def free_port():
     """Return a port of this machine on which nobody listens."""
+    return find_port()
+
+
+@pytest.fixture(scope="module")
+def unused_port():
+    """Return a port for a server of this module."""
+    return find_port()
+
+
+def find_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

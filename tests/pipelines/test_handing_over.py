@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow.models import Model
+from torch import nn
 
-from labelrepair import hooks
-from labelrepair.errors import StoreError
-from labelrepair.networks.classifier import Classifier
+from labelrepair import hooks, model_flavor
+from labelrepair.data.input_format import InputFormat
+from labelrepair.data.tokens import build_vocabulary, encode_texts
+from labelrepair.errors import DataError, StoreError
+from labelrepair.handoff import Contender, Package
+from labelrepair.networks.classifier import Classifier, Normalizer, build_from_spec, classifier_spec
+from labelrepair.serving import Predictor
 
 NAME = "labelrepair-small"
 RECORD, CARD = "data/08_reporting/handoff.json", "data/08_reporting/model_card.md"
@@ -143,6 +149,58 @@ def test_a_bad_row_is_named_by_the_loaded_model(loaded):
 
     with pytest.raises(ValueError, match="row 2: not a readable image"):
         pyfunc.predict(frame)
+
+
+def bundle(network, options, form, features):
+    """Return a package around fresh weights."""
+    spec = classifier_spec(network, options, features.shape[1:], 2, 1)
+    torch.manual_seed(0)
+    model = Classifier(Normalizer(), nn.ModuleList([build_from_spec(spec)]), spec).eval()
+    contender = Contender(Predictor(model, form, ["bad", "good"]), np.arange(3, dtype=np.uint64))
+    return Package(contender, model, "d", "l", features[:4], np.zeros(3, bool))
+
+
+def test_raw_text_goes_in_because_the_vocabulary_travels_along(tmp_path):
+    texts = ["a fine film", "dull", "fine but dull and long film", "film", "fine fine"]
+    vocabulary = build_vocabulary(texts, 8)
+    tokens = encode_texts(texts, vocabulary, 5)
+    form = InputFormat("text", (5,), vocabulary=vocabulary)
+    made = bundle("embedding", {"vocabulary_size": 8, "embedding_size": 4}, form, tokens)
+
+    model_flavor.save_model(str(tmp_path / "m"), Model(), made)
+
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "m"))
+    for rows in (1, 2, 5):
+        expected = made.model(torch.from_numpy(tokens[:rows])).detach().numpy()
+        for inputs in (pd.DataFrame({"text": texts[:rows]}), texts[:rows], tokens[:rows]):
+            found = loaded.predict(inputs)
+            np.testing.assert_allclose(found[["bad", "good"]].to_numpy(), expected, atol=1e-6)
+    assert isinstance(loaded.input_example[0], str)
+    assert len(loaded.predict(loaded.input_example)) == 4
+    with pytest.raises(DataError, match="row 1: no text"):
+        loaded.predict(pd.DataFrame({"text": ["fine", None]}))
+
+
+def test_a_frame_of_numbers_goes_in(tmp_path):
+    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    made = bundle("mlp", {"hidden": [8]}, InputFormat("vector", (3,)), values)
+
+    model_flavor.save_model(str(tmp_path / "m"), Model(), made)
+
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "m"))
+    for rows in (1, 2, 7):
+        expected = made.model(torch.from_numpy(values[:rows])).detach().numpy()
+        found = loaded.predict(pd.DataFrame(values[:rows], columns=["x", "y", "z"]))
+        np.testing.assert_allclose(found[["bad", "good"]].to_numpy(), expected, atol=1e-6)
+    assert len(loaded.predict(loaded.input_example)) == 4
+
+
+def test_an_example_of_one_row_would_freeze_the_batch(tmp_path):
+    values = np.zeros((1, 3), np.float32)
+    made = bundle("mlp", {"hidden": [8]}, InputFormat("vector", (3,)), values)
+
+    with pytest.raises(DataError, match="2 rows"):
+        model_flavor.save_model(str(tmp_path / "m"), Model(), made)
 
 
 def test_a_weak_challenger_is_kept_out_with_a_reason(handed, tmp_path):
