@@ -380,7 +380,7 @@ ALTERNATIVES = {
         "every": ({"training.schedule.epochs": 40}, 20),
         "neighbours": ({}, 3),
         "noise_rate": ({}, 0.6),
-        "contrast": ({}, 1.0),
+        "contrast": ({}, 0.1),
         "margin": ({}, 0.2),
         "keep": (LONG, "best_val_accuracy"),
     },

@@ -40,7 +40,9 @@ def test_dimensionality_is_that_of_the_manifold_not_of_the_space(dimension):
 
 
 def test_copies_have_no_dimensionality():
-    found = intrinsic_dimensionality(torch.cat([torch.zeros(30, 2), torch.rand(3, 2)]), 20)
+    """All of a copy's neighbours are at distance 0; the two others have each other as well."""
+    others = torch.tensor([[1.0, 0.0], [1.5, 0.0]])
+    found = intrinsic_dimensionality(torch.cat([torch.zeros(30, 2), others]), 20)
     assert found[:30].isnan().all()
     assert found[30:].isfinite().all()
 
@@ -161,6 +163,15 @@ def test_a_sample_far_from_its_class_is_odd():
     assert factors[-1] > 2 * factors[:-1].max()
     assert np.median(factors[:-1]) == pytest.approx(1, abs=0.1)
     np.testing.assert_array_equal(outlier_factors(cloud[:2], 20), [1, 1])
+
+
+def test_wrong_rows_that_are_alike_are_found_with_enough_neighbours():
+    """Thirty of a hundred rows lie together: odd to half of the class, usual among themselves."""
+    draws = np.random.default_rng(0)
+    rows = np.concatenate([draws.normal(size=(70, 3)), draws.normal(size=(30, 3)) / 2 + 6])
+    by_half, by_few = outlier_factors(rows), outlier_factors(rows, 10)
+    assert (np.argsort(by_half)[70:] >= 70).mean() > 0.9
+    assert (np.argsort(by_few)[70:] >= 70).mean() < 0.6
 
 
 def test_copies_do_not_break_the_factors():
