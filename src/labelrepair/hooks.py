@@ -7,6 +7,7 @@ import platform
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 from rich.console import Console
 
 import labelrepair
 from labelrepair.ab import AbSpec
 from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec
-from labelrepair.errors import StoreError
+from labelrepair.errors import ConfigError, StoreError
 from labelrepair.handoff import HandoffSpec
 from labelrepair.ingest import CuratedSpec, SplitSpec
 from labelrepair.label_table import data_hash
@@ -62,14 +63,48 @@ class ParameterHook:
             LabelRepairError: an unknown option or method, a value out of range, a matrix that is
                 not row-stochastic; the message names it.
         """
-        read = {name.removeprefix("params:") for name in pipeline.inputs()}
-        for name in [name for name in SPECS if name in read]:
-            spec = from_dict(SPECS[name], catalog.load(f"params:{name}"), name)
+        named = {name for node in _ours(pipeline) for name in node.inputs}
+        read = {name.removeprefix("params:") for name in named if name in catalog}
+        for place, name in _places(read, SPECS):
+            spec = from_dict(SPECS[name], catalog.load(f"params:{place}"), place)
             given = getattr(getattr(spec, "estimator", spec), "transition", None)
             if given is not None:
-                check_transition(given, name=f"{name}.transition")
-        if {"recipe", "preset"} <= read:
-            choose_preset(catalog.load("params:recipe"), catalog.load("params:preset"))
+                check_transition(given, name=f"{place}.transition")
+        for place, _ in _places(read, ["recipe"]):
+            preset = f"{place.removesuffix('recipe')}preset"
+            if preset in read:
+                choose_preset(catalog.load(f"params:{place}"), catalog.load(f"params:{preset}"))
+
+
+def _ours(pipeline: Pipeline) -> list[Node]:
+    """Return our nodes; those of a host are none of our business."""
+    return [node for node in pipeline.nodes if node.func.__module__.startswith("labelrepair.")]
+
+
+def _places(read: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (parameter as read, name) of each ``name`` in the pipeline, in any namespace."""
+    ordered = sorted(read)
+    return [(p, n) for n in names for p in ordered if p == n or p.endswith(f".{n}")]
+
+
+class RunnerHook:
+    """Refuses the runner that cannot run these pipelines, before anything has happened."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Look for a node of ours under ParallelRunner.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        ours = [node.name for node in _ours(pipeline)]
+        if ours and "ParallelRunner" in str(run_params.get("runner")):
+            raise ConfigError(
+                f"runner: ParallelRunner cannot run '{ours[0]}' and {len(ours) - 1} other nodes of "
+                "labelrepair: it calls no hooks in its processes (no provenance, no checkpoint "
+                "kept in order) and cannot hand MLflow's run to them. Use SequentialRunner (the "
+                "default) or ThreadRunner; a training uses the cores or the GPU by itself"
+            )
 
 
 class StoreHook:
@@ -150,8 +185,9 @@ class ProvenanceHook:
         self._tag_table(dataset_name, data)
 
     def _tag_table(self, name: str, data: Any) -> None:
-        if name.rsplit(".", maxsplit=1)[-1] == "label_table" and isinstance(data, pd.DataFrame):
-            _tag({"data_hash": data_hash(data)})
+        prefix, _, last = name.rpartition(".")
+        if last == "label_table" and isinstance(data, pd.DataFrame):
+            _tag({f"{prefix}.data_hash".removeprefix("."): data_hash(data)})
 
     def _git(self, *arguments: str) -> str:
         """Return git's answer, or nothing outside a repository."""
@@ -168,12 +204,13 @@ class SummaryHook:
 
     def __init__(self) -> None:
         """Nothing has been summarised yet."""
-        self._summary = self._tracked = ""
+        self._summaries: dict[str, str] = {}
+        self._tracked = ""
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:
         """Remember the MLflow run, which is closed before the summary is shown."""
-        self._summary, self._tracked = "", _run_address()
+        self._summaries, self._tracked = {}, _run_address()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -181,20 +218,22 @@ class SummaryHook:
 
         ``training_report`` is the last output of the training node; Kedro saves outputs in order.
         """
-        name = dataset_name.rsplit(".", maxsplit=1)[-1]
+        prefix, _, name = dataset_name.rpartition(".")
         if name == "training_report":
             Path(data["checkpoint"]).unlink(missing_ok=True)
         elif name == "summary":
-            self._summary = str(data)
+            self._summaries[prefix] = str(data)
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
-        """Print the summary, if this run made one."""
-        if self._summary:
-            console = Console(soft_wrap=True, highlight=False, markup=False)
-            console.print(f"\n{self._summary}")
-            if self._tracked:
-                console.print(self._tracked)
+        """Print the summary, if this run made one; one for each namespace."""
+        if not self._summaries:
+            return
+        console = Console(soft_wrap=True, highlight=False, markup=False)
+        for namespace, text in sorted(self._summaries.items()):
+            console.print(f"\n{namespace}" if namespace else "", text, sep="\n")
+        if self._tracked:
+            console.print(self._tracked)
 
 
 def _run_address() -> str:

@@ -3,9 +3,9 @@
 from kedro.config import OmegaConfigLoader
 
 from labelrepair.choices import choose
-from labelrepair.hooks import ParameterHook, ProvenanceHook, StoreHook, SummaryHook
+from labelrepair.hooks import ParameterHook, ProvenanceHook, RunnerHook, StoreHook, SummaryHook
 
-HOOKS = (StoreHook(), ParameterHook(), ProvenanceHook(), SummaryHook())
+HOOKS = (RunnerHook(), StoreHook(), ParameterHook(), ProvenanceHook(), SummaryHook())
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

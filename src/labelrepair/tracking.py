@@ -12,6 +12,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from labelrepair.networks.classifier import Classifier
+from labelrepair.training import EXCLUSIVE
 
 BATCH = 1000  # metrics that MLflow takes in one call
 
@@ -81,8 +82,9 @@ class MlflowCurvesDataset(AbstractDataset[pd.DataFrame, NoReturn]):
 class MlflowMetricsDataset(AbstractDataset[dict[str, Any], NoReturn]):
     """A flat dictionary as MLflow metrics of the active run; None is left out."""
 
-    def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
-        """Nothing to choose."""
+    def __init__(self, *, prefix: str = "", metadata: dict[str, Any] | None = None) -> None:
+        """Choose a prefix for the metrics' names."""
+        self._prefix = prefix
         self._logging_activated = True
         self.metadata = metadata
 
@@ -95,10 +97,11 @@ class MlflowMetricsDataset(AbstractDataset[dict[str, Any], NoReturn]):
         import mlflow  # noqa: PLC0415
 
         if mlflow.active_run() is not None and self._logging_activated:
-            mlflow.log_metrics({k: float(v) for k, v in data.items() if v is not None})
+            known = {k: float(v) for k, v in data.items() if v is not None}
+            mlflow.log_metrics({f"{self._prefix}{k}": v for k, v in known.items()})
 
     def _describe(self) -> dict[str, Any]:
-        return {}
+        return {"prefix": self._prefix}
 
 
 class MlflowClassifierDataset(AbstractDataset[tuple[Classifier, np.ndarray[Any, Any]], Classifier]):
@@ -138,14 +141,15 @@ class MlflowClassifierDataset(AbstractDataset[tuple[Classifier, np.ndarray[Any, 
         inputs = TensorSpec(example.dtype, (-1, *example.shape[1:]))
         classes = int(model.spec["num_classes"])
         outputs = TensorSpec(np.dtype(np.float32), (-1, classes))
-        mlflow.pytorch.log_model(
-            model.eval(),
-            name=self._name,
-            signature=ModelSignature(Schema([inputs]), Schema([outputs])),
-            input_example=np.array(example),  # a writable copy
-            # Given, because inferring them loads the model in another process: ten seconds.
-            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}"],
-        )
+        with EXCLUSIVE:
+            mlflow.pytorch.log_model(
+                model.eval(),
+                name=self._name,
+                signature=ModelSignature(Schema([inputs]), Schema([outputs])),
+                input_example=np.array(example),  # a writable copy
+                # Given, because inferring them loads the model in another process: ten seconds.
+                pip_requirements=[f"torch=={torch.__version__.split('+')[0]}"],
+            )
 
     def _describe(self) -> dict[str, Any]:
         return {"name": self._name}

@@ -1,1 +1,53 @@
-"""Kedro pipelines: thin nodes over the core. Each sub-package exports ``create_pipeline``."""
+"""Kedro pipelines: thin nodes over the core. Each sub-package exports ``create_pipeline``.
+
+:func:`create_pipeline` here chains them, for the registry of another project.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from kedro.pipeline import Pipeline
+
+REPAIR = ("ingestion", "estimation", "training", "repair", "evaluation")
+Names = str | set[str] | dict[str, str] | None
+
+
+def create_pipeline(
+    namespace: str | None = None,
+    *,
+    parts: Sequence[str] = REPAIR,
+    inputs: Names = None,
+    outputs: Names = None,
+    parameters: Names = None,
+    tags: str | Sequence[str] | None = None,
+) -> Pipeline:
+    """Return a repair from raw data to report, as one pipeline of a host project.
+
+    Data sets and parameters are looked up under the namespace: ``NAMESPACE.label_table``,
+    ``params:NAMESPACE.policy``. ``kedro labelrepair add NAMESPACE`` writes both files.
+
+    Args:
+        namespace: prefix; two different ones put two repairs into one registry.
+        parts: sub-packages of :mod:`labelrepair.pipelines`, in order; e.g. without ``ingestion``
+            when the host makes ``label_table``, ``features`` and the other inputs itself.
+        inputs: free inputs that keep the host's names, see :class:`kedro.pipeline.Pipeline`.
+        outputs: outputs that keep the host's names.
+        parameters: parameters that keep the host's names, e.g. ``{"seed"}`` for one seed of all.
+        tags: tags of every node.
+
+    Returns:
+        The pipeline; SequentialRunner and ThreadRunner can run it.
+
+    Raises:
+        ModuleNotFoundError: a part is not there.
+    """
+    made = (import_module(f"{__name__}.{part}").create_pipeline() for part in parts)
+    chained = sum(made, start=Pipeline([]))
+    return Pipeline(
+        chained,
+        namespace=namespace,
+        inputs=inputs,
+        outputs=outputs,
+        parameters=parameters,
+        tags=tags,
+    )

@@ -11,10 +11,11 @@ from labelrepair.training.config import (
     epochs_field,
     scale_epochs,
 )
-from labelrepair.training.loop import TrainResult, choose_device, train
+from labelrepair.training.loop import EXCLUSIVE, TrainResult, choose_device, train
 from labelrepair.training.state import Run, SampleState, Stage, Step
 
 __all__ = [
+    "EXCLUSIVE",
     "Augment",
     "Batch",
     "Checkpointer",

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ from labelrepair.training.state import (
 
 logger = logging.getLogger(__name__)
 BuildNetwork = Callable[[], nn.Module]
+# Seeds, the number of threads and the tracing of exports belong to the process: who trains or
+# exports in one of several threads (ThreadRunner) waits for its turn and gets the bits as alone.
+EXCLUSIVE = threading.RLock()
 
 
 @dataclass
@@ -104,16 +108,17 @@ def train(
         ConfigError: settings that do not fit the data or the stages.
         LabelRepairError: the loss is no longer finite.
     """
-    cpu_state = torch.get_rng_state()
-    threads = torch.get_num_threads()
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    try:
-        loop = _Loop(data, stages, build_network, config, seed, test, checkpoint, progress)
-        return loop.run_all()
-    finally:
-        torch.set_rng_state(cpu_state)
-        torch.set_num_threads(threads)
+    with EXCLUSIVE:
+        cpu_state = torch.get_rng_state()
+        threads = torch.get_num_threads()
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        try:
+            loop = _Loop(data, stages, build_network, config, seed, test, checkpoint, progress)
+            return loop.run_all()
+        finally:
+            torch.set_rng_state(cpu_state)
+            torch.set_num_threads(threads)
 
 
 class _Loop:

@@ -1,0 +1,61 @@
+"""``kedro labelrepair``: commands in the CLI of every project that has labelrepair installed."""
+
+from pathlib import Path
+
+import click
+from kedro.framework.startup import ProjectMetadata
+
+from labelrepair.defaults import Host, add_to_project, shipped
+from labelrepair.errors import ConfigError
+
+NEXT = """
+Once, in {package}/settings.py:
+    from labelrepair.settings import CONFIG_LOADER_ARGS, HOOKS
+Then:
+    kedro run --pipelines {namespace}"""
+
+
+@click.group(name="labelrepair")
+def commands() -> None:
+    """Label repair in this project."""
+
+
+@commands.group(name="labelrepair")
+def labelrepair() -> None:
+    """Put label repair into this project."""
+
+
+@labelrepair.command()
+@click.argument("namespace")
+@click.option("--dataset", default="digits", show_default=True, help="A shipped data set.")
+@click.option("--preset", default="jocor_digits", show_default=True, help="A shipped preset.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workspace", help="Folder of the products.  [default: data/NAMESPACE]")
+@click.option("--mlflow/--no-mlflow", default=True, help="Track with kedro-mlflow.")
+@click.pass_obj
+def add(
+    metadata: ProjectMetadata,
+    namespace: str,
+    dataset: str,
+    preset: str,
+    seed: int,
+    workspace: str | None,
+    mlflow: bool,
+) -> None:
+    """Write catalog, parameters and pipeline of NAMESPACE into this project."""
+    try:
+        host = Host(namespace, dataset, preset, seed, workspace, mlflow)
+        package = Path(metadata.source_dir) / metadata.package_name
+        written = add_to_project(Path(metadata.project_path), host, package)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    for file in written:
+        click.echo(f"wrote {file.relative_to(metadata.project_path)}")
+    click.echo(NEXT.format(package=metadata.package_name, namespace=namespace))
+
+
+@labelrepair.command()
+@click.argument("group", type=click.Choice(["presets", "datasets"]))
+def names(group: str) -> None:
+    """List the presets or data sets that ship with the package."""
+    click.echo("\n".join(shipped(group)))

@@ -1,0 +1,180 @@
+"""The configuration that ships with the package, and how it gets into another Kedro project.
+
+In the repository these are the folders ``conf`` and ``starters``; the wheel carries copies of them
+as package data (``setup.py``).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labelrepair.atomic import whole_file
+from labelrepair.errors import ConfigError, nearest
+
+PACKAGE = Path(__file__).parent
+PARAMETER_FILES = ("", "_ingestion", "_estimation", "_training", "_repair")
+CATALOG_FILES = ("ingestion", "training", "reporting")
+MLFLOW_ARTIFACT = "kedro_mlflow.io.artifacts.MlflowArtifactDataset"
+TRACKING = "labelrepair.tracking."
+# ${runtime_params:preset,${globals:preset}}: a choice that becomes a plain value in a host.
+_CHOICE = re.compile(r"\$\{runtime_params:(\w+),\$\{globals:\1\}\}")
+_MODULE = '''"""Repair of the labels of `{namespace}`."""
+
+from kedro.pipeline import Pipeline
+from labelrepair.pipelines import create_pipeline as repair
+
+
+def create_pipeline(**_kwargs: object) -> Pipeline:
+    """Return the pipeline, under its namespace."""
+    return repair(namespace="{namespace}")
+'''
+# ${data.source}: refers to a parameter by its place, which the namespace moves.
+_REFERENCE = re.compile(r"\$\{(\w+)(?=[.}])")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What another project calls its use of the pipelines.
+
+    Attributes:
+        namespace: top key of the parameters and prefix of the catalog's entries.
+        dataset: a shipped data set, or one that the host's ``datasets`` parameters define.
+        preset: a shipped preset, or one that the host's ``presets`` parameters define.
+        seed: see globals.yml.
+        workspace: folder of the products; None = ``data/NAMESPACE``.
+        mlflow: keep the catalog's MLflow entries; without them kedro-mlflow is not needed.
+    """
+
+    namespace: str
+    dataset: str = "digits"
+    preset: str = "jocor_digits"
+    seed: int = 0
+    workspace: str | None = None
+    mlflow: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the namespace."""
+        if not self.namespace.isidentifier():
+            raise ConfigError(
+                f"namespace: expected letters, digits and _, found '{self.namespace}'"
+            )
+
+
+def conf_folder() -> Path:
+    """Return the folder with ``base``: inside the installed package, or the repository's."""
+    return _carried("conf")
+
+
+def starter_folder() -> Path:
+    """Return the folder of the starter's template."""
+    return _carried("starters") / "labelrepair"
+
+
+def _carried(name: str) -> Path:
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parents[1] / name
+
+
+def shipped(group: str) -> list[str]:
+    """Return the names that ship for a group: ``presets``, ``datasets`` or ``benchmarks``."""
+    return sorted(file.stem for file in (conf_folder() / "base" / f"parameters_{group}").glob("*"))
+
+
+def shipped_file(group: str, name: str) -> Path:
+    """Return the file of one shipped entry.
+
+    Raises:
+        ConfigError: there is none of this name; the message has the nearest one.
+    """
+    if name not in shipped(group):
+        raise ConfigError(f"unknown name '{name}' under '{group}'; {nearest(name, shipped(group))}")
+    return conf_folder() / "base" / f"parameters_{group}" / f"{name}.yml"
+
+
+def host_files(host: Host) -> dict[str, str]:
+    """Return what a project needs for one namespace: path below ``conf/base`` -> content."""
+    return {
+        f"catalog_{host.namespace}.yml": _catalog(host),
+        f"parameters_{host.namespace}.yml": _parameters(host),
+    }
+
+
+def add_to_project(project: Path, host: Host, package: Path | None = None) -> list[Path]:
+    """Write catalog, parameters and pipeline of one namespace, and ``mlflow.yml`` if needed.
+
+    Args:
+        project: root of a Kedro project.
+        host: namespace and choices.
+        package: folder of its Python package; the pipeline goes where ``find_pipelines`` looks.
+            Kedro 1.7 finds a single pipeline by folder only, not by a line in the registry.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: a file of this namespace exists already; nothing has been written.
+    """
+    base = project / "conf" / "base"
+    files = {base / name: text for name, text in host_files(host).items()}
+    if package is not None:
+        module = package / "pipelines" / host.namespace / "__init__.py"
+        files[module] = _MODULE.format(namespace=host.namespace)
+    for file in files:
+        if file.exists():
+            raise ConfigError(f"{file}: exists already; remove it, or choose another namespace")
+    if host.mlflow and not (base / "mlflow.yml").exists():
+        files[base / "mlflow.yml"] = (conf_folder() / "base" / "mlflow.yml").read_text()
+    for file, text in files.items():
+        with whole_file(file) as stream:
+            stream.write(text.encode())
+    return list(files)
+
+
+def _parameters(host: Host) -> str:
+    """Return the shipped parameter files under the namespace, comments and all."""
+    values = {
+        "dataset": host.dataset,
+        "preset": host.preset,
+        "seed": str(host.seed),
+        "workspace": host.workspace or f"data/{host.namespace}",
+    }
+    parts = []
+    for suffix in PARAMETER_FILES:
+        text = (conf_folder() / "base" / f"parameters{suffix}.yml").read_text()
+        text = _CHOICE.sub(lambda found: values[found[1]], text)
+        text = _REFERENCE.sub(rf"${{{host.namespace}.\1", text)
+        parts.append("".join(f"  {line}\n" if line else "\n" for line in text.splitlines()))
+    return f"# labelrepair's parameters.\n{host.namespace}:\n" + "\n".join(parts)
+
+
+def _catalog(host: Host) -> str:
+    """Return the shipped catalog with every entry, file and MLflow name inside the namespace."""
+    entries: dict[str, Any] = {f"_{host.namespace}": host.workspace or f"data/{host.namespace}"}
+    for suffix in CATALOG_FILES:
+        text = (conf_folder() / "base" / f"catalog_{suffix}.yml").read_text()
+        text = text.replace("${_workspace}", f"${{_{host.namespace}}}")
+        for name, entry in yaml.safe_load(text).items():
+            placed = None if name.startswith("_") else _placed(entry, host)
+            if placed is not None:
+                entries[f"{host.namespace}.{name}"] = placed
+    return yaml.safe_dump(entries, sort_keys=False, width=100)
+
+
+def _placed(entry: dict[str, Any], host: Host) -> dict[str, Any] | None:
+    """Return a catalog entry as the host needs it; None = leave it out."""
+    kind = entry["type"]
+    if kind == MLFLOW_ARTIFACT:
+        if not host.mlflow:
+            outer = {key: entry[key] for key in ("validator", "metadata") if key in entry}
+            return {**entry["dataset"], **outer}
+        return {**entry, "artifact_path": host.namespace}
+    if kind.startswith(TRACKING):
+        if not host.mlflow:
+            return None
+        if kind.endswith("ClassifierDataset"):
+            return {**entry, "name": f"{host.namespace}_{entry.get('name', 'model')}"}
+        return {**entry, "prefix": f"{host.namespace}.{entry.get('prefix', '')}"}
+    return entry

@@ -1,0 +1,104 @@
+"""What is written into another project means the same as our own configuration."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
+
+from labelrepair.choices import choose
+from labelrepair.defaults import (
+    Host,
+    add_to_project,
+    conf_folder,
+    host_files,
+    shipped,
+    shipped_file,
+)
+from labelrepair.errors import ConfigError
+from labelrepair.settings import CONFIG_LOADER_ARGS
+
+LOOKED_UP = {"datasets", "presets", "benchmarks", "benchmark", "benchmark_cells"}
+
+
+def load(conf: Path, **runtime):
+    arguments = {**CONFIG_LOADER_ARGS, "default_run_env": "base"}
+    return OmegaConfigLoader(str(conf), runtime_params=runtime, **arguments)
+
+
+@pytest.fixture
+def host(tmp_path):
+    """Return the loader of a project with two namespaces, and the files."""
+    (tmp_path / "conf/base").mkdir(parents=True)
+    add_to_project(tmp_path, Host("faces", workspace="data"))
+    add_to_project(tmp_path, Host("digits", preset="cross_entropy_digits", seed=4, mlflow=False))
+    return load(tmp_path / "conf")
+
+
+def test_the_parameters_are_our_own_under_a_namespace(host):
+    ours = load(conf_folder(), workspace="data")["parameters"]
+    expected = {key: value for key, value in ours.items() if key not in LOOKED_UP}
+    found = host["parameters"]
+    assert found["faces"].keys() >= {"ingestion", "estimation", "recipe", "policy", "scoring"}
+    assert {key: expected[key] for key in found["faces"]} == found["faces"]
+
+
+def test_another_choice(host):
+    found = host["parameters"]["digits"]
+    assert (found["seed"], found["preset"]) == (4, "cross_entropy_digits")
+    assert found["recipe"]["name"] == "cross_entropy_digits"
+    assert found["workspace"] == "data/digits"
+    assert found["places"]["metrics"].startswith("data/digits/")
+
+
+def test_the_catalog_is_our_own_under_a_namespace(host):
+    ours, found = load(conf_folder(), workspace="data")["catalog"], host["catalog"]
+    faces = {name.removeprefix("faces."): found[name] for name in found if name[0] == "f"}
+    assert {"features", "repaired_table", "tracked_model", "summary"} <= faces.keys()
+    named = ("artifact_path", "prefix", "name")
+    for name, entry in faces.items():
+        bare = {key: value for key, value in entry.items() if key not in named}
+        assert bare == {k: v for k, v in ours[name].items() if k not in named}, name
+    assert faces["tracked_metrics"]["prefix"] == "faces."
+    assert faces["tracked_curves"]["prefix"] == "faces.epoch."
+    assert faces["tracked_model"]["name"] == "faces_model"
+    assert faces["repaired_table"]["artifact_path"] == "faces"
+
+
+def test_without_mlflow(host):
+    digits = {name: entry for name, entry in host["catalog"].items() if name.startswith("digits.")}
+    assert "digits.tracked_model" not in digits
+    assert not any("mlflow" in str(entry).lower() for entry in digits.values())
+    table = digits["digits.repaired_table"]
+    assert table["validator"] == "labelrepair.schemas.RepairedTable"
+    assert "data/digits/07_model_output/repaired_labels.parquet" in str(table)
+
+
+def test_every_shipped_file_has_the_entry_of_its_name():
+    for group in ("presets", "datasets", "benchmarks"):
+        assert len(shipped(group)) > 2
+        for name in shipped(group):
+            assert name in yaml.safe_load(shipped_file(group, name).read_text())[group]
+
+
+def test_own_entries_come_before_shipped_ones():
+    text = "presets: {jocor_digits: 1}\na: ${choose:presets,jocor_digits}\n"
+    text += "b: ${choose:presets,jocor_mnist}\nc: ${choose:presets,jocor_mist}"
+    OmegaConf.register_new_resolver("choose", choose, replace=True)
+    found = OmegaConf.create(text)
+    assert found.a == 1
+    assert found.b.options.co_lambda == 0.95
+    with pytest.raises(Exception, match=r"unknown name 'jocor_mist' .* did you mean 'jocor_m"):
+        _ = found.c
+
+
+def test_what_cannot_be_added(tmp_path):
+    (tmp_path / "conf/base").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"namespace: expected letters.* found 'a\.b'"):
+        Host("a.b")
+    (tmp_path / "conf/base/parameters_faces.yml").touch()
+    with pytest.raises(ConfigError, match=r"parameters_faces\.yml: exists already"):
+        add_to_project(tmp_path, Host("faces"))
+    assert not (tmp_path / "conf/base/catalog_faces.yml").exists()
+    assert set(host_files(Host("x"))) == {"catalog_x.yml", "parameters_x.yml"}
