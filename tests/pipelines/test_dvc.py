@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import pandas as pd
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -166,6 +167,31 @@ def test_an_experiment_with_another_option(repository):
         repository.command("dvc", "checkout")
     # What has run once is not run again.
     assert running(repository.command("dvc", "repro")) == []
+
+
+@pytest.mark.slow  # four commands, each with its own start
+def test_the_ledger_and_peoples_decisions_survive_a_repro(repository):
+    """DVC deletes a stage's outputs before it runs, but not the ledger."""
+    book = repository / "data/07_model_output/label_ledger.parquet"
+    table = repository / "data/07_model_output/repaired_labels.parquet"
+    before = pd.read_parquet(book)
+    sample = before.loc[before["action"] == "relabel", "sample_id"].iloc[0]
+    try:
+        repository.command("kedro", "labels", "revert", "--sample", sample, "--reviewer", "ada")
+        reverted, labels = pd.read_parquet(book), table.read_bytes()
+
+        done = repository.command("dvc", "repro")
+
+        assert running(done) == ["ingestion", "repair", "evaluation"]
+        pd.testing.assert_frame_equal(reverted.iloc[: len(before)], before)
+        assert reverted["method"].iloc[-1] == "revert"
+        pd.testing.assert_frame_equal(pd.read_parquet(book), reverted)  # nothing new to say
+        assert table.read_bytes() == labels
+        shown = repository.command("kedro", "labels", "diff", "HEAD").stdout
+        assert "1 rows differ" in shown
+    finally:
+        repository.command("git", "checkout", "--", ".")
+        repository.command("dvc", "checkout")
 
 
 @pytest.mark.slow  # five commands, each with its own start

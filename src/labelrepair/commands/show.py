@@ -1,16 +1,18 @@
 """What ``kedro labels`` prints: tables for a terminal."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from labelrepair.audit import AuditResult
 from labelrepair.label_diff import NO_LABEL, counts
 from labelrepair.label_table import LabelSource
+
+if TYPE_CHECKING:
+    from labelrepair.audit import AuditResult
 
 WIDEST = 12  # classes up to which flows are shown as a matrix
 WIDE = 200  # characters of a history, whose columns must not be folded
@@ -80,7 +82,7 @@ def imported(decided: int, conflicts: Sequence[str], unanswered: int) -> None:
 
 
 def audits(
-    results: Sequence[AuditResult],
+    results: Sequence["AuditResult"],
     precision: tuple[int, int, float, float],
     level: float,
     tested: pd.DataFrame | None,
