@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu check lint types contracts fix install repro ui bench clean
+.PHONY: help run test test-slow test-data test-gpu check lint types contracts dvc fix install repro ui bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -28,7 +28,7 @@ test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
 test-gpu: $(READY)  ## the tests that need CUDA
 	@pytest -m gpu
 
-check: lint types contracts test  ## everything that CI could ask for
+check: lint types contracts dvc test  ## everything that CI could ask for
 
 lint: $(READY)  ## style
 	@ruff format --check src tests benchmarks
@@ -39,6 +39,9 @@ types: $(READY)  ## mypy --strict
 
 contracts: $(READY)  ## who may import whom
 	@lint-imports
+
+dvc: $(READY)  ## is dvc.yaml what the Kedro graph wants? (write it: kedro dvc write)
+	@kedro dvc write --check
 
 fix: $(READY)  ## format and repair style
 	@ruff check --fix-only src tests benchmarks

@@ -4,6 +4,7 @@ import http.client
 import logging
 import os
 import platform
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -32,12 +33,14 @@ from labelrepair.label_table import data_hash
 from labelrepair.noise import NoiseSpec
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
+from labelrepair.stages.workspace import stage_tags
 from labelrepair.training import choose_device
 from labelrepair.transition import check_transition
 from labelrepair.workflow import EstimationConfig, choose_preset
 
 logger = logging.getLogger(__name__)
 TIMEOUT = 5.0  # seconds that MLflow's server has for its first answer
+CHECKPOINTS = r"params:(.*\.)?checkpoints"
 # What the nodes build from their parameters.
 SPECS: dict[str, type[Any]] = {
     "ingestion.source": SourceSpec,
@@ -159,7 +162,7 @@ class ProvenanceHook:
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:
-        """Set the tags that are known before anything has run."""
+        """Set the tags that are known before anything has run, DVC's stage and run among them."""
         lock = self._project / "dvc.lock"
         revision = self._git("rev-parse", "HEAD")
         _tag(
@@ -171,6 +174,7 @@ class ProvenanceHook:
                 "python": platform.python_version(),
                 "torch": torch.__version__,
                 "labelrepair": labelrepair.__version__,
+                **stage_tags(),
             }
         )
 
@@ -186,7 +190,8 @@ class ProvenanceHook:
 
     def _tag_table(self, name: str, data: Any) -> None:
         prefix, _, last = name.rpartition(".")
-        if last == "label_table" and isinstance(data, pd.DataFrame):
+        tables = ("label_table", "repaired_table")  # one hash: repairs touch none of its columns
+        if last in tables and isinstance(data, pd.DataFrame):
             _tag({f"{prefix}.data_hash".removeprefix("."): data_hash(data)})
 
     def _git(self, *arguments: str) -> str:
@@ -206,11 +211,14 @@ class SummaryHook:
         """Nothing has been summarised yet."""
         self._summaries: dict[str, str] = {}
         self._tracked = ""
+        self._checkpoints: list[Path] = []
 
     @hook_impl(trylast=True)
-    def before_pipeline_run(self) -> None:
-        """Remember the MLflow run, which is closed before the summary is shown."""
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
+        """Remember the MLflow run, which is closed before the summary, and the checkpoints."""
         self._summaries, self._tracked = {}, _run_address()
+        names = [name for name in pipeline.inputs() if re.fullmatch(CHECKPOINTS, name)]
+        self._checkpoints = [Path(catalog.load(name)) for name in names]
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -220,7 +228,8 @@ class SummaryHook:
         """
         prefix, _, name = dataset_name.rpartition(".")
         if name == "training_report":
-            Path(data["checkpoint"]).unlink(missing_ok=True)
+            for folder in self._checkpoints:
+                (folder / data["checkpoint"]).unlink(missing_ok=True)
         elif name == "summary":
             self._summaries[prefix] = str(data)
 

@@ -4,12 +4,22 @@ from kedro.config import OmegaConfigLoader
 
 from labelrepair.choices import choose
 from labelrepair.hooks import ParameterHook, ProvenanceHook, RunnerHook, StoreHook, SummaryHook
+from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
+from labelrepair.stages.workspace import in_home
 
-HOOKS = (RunnerHook(), StoreHook(), ParameterHook(), ProvenanceHook(), SummaryHook())
+HOOKS = (
+    RunnerHook(),
+    StoreHook(),
+    OneStoreHook(),
+    ParameterHook(),
+    ProvenanceHook(),
+    SummaryHook(),
+    HiddenSettingsHook(),
+)
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "custom_resolvers": {"choose": choose},
+    "custom_resolvers": {"choose": choose, "home": in_home},
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
 }

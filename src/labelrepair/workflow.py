@@ -345,7 +345,7 @@ def trained_parts(
         "parameters": sum(p.numel() for p in result.networks.parameters()),
         "test_accuracy_of_model": result.test_accuracy,
         "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= MAX_SHARED},
-        "checkpoint": str(checkpoint.path),
+        "checkpoint": checkpoint.path.name,
     }
     none = np.empty(0, dtype=bool)
     return TrainedParts(

@@ -227,9 +227,6 @@ def shrink(project: Project) -> None:
         if file.stem not in ("jocor_digits", "forward_mnist", "cross_entropy_digits"):
             file.unlink()  # reading them takes half a second of every run
     project.edit("conf/base/globals.yml", dataset="small", preset="small")
-    # Absolute, because MLflow keeps one connection for one address, wherever the process has gone.
-    address = f"sqlite:///{project / 'mlflow.db'}"
-    project.edit("conf/base/mlflow.yml", "server", mlflow_tracking_uri=address)
     project.edit("conf/base/parameters_estimation.yml", "estimation", "probe", folds=2)
     project.edit("conf/base/parameters_estimation.yml", "estimation", "estimator", bootstrap=20)
     project.edit(

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.pipeline import Node, Pipeline
 from pandera.errors import SchemaError, SchemaErrors
 
 from labelrepair import hooks
@@ -352,7 +353,12 @@ def test_the_truth_has_no_other_column():
 def test_the_checkpoint_goes_with_the_last_output_only(tmp_path):
     checkpoint = tmp_path / "run.pt"
     checkpoint.touch()
-    hook, report = hooks.SummaryHook(), {"checkpoint": str(checkpoint)}
+    hook, report = hooks.SummaryHook(), {"checkpoint": "run.pt"}
+    inputs = ["params:namespace.checkpoints", "params:other"]
+    train = Node(lambda *inputs: None, inputs, "x", name="train")
+    folder = MemoryDataset(str(tmp_path))
+    catalog = DataCatalog({"params:namespace.checkpoints": folder})
+    hook.before_pipeline_run(Pipeline([train]), catalog)
 
     hook.after_dataset_saved("training_probs", np.zeros(1))
     hook.after_dataset_saved("model", {})
@@ -386,11 +392,11 @@ def test_the_lock_is_tagged(run, tmp_path):
 
 def test_the_summary_is_shown_once(capsys):
     hook = hooks.SummaryHook()
-    hook.before_pipeline_run()
+    hook.before_pipeline_run(Pipeline([]), DataCatalog())
     hook.after_dataset_saved("summary", "all [well]")
     hook.after_pipeline_run()
     assert "all [well]" in capsys.readouterr().out
 
-    hook.before_pipeline_run()
+    hook.before_pipeline_run(Pipeline([]), DataCatalog())
     hook.after_pipeline_run()
     assert not capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""DVC stages made from the Kedro graph."""
