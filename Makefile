@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu check lint types contracts dvc fix install repro ui bench clean
+.PHONY: help run test test-slow test-data test-gpu docs check lint types contracts dvc fix install repro ui bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -27,6 +27,10 @@ test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
 
 test-gpu: $(READY)  ## the tests that need CUDA
 	@pytest -m gpu
+
+docs: $(READY)  ## the documentation site in build/site; MNIST's walk-through runs if LABELREPAIR_DATA is set
+	@sphinx-build -q -W --keep-going -b html docs build/site
+	@echo "open build/site/index.html"
 
 check: lint types contracts dvc test  ## everything that CI could ask for
 
@@ -53,7 +57,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 6 GB; some minutes the first time)"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cleanlab,dev,dvc,kedro,mlflow,plots]'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cleanlab,dev,docs,dvc,kedro,mlflow,plots,viz]'
 	@touch $(READY)
 
 repro: $(READY)  ## the same run by DVC, stage by stage

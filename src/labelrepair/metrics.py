@@ -42,7 +42,7 @@ def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
 def selection_precision_recall(
     selected: ArrayLike, is_clean: ArrayLike
 ) -> tuple[float | None, float | None]:
-    """Return |S and clean| / |S| and |S and clean| / |clean| of a selected set S (Wei 2020).
+    """Return ``|S & clean| / |S|`` and ``|S & clean| / |clean|`` of a selected set S (Wei 2020).
 
     Args:
         selected: (N,) bool, the rows a network learned from.

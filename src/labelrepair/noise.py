@@ -163,15 +163,11 @@ def inject(
 ) -> Labels:
     """Draw given labels from true ones under ``transition``.
 
-    ============== =================================================================== ============
-    mode           number of changed labels                                            new labels
-    ============== =================================================================== ============
-    bernoulli      random: every sample draws from its row on its own                  random
-    exact          ``round(sum_i n_i (1 - T[i, i]))`` in all; class i gets its share   random
-                   ``n_i (1 - T[i, i])`` to within one (largest remainder)
-    exact_per_class every count (i, j) is ``n_i T[i, j]`` to within one (largest remainder, ties
-                   at random), so the empirical rows equal T to rounding; only who changes is drawn
-    ============== =================================================================== ============
+    - ``bernoulli``: every sample draws from its row on its own.
+    - ``exact``: ``round(sum_i n_i (1 - T[i, i]))`` labels change in all; class i gets its share
+      ``n_i (1 - T[i, i])`` to within one (largest remainder); the new labels are drawn.
+    - ``exact_per_class``: every count (i, j) is ``n_i T[i, j]`` to within one (largest remainder,
+      ties at random), so the empirical rows equal T to rounding; only who changes is drawn.
 
     Which samples of a class change is uniform in all modes. Inclusive noise is part of T: its
     draws back to the true class are unchanged labels here. Deviations from published generators:

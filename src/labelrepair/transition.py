@@ -164,7 +164,7 @@ def transition_error(estimated: ArrayLike, true: ArrayLike) -> dict[str, float]:
     """Return how far an estimated T is from the true one, both (C, C).
 
     Returns:
-        ``mean_absolute``: mean of |T - T_hat| over all C*C entries;
+        ``mean_absolute``: mean of ``|T - T_hat|`` over all C*C entries;
         ``relative_frobenius``: the Frobenius norm of T - T_hat divided by that of T.
     """
     reference = check_transition(true, name="true")

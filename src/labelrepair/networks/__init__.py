@@ -74,7 +74,7 @@ def build(
         **options: the architecture's own options; see its options dataclass.
 
     Returns:
-        A module that maps (B, *in_shape) to logits (B, C).
+        A module that maps ``(B, *in_shape)`` to logits ``(B, C)``.
 
     Raises:
         ConfigError: for an unknown name or option, a value out of range, a shape that the network
