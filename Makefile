@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu docs check lint types contracts dvc fix install repro ui bench clean
+.PHONY: help run test test-slow test-data test-gpu docs viz check lint types contracts dvc fix install repro ui bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -27,6 +27,9 @@ test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
 
 test-gpu: $(READY)  ## the tests that need CUDA
 	@pytest -m gpu
+
+viz: $(READY)  ## the graph and its products in Kedro-Viz
+	@kedro viz run
 
 docs: $(READY)  ## the documentation site in build/site; MNIST's walk-through runs if LABELREPAIR_DATA is set
 	@sphinx-build -q -W --keep-going -b html docs build/site

@@ -102,3 +102,13 @@ def test_what_cannot_be_added(tmp_path):
         add_to_project(tmp_path, Host("faces"))
     assert not (tmp_path / "conf/base/catalog_faces.yml").exists()
     assert set(host_files(Host("x"))) == {"catalog_x.yml", "parameters_x.yml"}
+
+
+def test_every_product_of_a_repair_has_a_layer(host):
+    """Kedro-Viz sorts the graph by them."""
+    without = [
+        name
+        for name, entry in host["catalog"].items()
+        if not name.startswith("_") and "layer" not in entry["metadata"]["kedro-viz"]
+    ]
+    assert without == []
