@@ -15,8 +15,8 @@ from labelrepair.atomic import whole_file
 from labelrepair.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).parent
-PARAMETER_FILES = ("", "_ingestion", "_estimation", "_training", "_repair")
-CATALOG_FILES = ("ingestion", "training", "reporting")
+PARAMETER_FILES = ("", "_ingestion", "_estimation", "_training", "_repair", "_report")
+CATALOG_FILES = ("ingestion", "training", "reporting", "report")
 MLFLOW_ARTIFACT = "kedro_mlflow.io.artifacts.MlflowArtifactDataset"
 TRACKING = "labelrepair.tracking."
 # ${runtime_params:preset,${globals:preset}}: a choice that becomes a plain value in a host.

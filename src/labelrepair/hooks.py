@@ -5,11 +5,9 @@ import logging
 import os
 import platform
 import re
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
-from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,8 @@ from labelrepair.ingest import CuratedSpec, SplitSpec
 from labelrepair.label_table import data_hash
 from labelrepair.noise import NoiseSpec
 from labelrepair.policy import Policy
+from labelrepair.provenance import project_facts
+from labelrepair.report import ReportSpec
 from labelrepair.scoring import ScoringSpec
 from labelrepair.stages.workspace import stage_tags
 from labelrepair.training import choose_device
@@ -52,6 +52,7 @@ SPECS: dict[str, type[Any]] = {
     "policy": Policy,
     "handoff": HandoffSpec,
     "ab": AbSpec,
+    "report": ReportSpec,
 }
 
 
@@ -163,13 +164,9 @@ class ProvenanceHook:
     @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:
         """Set the tags that are known before anything has run, DVC's stage and run among them."""
-        lock = self._project / "dvc.lock"
-        revision = self._git("rev-parse", "HEAD")
         _tag(
             {
-                "git_revision": revision or "none",
-                "git_dirty": str(bool(self._git("status", "--porcelain"))) if revision else "none",
-                "dvc_lock_md5": _md5(lock) if lock.exists() else "none",
+                **project_facts(self._project),
                 "device": str(choose_device("auto")),
                 "python": platform.python_version(),
                 "torch": torch.__version__,
@@ -193,15 +190,6 @@ class ProvenanceHook:
         tables = ("label_table", "repaired_table")  # one hash: repairs touch none of its columns
         if last in tables and isinstance(data, pd.DataFrame):
             _tag({f"{prefix}.data_hash".removeprefix("."): data_hash(data)})
-
-    def _git(self, *arguments: str) -> str:
-        """Return git's answer, or nothing outside a repository."""
-        command = ["git", "-C", str(self._project), *arguments]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        return done.stdout.strip()
 
 
 class SummaryHook:
@@ -264,7 +252,3 @@ def _tag(tags: dict[str, str]) -> None:
         return
     if mlflow.active_run() is not None:
         mlflow.set_tags({f"labelrepair.{key}": value for key, value in tags.items()})
-
-
-def _md5(path: Path) -> str:
-    return md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -1,8 +1,9 @@
 """Kedro datasets that are written whole: arrays, tensors, and any file format of kedro-datasets."""
 
 import inspect
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
@@ -74,6 +75,45 @@ class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class OptionalJSONDataset(AbstractDataset[NoReturn, dict[str, Any]]):
+    """A JSON object that another tool may have written; empty while there is no such file.
+
+    The argument is ``filename``, which Kedro resolves like any path, so that ``dvc.yaml`` does not
+    ask for a file that need not be there.
+    """
+
+    def __init__(self, *, filename: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file."""
+        self._filename = Path(filename)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Any]:
+        """Return the object, or an empty one.
+
+        Raises:
+            DatasetError: the file holds something else.
+        """
+        if not self._filename.exists():
+            return {}
+        try:
+            content = json.loads(self._filename.read_text("utf-8"))
+        except ValueError as error:
+            raise DatasetError(f"{self._filename}: not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise DatasetError(f"{self._filename}: expected an object, found {type(content)}")
+        return content
+
+    def save(self, data: NoReturn) -> NoReturn:  # noqa: ARG002
+        """Refuse: whoever makes it writes it."""
+        raise DatasetError(f"{self._filename}: only read here")
+
+    def _exists(self) -> bool:
+        return True  # empty counts as there
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filename": str(self._filename)}
 
 
 class WholeFile(AbstractDataset[Any, Any]):

@@ -233,6 +233,15 @@ def data_hash(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def repaired_hash(table: pd.DataFrame) -> str:
+    """Return a 32-digit hex digest of a repaired table's data and decisions, see data_hash."""
+    _require_columns(table, (ACTION, REPAIRED_LABEL))
+    digest = hashlib.md5(data_hash(table).encode(), usedforsecurity=False)
+    digest.update(table[REPAIRED_LABEL].astype("Int64").fillna(-1).to_numpy("<i8").tobytes())
+    digest.update("|".join(table[ACTION].fillna("").astype(str)).encode())
+    return digest.hexdigest()
+
+
 def _check_decisions(table: pd.DataFrame) -> None:
     """Check which rows carry an action, and that these have a source and scores in [0, 1]."""
     action, source, test = table[ACTION], table[LABEL_SOURCE], table[SPLIT] == Split.TEST

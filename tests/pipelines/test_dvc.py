@@ -10,7 +10,7 @@ import yaml
 from dvc.repo import Repo
 
 PRESET = "conf/base/parameters_presets/small.yml"
-STAGES = ["ingestion", "estimation", "training", "repair", "evaluation"]
+STAGES = ["ingestion", "estimation", "training", "repair", "evaluation", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_lock_is_committed_and_the_data_are_not(repository):
 def test_a_method_option_reruns_what_depends_on_it(repository, change):
     change(PRESET, "presets", "small", "options", co_lambda=0.5)
 
-    assert would_run(repository) == ["training", "repair", "evaluation"]
+    assert would_run(repository) == ["training", "repair", "evaluation", "report"]
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,10 @@ def test_other_changes(repository, change, path, keys, changes, stages):
 @pytest.mark.parametrize(
     ("module", "stages"),
     [
-        ("policy.py", ["repair", "evaluation"]),
-        ("plots.py", ["evaluation"]),
-        ("methods/jocor.py", ["training", "repair", "evaluation"]),
+        ("policy.py", ["repair", "evaluation", "report"]),
+        ("plots.py", ["evaluation", "report"]),
+        ("report/charts.py", ["report"]),
+        ("methods/jocor.py", ["training", "repair", "evaluation", "report"]),
         ("data/manifest.py", STAGES),
     ],
 )
@@ -178,7 +179,7 @@ def test_an_experiment_with_another_option(repository, tmp_path):
     done = repository.command("dvc", "exp", "run", "-S", option)
 
     try:
-        assert running(done) == ["training", "repair", "evaluation"]
+        assert running(done) == ["training", "repair", "evaluation", "report"]
         changed = {name for name, now in repository.untouched().items() if before[name] != now}
         assert "data/07_model_output/training_probs.npy" in changed
         assert "data/08_reporting/metrics.json" in changed

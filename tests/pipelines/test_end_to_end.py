@@ -18,6 +18,7 @@ from labelrepair.schemas import LabelTable, RepairedTable
 
 REPAIRED = "data/07_model_output/repaired_labels.parquet"
 METRICS = "data/08_reporting/metrics.json"
+REPORT = "data/08_reporting/report.html"
 PLOTS = {
     "class_health",
     "confusion",
@@ -93,6 +94,7 @@ def test_every_file_is_written(digits):
         "data/07_model_output/training_report.json",
         "data/07_model_output/training_selected.npy",
         "data/07_model_output/training_used.npy",
+        REPORT,
         "data/08_reporting/summary.txt",
         REPAIRED,
         METRICS,
@@ -206,6 +208,7 @@ def test_summary_is_printed(digits):
         "test accuracy",
         REPAIRED,
         "data/08_reporting/plots",
+        REPORT,
         f"{100 * metrics['labels.repaired_accuracy']:.1f} %",
     ):
         assert text in saved, text
@@ -277,6 +280,7 @@ def test_mlflow_artifacts(digits):
         )
         content = Path(table).read_bytes()
     assert {"repaired_labels.parquet", "metrics.json", "noise_estimate.json", "plots"} <= set(names)
+    assert "report.html" in names
     assert set(plots) == {f"plots/{name}.png" for name in PLOTS}
     assert content == (digits.project / REPAIRED).read_bytes()
 
@@ -313,6 +317,23 @@ def test_the_logged_model_predicts_like_the_local_one(digits):
     with torch.no_grad():
         trained = features[torch.from_numpy((table["split"] != "test").to_numpy())]
         torch.testing.assert_close(local(trained), torch.from_numpy(probs))
+
+
+def test_the_report_says_what_the_run_found(digits):
+    page = (digits.project / REPORT).read_text("utf-8")
+    metrics = json.loads((digits.project / METRICS).read_text())
+    table = pd.read_parquet(digits.project / "data/03_primary/label_table.parquet")
+
+    for text in (
+        f"{metrics['counts.relabel']:,} of {metrics['labels.rows']:,} labels changed</title>",
+        f"{100 * metrics['labels.repaired_accuracy']:.1f} %",
+        f"{100 * metrics['noise.rate_low']:.1f} % to {100 * metrics['noise.rate_high']:.1f} %",
+        digits.runs[0].info.run_id,
+        digits.runs[0].data.tags["labelrepair.git_revision"],
+        data_hash(table),
+        "data:image/png;base64,",
+    ):
+        assert text in page, text
 
 
 # -- again ------------------------------------------------------------------------------------
@@ -403,6 +424,9 @@ def test_own_noisy_images_without_truth(project):
     pictures = {file.stem for file in (reporting / "plots").glob("*.png")}
     assert pictures == {file.stem for file in (reporting / "plot_data").glob("*.csv")}
     assert pictures < PLOTS
+    page = (project / REPORT).read_text("utf-8")
+    assert "True labels are not known" in page
+    assert "Precision and recall need true labels" in page
     assert "recovery" not in pictures
 
 

@@ -41,7 +41,7 @@ SHAPES = {
 }
 
 
-STEPS = ["ingestion", "estimation", "training", "repair", "evaluation"]
+STEPS = ["ingestion", "estimation", "training", "repair", "evaluation", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +84,11 @@ def upstream(whole: Pipeline, names: set[str]) -> set[str]:
     return found
 
 
-def test_the_default_chains_the_five_steps(pipelines, whole):
+def test_the_default_chains_the_six_steps(pipelines, whole):
     steps = [node.name for step in STEPS for node in pipelines[step].nodes]
 
     assert sorted(steps) == sorted(node.name for node in whole.nodes)
-    assert len(steps) == 10
+    assert len(steps) == 11
 
 
 @pytest.mark.parametrize("name", ["estimation", "training", "repair"])
@@ -100,7 +100,7 @@ def test_no_true_labels_before_evaluation(pipelines, whole, name):
     # Only the two steps of a study may look at the truth: injected noise and drawn trusted rows.
     made_from = upstream(whole, pipeline.inputs())
     readers = [n.name for n in whole.nodes if "true_labels" in n.inputs]
-    assert set(readers) == {"add_noise", "choose_curated", "evaluate_repair"}
+    assert set(readers) == {"add_noise", "choose_curated", "evaluate_repair", "write_report"}
     assert not {"metrics", "evaluation", "summary", "plots"} & made_from
 
 
@@ -118,10 +118,11 @@ def test_training_takes_nothing_that_only_the_truth_can_tell(pipelines, whole):
     assert "true_labels" not in upstream(without_study, pipelines["training"].inputs())
 
 
-def test_evaluation_is_the_last(pipelines, whole):
-    made = pipelines["evaluation"].all_outputs()
+def test_only_the_report_reads_what_evaluation_makes(pipelines, whole):
+    last = pipelines["evaluation"] + pipelines["report"]
 
-    assert not made & (whole.all_inputs() - pipelines["evaluation"].all_inputs())
+    assert not last.all_outputs() & (whole - last).all_inputs()
+    assert not pipelines["report"].all_outputs() & whole.all_inputs()
 
 
 def test_nodes_are_named_and_importable(pipelines):

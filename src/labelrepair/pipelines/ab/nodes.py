@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from labelrepair import ab
 from labelrepair.config import from_dict
+from labelrepair.label_table import repaired_hash
 from labelrepair.workflow import EstimationConfig, noise_from_dict
 
 Params = dict[str, Any]
@@ -32,4 +33,4 @@ def compare_labels(
         from_dict(ab.AbSpec, spec, "ab"),
         seed,
     )
-    return found, found["metrics"]
+    return found | {"labels_hash": repaired_hash(repaired)}, found["metrics"]

@@ -1,0 +1,45 @@
+"""The node that writes the report; beside evaluation the only reader of the truth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair.config import from_dict
+from labelrepair.report import ReportSpec, Sources, render
+
+
+def write_report(
+    *,
+    table: pd.DataFrame,
+    true_labels: pd.DataFrame,
+    noise: dict[str, Any],
+    metrics: dict[str, Any],
+    plot_data: dict[str, Callable[[], pd.DataFrame]],
+    features: NDArray[Any],
+    class_names: list[str],
+    training: dict[str, Any],
+    facts: dict[str, str],
+    ab: dict[str, Any],
+    input_format: dict[str, Any],
+    dataset: str,
+    level: float,
+    settings: dict[str, Any],
+) -> str:
+    """Return the page as text."""
+    sources = Sources(
+        table=table,
+        true_labels=true_labels,
+        noise=noise,
+        metrics=metrics,
+        frames={name: load() for name, load in sorted(plot_data.items())},
+        features=features,
+        class_names=class_names,
+        vocabulary=input_format["vocabulary"] or (),
+        training=training,
+        facts={"dataset": dataset, **facts},
+        ab=ab,
+        level=level,
+    )
+    return render(sources, from_dict(ReportSpec, settings, "report"))

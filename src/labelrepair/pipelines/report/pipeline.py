@@ -1,0 +1,36 @@
+"""Everything that a run has made in, one HTML page out."""
+
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from labelrepair.pipelines.report.nodes import write_report
+
+
+def create_pipeline(**_kwargs: Any) -> Pipeline:
+    """Return the pipeline: report."""
+    return Pipeline(
+        [
+            Node(
+                write_report,
+                inputs={
+                    "table": "repaired_table",
+                    "true_labels": "true_labels",
+                    "noise": "noise_estimate",
+                    "metrics": "metrics",
+                    "plot_data": "plot_data",
+                    "features": "features",
+                    "class_names": "class_names",
+                    "training": "training_report",
+                    "facts": "run_facts",
+                    "ab": "known_ab_evidence",
+                    "input_format": "input_format",
+                    "dataset": "params:dataset",
+                    "level": "params:estimation.estimator.level",
+                    "settings": "params:report",
+                },
+                outputs="report",
+                name="write_report",
+            )
+        ]
+    )

@@ -1,0 +1,96 @@
+"""Where a run comes from: git and DVC, asked without importing either, and the MLflow run.
+
+Beside ``hooks`` and ``tracking`` the only module that may import mlflow.
+"""
+
+import subprocess
+from hashlib import md5
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit, urlunsplit
+
+from kedro.io import AbstractDataset, DatasetError
+
+
+def project_facts(project: Path) -> dict[str, str]:
+    """Return git revision, whether files differ from it, and the hash of ``dvc.lock``.
+
+    Args:
+        project: the project's folder.
+
+    Returns:
+        ``git_revision``, ``git_dirty`` ("True" or "False") and ``dvc_lock_md5``; "none" outside a
+        repository, or before ``dvc repro`` has run.
+    """
+    revision = _git(project, "rev-parse", "HEAD")
+    lock = project / "dvc.lock"
+    return {
+        "git_revision": revision or "none",
+        "git_dirty": str(bool(_git(project, "status", "--porcelain"))) if revision else "none",
+        "dvc_lock_md5": _md5(lock) if lock.exists() else "none",
+    }
+
+
+class RunFactsDataset(AbstractDataset[NoReturn, dict[str, str]]):
+    """Where a run comes from: the active MLflow run, git and DVC. Works without MLflow, too."""
+
+    def __init__(self, *, filename: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the project's ``dvc.lock``, which need not exist."""
+        self._lock = Path(filename)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, str]:
+        """Return :func:`project_facts` and what MLflow knows of the run.
+
+        ``mlflow_url`` is given where the tracking server has pages to link to.
+        """
+        return {**project_facts(self._lock.absolute().parent), **_mlflow_facts()}
+
+    def save(self, data: NoReturn) -> NoReturn:  # noqa: ARG002
+        """Refuse: facts are found, not made."""
+        raise DatasetError("run facts are only read")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filename": str(self._lock)}
+
+
+def _mlflow_facts() -> dict[str, str]:
+    """Return id, store and page of the active MLflow run; nothing without one."""
+    try:
+        import mlflow  # noqa: PLC0415
+    except ImportError:
+        return {}
+    run = mlflow.active_run()
+    if run is None:
+        return {}
+    store, info = _without_password(mlflow.get_tracking_uri()), run.info
+    facts = {"mlflow_run": info.run_id, "mlflow_store": store}
+    if store.startswith(("http://", "https://")):
+        page = f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        facts["mlflow_url"] = f"{store.rstrip('/')}/{page}"
+    return facts
+
+
+def _without_password(address: str) -> str:
+    """Return an address without user and password: the page is passed on."""
+    parts = urlsplit(address)
+    if "@" not in parts.netloc:
+        return address  # also a path, which would lose a slash
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _git(project: Path, *arguments: str) -> str:
+    """Return git's answer, or nothing outside a repository."""
+    command = ["git", "-C", str(project), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _md5(path: Path) -> str:
+    return md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,360 @@
+"""From a run's tables and numbers to what the page shows: plain values and drawings."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labelrepair.label_table import (
+    ACTION,
+    CONFIDENCE,
+    SAMPLE_ID,
+    SPLIT,
+    TRUE_LABEL,
+    Action,
+    Split,
+    data_hash,
+    extend,
+    repaired_hash,
+)
+from labelrepair.report.charts import Chart, Line, bars, histogram, line_chart, line_of
+from labelrepair.report.estimates import Quantity, quantities
+from labelrepair.report.flows import alluvial, flows_of
+from labelrepair.report.galleries import galleries
+from labelrepair.report.matrix import matrix_of
+from labelrepair.report.samples import Viewer
+from labelrepair.report.spec import ReportSpec, Sources
+
+logger = logging.getLogger(__name__)
+WIDE, NARROW = 860.0, 380.0  # of the flow diagram, in pixels
+ACTION_TEXTS = {
+    Action.KEEP: ("keep", "kept as given"),
+    Action.RELABEL: ("relabel", "changed"),
+    Action.DROP: ("drop", "dropped"),
+    Action.REVIEW: ("review", "for people to decide"),
+}
+CONFIDENCE_BINS = 20
+
+
+def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
+    """Return the template's variables.
+
+    Raises:
+        DataError: a true label belongs to an unknown sample.
+    """
+    rows = _decided_rows(sources.table, sources.true_labels)
+    low, high = sources.noise["interval"]
+    found = quantities(rows, sources.noise["noise_rate"], (low, high), sources.level)
+    view = Viewer(sources.features, sources.vocabulary, spec)
+    flows = flows_of(rows, len(sources.class_names), spec.flow_classes)
+    known = int(rows[TRUE_LABEL].notna().sum())
+    digest = data_hash(sources.table)
+    return {
+        "title": spec.title,
+        "level": sources.level,
+        "rows": len(rows),
+        "rows_with_truth": known,
+        "kept_share": float(rows[ACTION].isin([Action.KEEP, Action.RELABEL]).mean()),
+        "noise": {"rate": sources.noise["noise_rate"], "low": low, "high": high},
+        "estimator": sources.noise["method"],
+        "actions": _actions(rows),
+        "quantities": found,
+        "certainty": _certainty(found, known, len(rows)),
+        "warnings": _warnings(found),
+        "classes": _classes(sources.frames["class_health"], sources.class_names),
+        "matrix": matrix_of(sources.noise, sources.class_names, len(rows)),
+        "flow_wide": alluvial(flows, sources.class_names, WIDE),
+        "flow_narrow": alluvial(flows, sources.class_names, NARROW),
+        "flow_rows": _flow_rows(rows, sources.class_names),
+        "merged_classes": max(0, len(sources.class_names) - spec.flow_classes),
+        "evidence": _evidence(rows, sources),
+        "training_charts": _training_charts(sources.frames["training_curves"], sources.metrics),
+        "training": dict(sources.training),
+        "galleries": galleries(rows, sources.class_names, view, spec.gallery_size),
+        "ab": _differences(sources.ab, repaired_hash(sources.table)),
+        "facts": {**sources.facts, "data_hash": digest},
+        "links": spec.links,
+    }
+
+
+def _decided_rows(table: pd.DataFrame, true_labels: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with an action, their truth, and ``position``: their row in the table."""
+    truth = true_labels[true_labels[TRUE_LABEL] >= 0]
+    unknown = pd.array([pd.NA] * len(table), dtype="Int64")
+    whole = table.assign(**{TRUE_LABEL: unknown})
+    if len(truth):
+        whole = extend(table, truth[[SAMPLE_ID, TRUE_LABEL]]).astype({TRUE_LABEL: "Int64"})
+    whole["position"] = np.arange(len(whole))
+    decided = (whole[SPLIT] != Split.TEST) & whole[ACTION].notna()
+    return whole[decided].reset_index(drop=True)
+
+
+def _actions(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    counts = rows[ACTION].value_counts()
+    return [
+        {
+            "key": key,
+            "text": text,
+            "count": int(counts.get(str(action), 0)),
+            "share": float(counts.get(str(action), 0)) / max(len(rows), 1),
+        }
+        for action, (key, text) in ACTION_TEXTS.items()
+    ]
+
+
+def _certainty(found: Mapping[str, Quantity], known: int, rows: int) -> str:
+    """Say in one or two sentences how sure the headline is."""
+    if known == rows:
+        return (
+            "The true labels of all rows are known in this run, so right and wrong are measured, "
+            "not estimated."
+        )
+    if known:
+        return (
+            f"True labels are known for {known:,} of {rows:,} rows; what is called measured "
+            "holds for those."
+        )
+    relabel = found["relabel"].estimated
+    tail = ""
+    if relabel is not None:
+        tail = (
+            f" Of 100 changed labels, about {_hundred(relabel.value)} should be right "
+            f"({_hundred(relabel.low)} to {_hundred(relabel.high)})."
+        )
+    return (
+        "True labels are not known, so nothing here is measured: all shares of right labels are "
+        "estimates from the model's calibrated probabilities, and a model can be wrong in ways "
+        "that it cannot see." + tail + " Have people check some of the changes."
+    )
+
+
+def _warnings(found: Mapping[str, Quantity]) -> list[str]:
+    """Say what a reader must not overlook where measurement contradicts the repair."""
+    given, repaired, relabel = (found[key] for key in ("given", "repaired", "relabel"))
+    warnings = []
+    if given.measured and repaired.measured and repaired.measured.value < given.measured.value:
+        warnings.append(
+            "Measured against the known truth, the repaired labels are less often right than the "
+            "given ones: do not use this repair as it is."
+        )
+    elif relabel.measured and relabel.measured.value < 0.5:
+        warnings.append("Measured against the known truth, most changed labels are wrong.")
+    outside = [q.name for q in found.values() if q.contradicted]
+    if outside:
+        names = ", ".join(f"'{name}'" for name in outside)
+        warnings.append(f"Estimates that the measurement contradicts: {names}.")
+    return warnings
+
+
+def _hundred(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _classes(frame: pd.DataFrame, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return class health, the class with the largest share of doubtful rows first."""
+    listed = []
+    for row in frame.to_dict("records"):
+        given = int(row["given_count"])
+        out, dropped, review = (int(row[n]) for n in ("relabelled_out", "dropped", "review"))
+        listed.append(
+            {
+                "name": str(class_names[int(row["class"])]),
+                "given": given,
+                "expected": float(row["estimated_true_count"]),
+                "wrong": None if pd.isna(row["mean_quality"]) else 1 - float(row["mean_quality"]),
+                "out": out,
+                "in": int(row["relabelled_in"]),
+                "dropped": dropped,
+                "review": review,
+                "after": given - out - dropped - review + int(row["relabelled_in"]),
+                "before_right": _number(row.get("given_accuracy")),
+                "after_right": _number(row.get("repaired_accuracy")),
+            }
+        )
+    return sorted(listed, key=lambda item: -(item["wrong"] or 0.0))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _flow_rows(
+    rows: pd.DataFrame, class_names: Sequence[str], most: int = 15
+) -> list[dict[str, Any]]:
+    """Return the largest changes: given -> repaired, with their number of rows."""
+    changes = [
+        flow
+        for flow in flows_of(rows, len(class_names), len(class_names))
+        if flow.action == Action.RELABEL
+    ]
+    largest = sorted(changes, key=lambda flow: -flow.count)[:most]
+    return [
+        {"given": class_names[f.source], "repaired": class_names[f.target], "count": f.count}
+        for f in largest
+    ]
+
+
+def _evidence(rows: pd.DataFrame, sources: Sources) -> list[dict[str, Any]]:
+    """Return the charts about label quality and confidence, with what each one tells."""
+    quality = sources.frames["quality_histogram"]
+    edges = np.append(quality["low"].to_numpy(np.float64), float(quality["high"].iloc[-1]))
+    styles = {
+        "wrong": ("given label wrong", "wrong"),
+        "right": ("given label right", "accent"),
+        "unknown": ("truth unknown", "muted"),
+    }
+    parts = [
+        (name, style, quality[column].to_numpy(np.float64))
+        for column, (name, style) in styles.items()
+        if column in quality
+    ]
+    charts = [
+        _panel(
+            "Label quality",
+            "How probable it is that the given label is right. Good: two heaps, at 0 and at 1.",
+            histogram("Histogram of label quality", edges, parts, "label quality"),
+        ),
+        _panel(
+            "Confidence",
+            "How sure the model is of the label it suggests. Changes on the left deserve a look.",
+            _confidence(rows),
+        ),
+    ]
+    if "precision_recall" in sources.frames and len(sources.frames["precision_recall"]):
+        charts.append(_precision_recall(sources))
+    if "recovery" in sources.frames and len(sources.frames["recovery"]):
+        charts.append(_recovery(sources.frames["recovery"]))
+    return charts
+
+
+def _panel(title: str, text: str, chart: Chart) -> dict[str, Any]:
+    return {"title": title, "text": text, "chart": chart}
+
+
+def _confidence(rows: pd.DataFrame) -> Chart:
+    values = rows[CONFIDENCE].to_numpy(np.float64)
+    edges = np.linspace(
+        np.floor(10 * values.min()) / 10 if len(values) else 0, 1, CONFIDENCE_BINS + 1
+    )
+    actions = rows[ACTION].to_numpy()
+    parts = [
+        (text, key, np.histogram(values[actions == action], edges)[0].astype(np.float64))
+        for action, (key, text) in ACTION_TEXTS.items()
+        if (actions == action).any()
+    ]
+    return histogram(
+        "Histogram of confidence by action", edges, parts, "confidence in the suggested label"
+    )
+
+
+def _precision_recall(sources: Sources) -> dict[str, Any]:
+    frame, metrics = sources.frames["precision_recall"], sources.metrics
+    recall, precision = metrics.get("detect.recall"), metrics.get("detect.precision")
+    point = None if recall is None or precision is None else (recall, precision)
+    chance = float(frame["precision"].iloc[-1])
+    curve = Line("ranked by label quality", frame["recall"].tolist(), frame["precision"].tolist())
+    flat = Line("by chance", [0.0, 1.0], [chance, chance], "muted")
+    chart = line_chart(
+        "Precision over recall of finding wrong labels",
+        [curve, flat],
+        ("recall: wrong labels found", "precision: wrong among those listed"),
+        x_range=(0.0, 1.0),
+        y_range=(0.0, 1.03),
+        point=point,
+    )
+    text = "Going down the list from the most suspect label. The dot is what was flagged."
+    return _panel("Precision and recall", text, chart)
+
+
+def _recovery(frame: pd.DataFrame) -> dict[str, Any]:
+    shares = [None if pd.isna(value) else float(value) for value in frame["accuracy"]]
+    sizes = frame["count"].astype(int).tolist()
+    labels = ("confidence", "")
+    names = frame["bin"].astype(str).tolist()
+    chart = bars("Share of right suggestions by confidence", names, shares, sizes, labels)
+    text = "Suggested labels that are right. A higher confidence should mean a higher bar."
+    return _panel("Are confident suggestions right?", text, chart)
+
+
+def _training_charts(curves: pd.DataFrame, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return loss, accuracies and label precision by epoch, each where it was measured."""
+    panels = (
+        (
+            "Label precision",
+            "Precision: right labels among the rows learned from. Recall: right labels used.",
+            (
+                ("selection_precision", "precision", "accent"),
+                ("selection_recall", "recall", "second"),
+            ),
+            True,
+        ),
+        (
+            "Accuracy",
+            "Training should follow the test curve, not climb past it: that is learning by heart.",
+            (
+                ("test_accuracy", "test split", "accent"),
+                ("noisy_val_accuracy", "validation, given labels", "second"),
+                ("train_accuracy_given", "training, given labels", "wrong"),
+            ),
+            True,
+        ),
+        ("Training loss", "", (("loss", "loss", "accent"),), False),
+        (
+            "Rows learned from",
+            "Share of the rows that the method used in each epoch.",
+            (("used_share", "used", "accent"),),
+            True,
+        ),
+    )
+    charts = []
+    share = metrics.get("labels.given_accuracy")
+    marks = _stages(curves)
+    for title, text, columns, percent in panels:
+        lines = [line for c, n, s in columns if (line := line_of(curves, "epoch", c, n, s))]
+        if not lines:
+            continue
+        if title == "Label precision" and share is not None:
+            epochs = curves["epoch"].tolist()
+            lines.append(Line("all rows", epochs, [share] * len(epochs), "muted"))
+        unit = "" if percent else "loss"
+        chart = line_chart(
+            f"{title} by epoch", lines, ("epoch", unit), percent=percent, marks=marks
+        )
+        charts.append(_panel(title, text, chart))
+    return charts
+
+
+def _stages(curves: pd.DataFrame) -> list[tuple[float, str]]:
+    """Return where each stage begins, if there is more than one."""
+    stage = curves["stage"].astype(str)
+    starts = curves[stage != stage.shift()]
+    return [] if len(starts) < 2 else list(zip(starts["epoch"], starts["stage"], strict=True))
+
+
+def _differences(evidence: Mapping[str, Any], digest: str) -> list[dict[str, Any]]:
+    """Return the A/B evidence, unless it is of another repair."""
+    made_from = evidence.get("labels_hash", digest)
+    if made_from != digest:
+        logger.warning(
+            "A/B evidence left out: it is of repaired labels %s, not %s; run ab", made_from, digest
+        )
+        return []
+    return [_difference(row) for row in evidence.get("rows", ())]
+
+
+def _difference(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one line of the A/B evidence with what it says in words."""
+    mean, low, high = (float(row[name]) for name in ("mean_difference", "low", "high"))
+    verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+    seeds = row.get("seeds", "")
+    count = len(seeds) if isinstance(seeds, list | tuple) else seeds
+    return {
+        "name": row["name"],
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "seeds": count,
+        "verdict": verdict,
+    }

@@ -1,0 +1,159 @@
+"""The flow of rows from given to repaired labels, as an SVG drawing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from labelrepair.label_table import ACTION, GIVEN_LABEL, REPAIRED_LABEL, Action
+from labelrepair.report.svg import TEXT_WIDTH, picture, tag
+
+# Ends of a flow that are no class; class numbers are not negative.
+OTHERS, DROPPED, REVIEW = -1, -2, -3
+NAMES = {OTHERS: "other classes", DROPPED: "dropped", REVIEW: "to review"}
+ENDS = {Action.DROP: DROPPED, Action.REVIEW: REVIEW}
+NODE_STYLES = {DROPPED: "node drop", REVIEW: "node review"}
+FAINT_BELOW = 0.06  # share of a class; diffuse noise must not hide a systematic confusion
+ROW_HEIGHT, LEAST_HEIGHT, GAP, TOP, NODE = 30.0, 200.0, 7.0, 24.0, 8.0
+
+
+@dataclass(frozen=True)
+class Flow:
+    """So many rows given the label ``source`` that ended at ``target``, each a class or an end."""
+
+    source: int
+    target: int
+    action: Action
+    count: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """The rows of one class or end: where its box begins, how tall it is, how many there are."""
+
+    top: float
+    height: float
+    total: int
+
+
+def flows_of(table: pd.DataFrame, num_classes: int, limit: int) -> list[Flow]:
+    """Count the rows per given label, where they went and why.
+
+    Args:
+        table: decided rows: ``given_label``, ``repaired_label`` and ``action``.
+        num_classes: C.
+        limit: so many classes, those with the most changed rows, stay apart; the others are one.
+
+    Returns:
+        The flows: kept, relabelled, dropped, reviewed; each by given, then repaired label.
+    """
+    given = table[GIVEN_LABEL].to_numpy(np.int64)
+    repaired = table[REPAIRED_LABEL].astype("Int64").fillna(0).to_numpy(np.int64)
+    actions = table[ACTION].to_numpy()
+    if num_classes > limit:
+        changed = actions != Action.KEEP
+        moved = np.concatenate([given[changed], repaired[actions == Action.RELABEL]])
+        totals = np.bincount(moved, minlength=num_classes)
+        merged = np.full(num_classes, OTHERS)
+        apart = np.argsort(-totals, kind="stable")[:limit]
+        merged[apart] = apart
+        given, repaired = merged[given], merged[repaired]
+    flows = []
+    for action in Action:
+        rows = actions == action
+        ends = np.full(int(rows.sum()), ENDS[action]) if action in ENDS else repaired[rows]
+        pairs, counts = np.unique(np.stack([given[rows], ends]), axis=1, return_counts=True)
+        found = zip(*pairs.tolist(), counts.tolist(), strict=True)
+        flows += [Flow(source, target, action, n) for source, target, n in found]
+    return flows
+
+
+def alluvial(flows: Sequence[Flow], class_names: Sequence[str], width: float = 760) -> Markup:
+    """Draw the flows: given labels left, repaired labels and the rows taken out right."""
+    known = {flow.source for flow in flows} | {flow.target for flow in flows}
+    names = {i: (NAMES[i] if i < 0 else str(class_names[i])) for i in known}
+    classes = [*sorted(i for i in known if i >= 0), *sorted(known & {OTHERS})]
+    row = max(ROW_HEIGHT, LEAST_HEIGHT / len(classes))
+    scale = len(classes) * row / max(sum(flow.count for flow in flows), 1)
+    left = _stack(classes, [(f.source, f.count) for f in flows], scale)
+    ends = [end for end in (DROPPED, REVIEW) if end in known]
+    right = _stack([*classes, *ends], [(f.target, f.count) for f in flows], scale)
+    longest = max(
+        len(_label(names[i], node.total)) for side in (left, right) for i, node in side.items()
+    )
+    margin = 14 + TEXT_WIDTH * longest
+    height = max(node.top + node.height for node in (*left.values(), *right.values())) + 12
+    parts = [
+        tag("text", "given label", class_="label end", x=margin, y=14),
+        tag("text", "repaired label", class_="label", x=width - margin, y=14),
+        *_bands(flows, left, right, scale, (margin + NODE / 2, width - margin - NODE / 2), names),
+    ]
+    for side, x, shift, anchor in (
+        (left, margin, -10, "tick end"),
+        (right, width - margin, 10, "tick"),
+    ):
+        for i, node in side.items():
+            style = NODE_STYLES.get(i, "node")
+            box = {"x": x - NODE / 2, "y": node.top, "width": NODE, "height": max(node.height, 1.0)}
+            middle = node.top + node.height / 2 + 4
+            text = _label(names[i], node.total)
+            parts.append(tag("rect", class_=style, **box))
+            parts.append(tag("text", text, class_=anchor, x=x + shift, y=middle))
+    moved = sum(flow.count for flow in flows if flow.action != Action.KEEP)
+    title = f"Flow of rows from given to repaired labels: {moved:,} rows change or leave"
+    return picture(width, height, title, *parts, class_="flow")
+
+
+def _stack(
+    order: Sequence[int], counts: Sequence[tuple[int, int]], scale: float
+) -> dict[int, Node]:
+    """Return the boxes of one side, one below the other."""
+    totals = dict.fromkeys(order, 0)
+    for end, count in counts:
+        totals[end] += count
+    stack, top = {}, TOP
+    for end, total in totals.items():
+        stack[end] = Node(top, total * scale, total)
+        top += max(total * scale, 12.0) + GAP  # room for the text of a small one
+    return stack
+
+
+def _bands(
+    flows: Sequence[Flow],
+    left: dict[int, Node],
+    right: dict[int, Node],
+    scale: float,
+    inner: tuple[float, float],
+    names: dict[int, str],
+) -> list[Markup]:
+    """Return one band per flow; those of kept rows lie below the others."""
+    rank = {end: place for place, end in enumerate(right)}
+    leave = {end: node.top for end, node in left.items()}
+    arrive = {end: node.top for end, node in right.items()}
+    starts = {}
+    for flow in sorted(flows, key=lambda f: (rank[f.target], f.action)):
+        starts[flow] = leave[flow.source]
+        leave[flow.source] += flow.count * scale
+    drawn = []
+    x0, x1 = inner
+    mid = (x0 + x1) / 2
+    for flow in sorted(flows, key=lambda f: (rank[f.source], f.action)):
+        y0, y1, thick = starts[flow], arrive[flow.target], flow.count * scale
+        arrive[flow.target] += thick
+        low0, low1 = y0 + max(thick, 0.4), y1 + max(thick, 0.4)
+        path = (
+            f"M{x0:.0f} {y0:.1f}C{mid:.0f} {y0:.1f} {mid:.0f} {y1:.1f} {x1:.0f} {y1:.1f}"
+            f"V{low1:.1f}C{mid:.0f} {low1:.1f} {mid:.0f} {low0:.1f} {x0:.0f} {low0:.1f}Z"
+        )
+        text = f"{names[flow.source]} → {names[flow.target]}: {flow.count:,} rows"
+        weight = " faint" if flow.count < FAINT_BELOW * left[flow.source].total else ""
+        band = tag("path", tag("title", text), class_=f"band {flow.action}{weight}", d=path)
+        drawn.append((flow.action != Action.KEEP, band))
+    return [band for _, band in sorted(drawn, key=lambda pair: pair[0])]
+
+
+def _label(name: str, total: int, most: int = 14) -> str:
+    short = name if len(name) <= most else name[: most - 1] + "…"
+    return f"{short} · {total:,}"
