@@ -13,7 +13,7 @@ import yaml
 from labelrepair.stages.workspace import absolute_store, home, in_home, stage_tags
 
 PRESET = "conf/base/parameters_presets/small.yml"
-BUDGET = "conf/base/parameters_repair.yml:policy.review_budget"
+CONFIDENCE = "conf/base/parameters_repair.yml:policy.relabel_confidence"
 SECONDS = 240  # for the queue's worker to come and to finish
 
 
@@ -183,14 +183,14 @@ def test_a_temporary_experiment_keeps_its_runs_and_models(repository):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("start", "budgets"),
-    [(("queue", "start"), (0.05, 0.1)), (("exp", "run", "--run-all"), (0.15, 0.2))],
+    ("start", "confidences"),  # each gives another table: DVC's run cache knows the old ones
+    [(("queue", "start"), (0.5, 0.6)), (("exp", "run", "--run-all"), (0.8, 0.9))],
 )
-def test_queued_experiments(repository, start, budgets):
+def test_queued_experiments(repository, start, confidences):
     names = []
-    for budget in budgets:
-        names.append(f"budget-{round(100 * budget)}")
-        setting = f"{BUDGET}={budget}"
+    for confidence in confidences:
+        names.append(f"confidence-{round(100 * confidence)}")
+        setting = f"{CONFIDENCE}={confidence}"
         repository.command("dvc", "exp", "run", "--queue", "--name", names[-1], "-S", setting)
 
     repository.command("dvc", *start)
