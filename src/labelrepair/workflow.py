@@ -30,6 +30,13 @@ from labelrepair.label_table import (
 )
 from labelrepair.networks.classifier import Classifier, build_from_spec, classifier_spec
 from labelrepair.policy import Policy, apply_policy
+from labelrepair.refinement import (
+    RefinementSpec,
+    calibrated,
+    fit_likelihood,
+    refined_noise,
+    refining,
+)
 from labelrepair.scoring import ScoringSpec, score
 from labelrepair.training import (
     Checkpointer,
@@ -226,6 +233,54 @@ def estimate(
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     found = estimate_noise(probs, data.given_labels.numpy(), config.estimator, rng, curated)
     return found, probs
+
+
+def refine(
+    data: TrainSet,
+    probs: Array,
+    noise: NoiseEstimate,
+    probe: ProbeSpec,
+    spec: RefinementSpec,
+    seed: int,
+) -> tuple[NDArray[np.float32], NoiseEstimate]:
+    """Look a second time: cross-validate on the repaired labels, fit T by likelihood.
+
+    Args:
+        data: the rows; validation rows take part.
+        probs: float ``(N, C)``, the trained method's.
+        noise: the first estimate.
+        probe: how a plain network is trained on these data; ``spec`` has it trained for longer.
+        spec: see :mod:`labelrepair.refinement`; with ``rounds=0`` nothing is done.
+        seed: decides folds, trainings and bootstrap.
+
+    Returns:
+        The mean of the method's and the out-of-sample probabilities ``(N, C)``, as they know
+        different things, and the estimate by likelihood; with ``rounds=0`` the arguments.
+    """
+    if spec.rounds == 0:
+        return probs, noise
+    given = data.given_labels.numpy()
+    config = refining(probe, spec, data.features)
+    build, _ = network_builder(config.training.network, data.features, data.num_classes)
+    total, joined = np.zeros(probs.shape), np.asarray(probs)
+    for number in range(spec.rounds):
+        found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
+        part = cross_validated_probs(
+            data.features,
+            torch.from_numpy(found["suggested_label"].to_numpy()),
+            data.num_classes,
+            build,
+            config,
+            derive_seed(seed, "refine", number),
+        )
+        total += part.numpy()
+        likely = fit_likelihood(total / (number + 1), given, noise.transition, spec)
+        second = calibrated(total / (number + 1), likely.temperature)
+        rng = np.random.default_rng(derive_seed(seed, "refine", "bootstrap"))
+        noise = refined_noise(second, given, likely.transition, spec, rng)
+        joined = (probs + second) / 2
+        logger.info("round %d: noise rate %.1f %%", number + 1, 100 * noise.noise_rate)
+    return joined.astype(np.float32), noise
 
 
 def fit(

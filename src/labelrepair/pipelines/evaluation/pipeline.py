@@ -16,7 +16,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                 inputs=[
                     "repaired_table",
                     "true_labels",
-                    "noise_estimate",
+                    "refined_noise",
                     "training_history",
                     "training_used",
                     "class_names",
@@ -26,7 +26,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
             ),
             Node(
                 draw,
-                inputs=["evaluation", "noise_estimate", "class_names"],
+                inputs=["evaluation", "refined_noise", "class_names"],
                 outputs=["plots", "plot_data"],
                 name="draw",
             ),

@@ -18,7 +18,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "input_format",
                     "features",
                     "label_table",
-                    "noise_estimate",
+                    "refined_noise",
                     "curated_labels",
                     "injected_noise",
                     "training_report",

@@ -15,9 +15,9 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                 repair_labels,
                 inputs=[
                     "label_table",
-                    "training_probs",
+                    "refined_probs",
                     "training_selected",
-                    "noise_estimate",
+                    "refined_noise",
                     "human_decisions",
                     "class_names",
                     "params:scoring",

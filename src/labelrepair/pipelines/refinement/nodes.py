@@ -1,0 +1,39 @@
+"""The node that looks at the labels a second time."""
+
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelrepair.config import from_dict
+from labelrepair.refinement import RefinementSpec
+from labelrepair.workflow import (
+    EstimationConfig,
+    check_alignment,
+    noise_from_dict,
+    noise_to_dict,
+    refine,
+    train_set,
+)
+
+Params = dict[str, Any]
+
+
+def look_again(  # one argument per catalog entry
+    features: NDArray[Any],
+    table: pd.DataFrame,
+    class_names: list[str],
+    probs: NDArray[Any],
+    noise_estimate: Params,
+    estimation: Params,
+    refinement: Params,
+    seed: int,
+) -> tuple[NDArray[Any], Params]:
+    """Return probabilities of two kinds, joined, and the noise estimate by likelihood."""
+    spec = from_dict(RefinementSpec, refinement, "refinement")
+    probe = from_dict(EstimationConfig, estimation, "estimation").probe
+    check_alignment(table, features)
+    data, _ = train_set(table, features, len(class_names), 0.0, seed)
+    noise = noise_from_dict(noise_estimate)
+    refined, found = refine(data, probs, noise, probe, spec, seed)
+    return refined, noise_to_dict(found)
