@@ -283,7 +283,7 @@ def test_singular_matrix_for_backward(make_project, small_training, tmp_path):
         "condition number",
         "cannot be inverted",
         "forward",
-        pipelines=["training", "repair", "evaluation"],
+        pipelines=["training", "refinement", "repair", "evaluation"],
         preset="backward",
     )
     assert project.mlflow_runs()[0].info.status == "FAILED"

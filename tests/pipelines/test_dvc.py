@@ -10,7 +10,7 @@ import yaml
 from dvc.repo import Repo
 
 PRESET = "conf/base/parameters_presets/small.yml"
-STAGES = ["ingestion", "estimation", "training", "repair", "evaluation", "report"]
+STAGES = ["ingestion", "estimation", "training", "refinement", "repair", "evaluation", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,14 @@ def test_the_lock_is_committed_and_the_data_are_not(repository):
 def test_a_method_option_reruns_what_depends_on_it(repository, change):
     change(PRESET, "presets", "small", "options", co_lambda=0.5)
 
-    assert would_run(repository) == ["training", "repair", "evaluation", "report"]
+    assert would_run(repository) == ["training", "refinement", "repair", "evaluation", "report"]
 
 
 @pytest.mark.parametrize(
     ("path", "keys", "changes", "stages"),
     [
-        ("conf/base/parameters_repair.yml", ["policy"], {"class_floor": 0.1}, STAGES[3:]),
-        ("conf/base/parameters_repair.yml", ["scoring"], {"calibrate": False}, STAGES[3:]),
+        ("conf/base/parameters_repair.yml", ["policy"], {"class_floor": 0.1}, STAGES[4:]),
+        ("conf/base/parameters_repair.yml", ["scoring"], {"calibrate": False}, STAGES[4:]),
         ("conf/base/globals.yml", [], {"seed": 1}, STAGES[1:]),
         (
             "conf/base/parameters_estimation.yml",
@@ -117,7 +117,8 @@ def test_other_changes(repository, change, path, keys, changes, stages):
         ("policy.py", ["repair", "evaluation", "report"]),
         ("plots.py", ["evaluation", "report"]),
         ("report/charts.py", ["report"]),
-        ("methods/jocor.py", ["training", "repair", "evaluation", "report"]),
+        ("refinement.py", STAGES[1:]),
+        ("methods/jocor.py", ["training", "refinement", "repair", "evaluation", "report"]),
         ("data/manifest.py", STAGES),
     ],
 )
@@ -179,7 +180,7 @@ def test_an_experiment_with_another_option(repository, tmp_path):
     done = repository.command("dvc", "exp", "run", "-S", option)
 
     try:
-        assert running(done) == ["training", "repair", "evaluation", "report"]
+        assert running(done) == ["training", "refinement", "repair", "evaluation", "report"]
         changed = {name for name, now in repository.untouched().items() if before[name] != now}
         assert "data/07_model_output/training_probs.npy" in changed
         assert "data/08_reporting/metrics.json" in changed

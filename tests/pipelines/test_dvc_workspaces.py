@@ -162,7 +162,7 @@ def test_a_temporary_experiment_keeps_its_runs_and_models(repository):
     assert "temporary" in experiments(repository)
     assert repository.data() == before  # the workspace is as it was
     runs = runs_of(repository, "temporary")
-    assert {*runs} == {"training", "repair", "evaluation", "report"}
+    assert {*runs} == {"training", "refinement", "repair", "evaluation", "report"}
     (path,) = [p for n, p in files(repository, runs["evaluation"]).items() if n == "metrics.json"]
     metrics = json.loads(path.read_text())
     mlflow.set_tracking_uri(f"sqlite:///{repository / 'mlflow.db'}")

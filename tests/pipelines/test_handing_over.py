@@ -209,7 +209,7 @@ def test_a_weak_challenger_is_kept_out_with_a_reason(handed, tmp_path):
     saved = shutil.copytree(handed / "data", tmp_path / "data")
     try:
         handed.preset("small", "cross_entropy", training(1, lr=1e-6))
-        handed.run("training", "repair", "evaluation")
+        handed.run("training", "refinement", "repair", "evaluation")
         handed.run("handoff")
 
         found = registry(handed)

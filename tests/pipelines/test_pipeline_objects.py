@@ -41,7 +41,15 @@ SHAPES = {
 }
 
 
-STEPS = ["ingestion", "estimation", "training", "repair", "evaluation", "report"]
+STEPS = [
+    "ingestion",
+    "estimation",
+    "training",
+    "refinement",
+    "repair",
+    "evaluation",
+    "report",
+]
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +92,14 @@ def upstream(whole: Pipeline, names: set[str]) -> set[str]:
     return found
 
 
-def test_the_default_chains_the_six_steps(pipelines, whole):
+def test_the_default_chains_the_steps(pipelines, whole):
     steps = [node.name for step in STEPS for node in pipelines[step].nodes]
 
     assert sorted(steps) == sorted(node.name for node in whole.nodes)
-    assert len(steps) == 11
+    assert len(steps) == 12
 
 
-@pytest.mark.parametrize("name", ["estimation", "training", "repair"])
+@pytest.mark.parametrize("name", ["estimation", "training", "refinement", "repair"])
 def test_no_true_labels_before_evaluation(pipelines, whole, name):
     pipeline = pipelines[name]
 

@@ -33,6 +33,7 @@ from labelrepair.workflow import (
     fit,
     noise_from_dict,
     noise_to_dict,
+    refine,
     repair_rows,
 )
 
@@ -132,9 +133,29 @@ def _trained(
         "selection_recall": float(selected[right].mean()) if selected is not None else None,
         **filtered(selected, right),
         "recovery_by_confidence": recovery(probs, truth, data.train_rows.numpy()),
+        **_refined(cell, data, truth, probs, noise),
         "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= 1},
         "epochs": len(history),
     }
+
+
+def _refined(
+    cell: Cell, data: TrainSet, truth: Labels, probs: NDArray[Any], noise: NoiseEstimate
+) -> dict[str, Any]:
+    """Return what a second look makes of the method's probabilities."""
+    spec = cell.grid.refinement
+    if not spec.rounds:
+        return {}
+    training = preset_of(cell.grid, cell.method).training
+    probe = default_estimation(training, len(truth)).probe
+    second, found = refine(data, probs, noise, probe, spec, cell.seed)
+    given = data.given_labels.numpy()
+    measured = {
+        "noise_rate": found.noise_rate,
+        "transition_error": _transition_error(found.transition, truth, given),
+        **repairs(repair_rows(second, given, found), truth, given == truth),
+    }
+    return {f"refined_{name}": value for name, value in measured.items()}
 
 
 def _baseline(cell: Cell, data: TrainSet, truth: Labels) -> dict[str, Any]:

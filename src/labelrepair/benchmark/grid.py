@@ -11,6 +11,7 @@ from labelrepair.benchmark.baselines import BASELINES
 from labelrepair.config import from_dict, non_defaults, one_of, require
 from labelrepair.data import SourceSpec
 from labelrepair.noise import NoiseSpec
+from labelrepair.refinement import RefinementSpec
 from labelrepair.training import TrainingConfig
 from labelrepair.workflow import Preset
 
@@ -20,6 +21,7 @@ MEASURES = (
     "test_accuracy_best_val",
     "test_accuracy_model",
     "recovery_accuracy",
+    "refined_recovery_accuracy",
 )
 
 
@@ -68,6 +70,7 @@ class Grid:
         measure: what is compared: one of :data:`MEASURES`.
         noise_known: hand the methods the true T and realised rate, as the papers do (an oracle);
             False estimates them as a user would have to.
+        refinement: the second look at every method's repair; measured beside the method's own.
         jobs: cells side by side, each on one thread; 0 = as many as there are cores.
         run_missing: False shows the finished cells only and trains none.
         note: printed over the table.
@@ -86,6 +89,7 @@ class Grid:
     seeds: tuple[int, ...] = (0, 1)
     measure: str = "test_accuracy_last10"
     noise_known: bool = True
+    refinement: RefinementSpec = RefinementSpec(rounds=0)
     jobs: int = 0
     run_missing: bool = True
     note: str = ""
@@ -126,6 +130,8 @@ class Cell:
             "noise_known": self.grid.noise_known,
             "seed": self.seed,
         }
+        if self.grid.refinement.rounds:
+            content["refinement"] = non_defaults(self.grid.refinement)
         digest = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=5).hexdigest()
         return f"{self.method}-{self.noise.name}-{self.noise.rate}-{self.seed}-{digest}"
 

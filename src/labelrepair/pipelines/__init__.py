@@ -8,7 +8,7 @@ from importlib import import_module
 
 from kedro.pipeline import Pipeline
 
-REPAIR = ("ingestion", "estimation", "training", "repair", "evaluation", "report")
+REPAIR = ("ingestion", "estimation", "training", "refinement", "repair", "evaluation", "report")
 Names = str | set[str] | dict[str, str] | None
 
 

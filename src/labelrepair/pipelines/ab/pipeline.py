@@ -17,7 +17,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "features",
                     "repaired_table",
                     "true_labels",
-                    "noise_estimate",
+                    "refined_noise",
                     "params:estimation",
                     "params:ab",
                     "params:seed",

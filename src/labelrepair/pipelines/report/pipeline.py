@@ -16,7 +16,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                 inputs={
                     "table": "repaired_table",
                     "true_labels": "true_labels",
-                    "noise": "noise_estimate",
+                    "noise": "refined_noise",
                     "metrics": "metrics",
                     "plot_data": "plot_data",
                     "features": "features",
