@@ -15,7 +15,15 @@ from labelrepair.atomic import whole_file
 from labelrepair.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).parent
-PARAMETER_FILES = ("", "_ingestion", "_estimation", "_training", "_repair", "_report")
+PARAMETER_FILES = (
+    "",
+    "_ingestion",
+    "_estimation",
+    "_training",
+    "_refinement",
+    "_repair",
+    "_report",
+)
 CATALOG_FILES = ("ingestion", "training", "reporting", "report")
 MLFLOW_ARTIFACT = "kedro_mlflow.io.artifacts.MlflowArtifactDataset"
 TRACKING = "labelrepair.tracking."

@@ -31,6 +31,7 @@ from labelrepair.label_table import data_hash
 from labelrepair.noise import NoiseSpec
 from labelrepair.policy import Policy
 from labelrepair.provenance import project_facts
+from labelrepair.refinement import RefinementSpec
 from labelrepair.report import ReportSpec
 from labelrepair.scoring import ScoringSpec
 from labelrepair.stages.workspace import stage_tags
@@ -48,6 +49,7 @@ SPECS: dict[str, type[Any]] = {
     "ingestion.noise": NoiseSpec,
     "ingestion.curated": CuratedSpec,
     "estimation": EstimationConfig,
+    "refinement": RefinementSpec,
     "scoring": ScoringSpec,
     "policy": Policy,
     "handoff": HandoffSpec,

@@ -267,7 +267,7 @@ def refine(
         found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
         part = cross_validated_probs(
             data.features,
-            torch.from_numpy(found["suggested_label"].to_numpy()),
+            torch.from_numpy(found["suggested_label"].to_numpy().copy()),
             data.num_classes,
             build,
             config,

@@ -117,7 +117,7 @@ def test_other_changes(repository, change, path, keys, changes, stages):
         ("policy.py", ["repair", "evaluation", "report"]),
         ("plots.py", ["evaluation", "report"]),
         ("report/charts.py", ["report"]),
-        ("refinement.py", STAGES[1:]),
+        ("refinement.py", STAGES[3:]),
         ("methods/jocor.py", ["training", "refinement", "repair", "evaluation", "report"]),
         ("data/manifest.py", STAGES),
     ],

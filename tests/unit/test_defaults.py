@@ -40,7 +40,7 @@ def test_the_parameters_are_our_own_under_a_namespace(host):
     ours = load(conf_folder(), workspace="data")["parameters"]
     expected = {key: value for key, value in ours.items() if key not in LOOKED_UP}
     found = host["parameters"]
-    assert found["faces"].keys() >= {"ingestion", "estimation", "recipe", "policy", "scoring"}
+    assert found["faces"].keys() >= {"ingestion", "estimation", "refinement", "recipe", "policy"}
     assert {key: expected[key] for key in found["faces"]} == found["faces"]
 
 
