@@ -96,13 +96,13 @@ def test_killed_in_the_second_stage(pair, small_training, command_environment, c
         project.preset("staged", "loss_correction", training, quantile=0.9)
         project.edit("conf/base/globals.yml", preset="staged")
         project.run("ingestion", "estimation")
-    undisturbed.run("training", "repair")
+    undisturbed.run("training", "refinement", "repair")
 
     kill_in_training(killed, command_environment, 1, 20, "--pipelines", "training")
     (stopped,) = positions(killed)
     assert stopped[0] == 1
     caplog.clear()
-    killed.run("training", "repair")
+    killed.run("training", "refinement", "repair")
 
     assert f"resuming at stage 'forward_corrected', epoch {stopped[1]}" in caplog.text
     assert results(killed) == results(undisturbed)
