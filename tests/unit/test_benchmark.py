@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelrepair.benchmark import Cell, Grid, run_cell, run_grid, summarise
+from labelrepair.benchmark import Cell, Grid, collect, run_cell, run_grid, summarise
 from labelrepair.benchmark import cells as cells_module
 from labelrepair.benchmark import page as page_of
 from labelrepair.benchmark.data import prepare
@@ -206,3 +206,59 @@ def test_the_page_shows_what_was_measured(grid):
 def test_wrong_grids_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         from_dict(Grid, RAW | changes, "benchmark")
+
+
+def test_a_page_of_repairs_shows_the_share_of_wrong_labels_that_the_baseline_leaves(grid):
+    right = {"cleanlab": 0.95, "jocor": 0.96}
+    cells = pd.DataFrame(
+        [
+            {
+                "noise": "symmetric_exclusive",
+                "noise_rate": 0.2,
+                "method": method,
+                "seed": 0,
+                "recovery_accuracy": value,
+                "refined_recovery_accuracy": 0.98 if method == "jocor" else None,
+                "detection_f1": 0.9,
+                "refined_detection_f1": 0.99,
+                "transition_error": 0.004,
+                "refined_transition_error": 0.001,
+                "seconds": 60.0,
+                "machine": "x86_64, 2 cores",
+                "torch": "2",
+            }
+            for method, value in right.items()
+        ]
+    )
+    raw = {**RAW, "paper": "none", "measure": "recovery_accuracy", "remarks": ["tried this"]}
+    raw["methods"] = {name: {"method": name} for name in right}
+    repairs = from_dict(Grid, raw, "")
+    page = page_of(summarise(cells, published(), repairs), cells, repairs)
+    assert "| cleanlab | 95.00 | 1.00 | 0.900 | 0.0040 | 60 |" in page
+    assert "| jocor | 96.00 | 0.80 | 0.900 |" in page
+    assert "| jocor, second look | 98.00 | 0.40 | 0.990 | 0.0010 | 60 |" in page
+    assert "- tried this" in page
+    assert "2 cells of 4; the others have not run yet" in page
+
+
+def test_the_page_of_all_results_begins_with_the_archetypes():
+    page = collect({"zeta": "## zeta\n", "archetypes": "## first\n", "alpha": "## alpha\n"})
+    assert page == "# Results\n\n## first\n\n## alpha\n\n## zeta\n"
+
+
+def test_cleanlab_is_a_row_of_a_grid(tmp_path):
+    raw = {**RAW, "measure": "recovery_accuracy", "noise_known": False, "refinement": {"rounds": 1}}
+    raw["training"] = {"schedule": {"epochs": 10, "lr": 0.01}, "threads": 1}
+    raw["methods"] = {name: {"method": name} for name in ("cleanlab", "cross_entropy")}
+    grid = from_dict(Grid, raw, "")
+    prepare(grid, tmp_path)
+    found = {
+        name: run_cell(Cell(grid, grid.noises[0], name, 0), str(tmp_path), str(tmp_path))
+        for name in grid.methods
+    }
+    assert found["cleanlab"]["recovery_accuracy"] > 0.9
+    assert found["cleanlab"]["kept_share"] == 1.0
+    assert found["cleanlab"]["transition_error"] < 0.05
+    assert found["cross_entropy"]["refined_recovery_accuracy"] > 0.9
+    with pytest.raises(ConfigError, match="folds"):
+        from_dict(Grid, {**raw, "methods": {"x": {"method": "cleanlab", "options": {"folds": 1}}}})

@@ -1,5 +1,6 @@
 """A grid's cells beside the published numbers: one tidy table and a page."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,23 +55,48 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
 
 
 def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid) -> str:
-    """Return one grid's results as Markdown.
+    """Return one grid's results as a section of Markdown for ``docs/results.md``.
 
     Args:
         table: from :func:`summarise`.
         cells: from :func:`run_grid`.
         grid: what was run.
     """
+    wanted = len(grid.seeds) * len(grid.noises) * len(grid.methods)
+    done = "" if len(cells) == wanted else f" of {wanted}; the others have not run yet"
+    hours = cells["seconds"].sum() / 3600
+    where = ", ".join(sorted(set(cells["machine"])))
+    torches = ", ".join(sorted(set(cells["torch"])))
     lines = [
         f"## {grid.name}",
         "",
         (f"{grid.paper}, table {grid.table}, {grid.dataset}. " if grid.paper != "none" else "")
-        + "Test accuracy in %, "
-        f"{_MEASURED[grid.measure]}; mean ± standard deviation over seeds "
-        f"{', '.join(map(str, grid.seeds))}. "
+        + f"{_MEASURED[grid.measure]} in %; mean ± standard deviation over seeds "
+        f"{', '.join(map(str, sorted(set(cells['seed']))))}. "
         + ("The methods know the noise, as in the paper. " if grid.noise_known else "")
         + grid.note,
         "",
+        *(_repair_rows(cells) if "recovery" in grid.measure else _published_rows(table)),
+        "",
+        *(f"- {remark}" for remark in grid.remarks),
+        *([""] if grid.remarks else []),
+        f"![{grid.name}](results/{grid.name}.png)",
+        "",
+        f"{len(cells)} cells{done}; {hours:.1f} h of one core; {where}; torch {torches}. "
+        f"`kedro run --pipelines benchmark --params table={grid.name}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def collect(pages: Mapping[str, str]) -> str:
+    """Return all sections as one page: what stands apart from the grids first, then by name."""
+    order = sorted(pages, key=lambda name: (name != "archetypes", name))
+    return "\n".join(["# Results", "", *(pages[name].strip() + "\n" for name in order)])
+
+
+def _published_rows(table: pd.DataFrame) -> list[str]:
+    lines = [
         "| noise | rate | method | ours | published | difference | verdict | s per run |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -82,23 +108,43 @@ def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid) -> str:
             f"| {_spread(row['mean'], row['std'])} | {published} | {difference} "
             f"| {row['verdict']} | {row['seconds']:.0f} |"
         )
-    where = ", ".join(sorted(set(cells["machine"])))
-    torches = ", ".join(sorted(set(cells["torch"])))
-    hours = cells["seconds"].sum() / 3600
-    lines += [
-        "",
-        f"{len(cells)} cells, {hours:.1f} h of one thread each; {where}; torch {torches}. "
-        f"`kedro run --pipelines benchmark --params table={grid.name}`",
-        "",
+    return lines
+
+
+def _repair_rows(cells: pd.DataFrame) -> list[str]:
+    """Return the quality of the repair, every row kept, beside that of the baseline."""
+    lines = [
+        "| noise | rate | method | labels right | wrong, of cleanlab's | detection F1 | error of T "
+        "| s per run |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join(lines)
+    keys = ["noise", "noise_rate"]
+    for (noise, rate), group in cells.groupby(keys, sort=False):
+        left = 1 - group.loc[group["method"] == "cleanlab", "recovery_accuracy"].mean()
+        for method, runs in group.groupby("method", sort=False):
+            for prefix, name in (("", method), ("refined_", f"{method}, second look")):
+                found = runs.get(f"{prefix}recovery_accuracy", pd.Series(dtype=float)).dropna()
+                if found.empty:
+                    continue
+                f1, error = (
+                    runs[f"{prefix}{key}"].mean() for key in ("detection_f1", "transition_error")
+                )
+                share = (1 - found.mean()) / left
+                right = _spread(100 * found.mean(), 100 * found.std())
+                lines.append(
+                    f"| {noise} | {rate:g} | {name} | {right} "
+                    f"| {share:.2f} | {f1:.3f} | {error:.4f} | {runs['seconds'].mean():.0f} |"
+                )
+    return lines
 
 
 _MEASURED = {
-    "test_accuracy_last": "last epoch",
-    "test_accuracy_last10": "mean of the last ten epochs",
-    "test_accuracy_best_val": "epoch of the best noisy validation accuracy",
-    "test_accuracy_model": "of the weights that the method keeps",
+    "test_accuracy_last": "Test accuracy, last epoch,",
+    "test_accuracy_last10": "Test accuracy, mean of the last ten epochs,",
+    "test_accuracy_best_val": "Test accuracy, epoch of the best noisy validation accuracy,",
+    "test_accuracy_model": "Test accuracy of the weights that the method keeps",
+    "recovery_accuracy": "Right labels after the repair",
+    "refined_recovery_accuracy": "Right labels after the repair",
 }
 
 

@@ -1,5 +1,6 @@
 """Nodes that measure a grid and put the published numbers beside it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -26,5 +27,10 @@ def draw(table: pd.DataFrame) -> Any:
 
 
 def report(table: pd.DataFrame, cells: pd.DataFrame, grid: Params) -> str:
-    """Return the table as a page of Markdown with machine, versions, seeds and wall time."""
+    """Return the table as a section of Markdown with machine, versions, seeds and time."""
     return benchmark.page(table, cells, from_dict(benchmark.Grid, grid, "benchmark"))
+
+
+def collect(_newest: str, pages: dict[str, Callable[[], str]]) -> str:
+    """Return the page of all results; the newest section only makes this node wait for it."""
+    return benchmark.collect({name: load() for name, load in pages.items()})

@@ -4,11 +4,11 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from labelrepair.pipelines.benchmark.nodes import compare, draw, measure, report
+from labelrepair.pipelines.benchmark.nodes import collect, compare, draw, measure, report
 
 
 def create_pipeline(**_kwargs: Any) -> Pipeline:
-    """Return the pipeline: benchmark_cells, benchmark_table, benchmark_plot, results_page."""
+    """Return the pipeline: one grid's cells, table, plot and section; the page of all results."""
     return Pipeline(
         [
             Node(
@@ -29,6 +29,12 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                 inputs=["benchmark_table", "benchmark_cells", "params:benchmark"],
                 outputs="benchmark_page",
                 name="report_benchmark",
+            ),
+            Node(
+                collect,
+                inputs=["benchmark_page", "benchmark_pages"],
+                outputs="results_page",
+                name="collect_results",
             ),
         ]
     )
