@@ -62,7 +62,7 @@ def test_a_stale_file_is_shown_and_left_alone(kedro, tmp_path, rendered):
 def test_stages(rendered):
     stages = yaml.safe_load(rendered)["stages"]
 
-    assert list(stages)[:5] == STAGES
+    assert [name for name in stages if name in STAGES] == STAGES
     for name, stage in stages.items():
         assert stage["cmd"] == f"kedro run --pipelines {name}"
         assert f"src/labelrepair/pipelines/{name}" in stage["deps"]

@@ -202,6 +202,7 @@ def test_queued_experiments(repository, start, confidences):
 
     for name in names:
         runs = runs_of(repository, name)
-        assert {*runs} == {"repair", "evaluation", "report"}
+        assert {"repair", "evaluation"} <= {*runs}
+        assert not {"ingestion", "training"} & {*runs}
         assert "metrics.json" in files(repository, runs["evaluation"])
         assert "repaired_labels.parquet" in files(repository, runs["repair"])
