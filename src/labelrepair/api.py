@@ -24,12 +24,20 @@ from labelrepair.estimation import (
 )
 from labelrepair.networks.classifier import Classifier
 from labelrepair.policy import Policy
+from labelrepair.refinement import RefinementSpec
 from labelrepair.scoring import ScoringSpec
 from labelrepair.training import Schedule, TrainingConfig, TrainSet
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.training.seeds import derive_seed
 from labelrepair.transition import check_transition
-from labelrepair.workflow import Preset, default_estimation, estimate, fit, repair_rows
+from labelrepair.workflow import (
+    Preset,
+    default_estimation,
+    estimate,
+    fit,
+    refine,
+    repair_rows,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +89,7 @@ def repair(
     transition: ArrayLike | None = None,
     policy: Mapping[str, Any] | Policy | None = None,
     probe: Mapping[str, Any] | None = None,
+    refinement: Mapping[str, Any] | None = None,
     progress: bool = False,
     **options: Any,
 ) -> RepairResult:
@@ -104,6 +113,8 @@ def repair(
         probe: changes to the probe that the noise is estimated with, see
             :class:`labelrepair.training.probe.ProbeSpec`; e.g.
             ``{"folds": 3, "training": {"schedule": {"epochs": 10}}}``.
+        refinement: the second look, see :class:`labelrepair.refinement.RefinementSpec`;
+            ``{"rounds": 0}`` judges by the trained method alone.
         progress: show progress.
         **options: options of the method, and settings of
             :class:`labelrepair.training.TrainingConfig`, by name (``epochs`` and ``lr`` are short
@@ -129,6 +140,7 @@ def repair(
     chosen = _network(network, array)
     preset = _preset(method, options, chosen, device, len(array))
     rules = policy if isinstance(policy, Policy) else from_dict(Policy, policy, "policy")
+    second_look = from_dict(RefinementSpec, refinement, "refinement")
     held_out = holdout(labels, preset.training.validation_fraction, derive_seed(seed, "validation"))
     data = TrainSet(
         torch.from_numpy(array),
@@ -142,7 +154,7 @@ def repair(
     estimation = dataclasses.replace(estimation, probe=changed)
     noise, probe_probs = estimate(data, estimation, seed)
     model, result = fit(preset, data, noise, seed=seed, progress=progress)
-    probs = result.probs.numpy()
+    probs, noise = refine(data, result.probs.numpy(), noise, changed, second_look, seed)
     rows = repair_rows(
         probs,
         labels,

@@ -109,7 +109,11 @@ def fit_transition(
 
 
 def fit_likelihood(
-    probs: NDArray[np.floating], given_labels: Labels, start: Floats, spec: RefinementSpec
+    probs: NDArray[np.floating],
+    given_labels: Labels,
+    start: Floats,
+    spec: RefinementSpec,
+    known: bool = False,
 ) -> Likelihood:
     """Return the temperature and T under which the given labels are most probable.
 
@@ -118,13 +122,15 @@ def fit_likelihood(
         given_labels: int64 ``(N,)``.
         start: ``(C, C)`` first T. Zero elements are raised a little, so that EM may leave them.
         spec: rows and iterations.
+        known: ``start`` is the T, not an estimate: only the temperature is fitted.
     """
     rows = np.linspace(0, len(probs) - 1, min(len(probs), spec.fit_rows)).astype(int)
     some, labels = np.maximum(probs[rows].astype(np.float64), _FLOOR), given_labels[rows]
-    begin = normalise_rows(start + 1e-4)
+    begin = start if known else normalise_rows(start + 1e-4)
+    steps = 0 if known else spec.iterations
     fits = []
     for temperature in TEMPERATURES:
-        found, value = fit_transition(soften(some, temperature), labels, begin, spec.iterations)
+        found, value = fit_transition(soften(some, temperature), labels, begin, steps)
         fits.append(Likelihood(found, temperature, value))
     return max(fits, key=lambda fit: fit.value)
 

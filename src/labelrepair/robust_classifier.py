@@ -42,6 +42,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         policy: thresholds and budgets, see :class:`labelrepair.policy.Policy`.
         probe: changes to the probe behind the estimate, see
             :class:`labelrepair.training.probe.ProbeSpec`.
+        refinement: the second look, see :class:`labelrepair.refinement.RefinementSpec`.
         tokens: rows of X are token ids of texts, not numbers.
         device: ``auto`` (CUDA, then CPU) or a torch device name.
         random_state: an int decides everything; None = another result each time.
@@ -60,7 +61,8 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             dropped or reviewed.
         out_of_sample_probs_: float32 ``(N, C)`` for tools that want cross-validated probabilities
             of the given labels, as cleanlab's ``pred_probs``.
-        train_probs_: float32 ``(N, C)``, the robust model's probabilities of the training rows.
+        train_probs_: float32 ``(N, C)``, the probabilities that the training rows are judged by:
+            the robust model's and those of the second look.
         history_: frame with a row per epoch.
         model_: the torch module, from raw features to probabilities.
 
@@ -83,6 +85,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         transition: ArrayLike | None = None,
         policy: Mapping[str, Any] | None = None,
         probe: Mapping[str, Any] | None = None,
+        refinement: Mapping[str, Any] | None = None,
         tokens: bool = False,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -99,6 +102,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.transition = transition
         self.policy = policy
         self.probe = probe
+        self.refinement = refinement
         self.tokens = tokens
         self.device = device
         self.random_state = random_state
@@ -134,6 +138,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             transition=self.transition,
             policy=self.policy,
             probe=self.probe,
+            refinement=self.refinement,
             progress=self.verbose,
             **self._options(vectors=array.ndim == 2 and not self.tokens),
         )

@@ -55,6 +55,7 @@ from labelrepair.transition import check_transition
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
+KNOWN = ("given", "known")  # noise estimates whose T is not one
 MAX_SHARED = 10_000  # values of a stage's shared tensors that go into the training report
 SPOT_CHECKS = 256  # rows whose content hash is compared before training
 
@@ -248,7 +249,7 @@ def refine(
     Args:
         data: the rows; validation rows take part.
         probs: float ``(N, C)``, the trained method's.
-        noise: the first estimate.
+        noise: the first estimate; a T that was given is kept.
         probe: how a plain network is trained on these data; ``spec`` has it trained for longer.
         spec: see :mod:`labelrepair.refinement`; with ``rounds=0`` nothing is done.
         seed: decides folds, trainings and bootstrap.
@@ -274,10 +275,12 @@ def refine(
             derive_seed(seed, "refine", number),
         )
         total += part.numpy()
-        likely = fit_likelihood(total / (number + 1), given, noise.transition, spec)
+        known = noise.method in KNOWN
+        likely = fit_likelihood(total / (number + 1), given, noise.transition, spec, known)
         second = calibrated(total / (number + 1), likely.temperature)
-        rng = np.random.default_rng(derive_seed(seed, "refine", "bootstrap"))
-        noise = refined_noise(second, given, likely.transition, spec, rng)
+        if not known:
+            rng = np.random.default_rng(derive_seed(seed, "refine", "bootstrap"))
+            noise = refined_noise(second, given, likely.transition, spec, rng)
         joined = (probs + second) / 2
         logger.info("round %d: noise rate %.1f %%", number + 1, 100 * noise.noise_rate)
     return joined.astype(np.float32), noise

@@ -63,6 +63,13 @@ def test_the_likelihood_finds_the_temperature(power):
     np.testing.assert_allclose(again, probs, atol=1e-4)
 
 
+def test_a_known_transition_matrix_is_kept():
+    probs, _, labels, transition = world()
+    wrong = np.roll(transition, 1, axis=0)
+    kept = fit_likelihood(probs, labels, wrong, RefinementSpec(), known=True)
+    np.testing.assert_array_equal(kept.transition, wrong)
+
+
 def test_exact_zeros_and_ones_are_finite():
     probs = np.eye(3)[[0, 1, 2, 0]]
     fit = fit_likelihood(probs, np.array([0, 1, 2, 1]), np.eye(3), RefinementSpec())

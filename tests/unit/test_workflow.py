@@ -11,6 +11,7 @@ from labelrepair.errors import ConfigError, DataError, TransitionError
 from labelrepair.estimation import EstimationSpec, NoiseEstimate
 from labelrepair.label_table import content_hashes, make_label_table
 from labelrepair.policy import Policy
+from labelrepair.refinement import RefinementSpec
 from labelrepair.scoring import ScoringSpec
 from labelrepair.training import Holdout, Network, Schedule, TrainingConfig, TrainSet
 from labelrepair.training.probe import ProbeSpec
@@ -190,6 +191,31 @@ def test_estimate():
     np.testing.assert_array_equal(probs, same)
     assert found.interval == again.interval
     assert not np.array_equal(probs, other)
+
+
+def test_refine():
+    data, _ = train_set()
+    probe = ProbeSpec(folds=2, training=TRAINING)
+    probs = np.full((48, C), 1 / C, dtype=np.float32)
+    estimated = dataclasses.replace(noise(), method="confident_joint")
+
+    def look(rounds, found=estimated, seed=0):
+        spec = RefinementSpec(rounds=rounds, folds=2, bootstrap=5)
+        return workflow.refine(data, probs, found, probe, spec, seed)
+
+    assert look(0)[0] is probs
+    assert look(0)[1] is estimated
+    refined, found = look(1)
+    assert refined.dtype == np.float32
+    assert refined.shape == (48, C)
+    np.testing.assert_allclose(refined.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(refined, look(1)[0])
+    assert not np.array_equal(refined, look(1, seed=1)[0])
+    assert not np.array_equal(refined, look(2)[0])
+    assert found.method == "maximum_likelihood"
+    assert not np.allclose(found.transition, estimated.transition)
+    known = noise()
+    assert look(1, known)[1] is known
 
 
 def test_estimate_from_trusted_rows():
