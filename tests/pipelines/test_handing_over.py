@@ -72,7 +72,7 @@ def test_the_first_model_becomes_champion(handed):
     assert tags["labelrepair.parent_version"] == "none"
     assert len(tags["labelrepair.git_revision"]) == 40
     assert len(tags["labelrepair.labels_md5"]) == 32
-    noise = json.loads((handed / "data/05_model_input/noise_estimate.json").read_text())
+    noise = json.loads((handed / "data/07_model_output/refined_noise.json").read_text())
     low, high = map(float, tags["labelrepair.noise_rate_ci"].split(".."))
     assert low <= float(tags["labelrepair.noise_rate"]) <= high
     assert record["noise_rate"] == noise["noise_rate"]
