@@ -14,7 +14,8 @@ project = "labelrepair"
 author = "the labelrepair team"
 release = labelrepair.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["decisions/README.md"]  # the site makes its own list
+# The site makes its own list of decisions; results/*.md are the sections of results.md.
+exclude_patterns = ["decisions/README.md", "results/*"]
 html_theme = "furo"
 html_title = f"labelrepair {release}"
 html_static_path: list[str] = []
