@@ -173,6 +173,7 @@ def plots_differ(project, folder):
         assert [name for name in pictures if name.startswith(revision) and name.endswith(".png")]
 
 
+@pytest.mark.slow
 def test_an_experiment_with_another_option(repository, tmp_path):
     option = f"{PRESET}:presets.small.options.co_lambda=0.5"
     before = repository.untouched()
