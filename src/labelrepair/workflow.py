@@ -55,7 +55,7 @@ from labelrepair.transition import check_transition
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
-KNOWN = ("given", "known")  # noise estimates whose T is not one
+KNOWN = ("given", "known", "curated")  # T from people, not from predictions: it is kept
 MAX_SHARED = 10_000  # values of a stage's shared tensors that go into the training report
 SPOT_CHECKS = 256  # rows whose content hash is compared before training
 
@@ -249,7 +249,7 @@ def refine(
     Args:
         data: the rows; validation rows take part.
         probs: float ``(N, C)``, the trained method's.
-        noise: the first estimate; a T that was given is kept.
+        noise: the first estimate; a T that was given, or counted on trusted rows, is kept.
         probe: how a plain network is trained on these data; ``spec`` has it trained for longer.
         spec: see :mod:`labelrepair.refinement`; with ``rounds=0`` nothing is done.
         seed: decides folds, trainings and bootstrap.

@@ -214,8 +214,9 @@ def test_refine():
     assert not np.array_equal(refined, look(2)[0])
     assert found.method == "maximum_likelihood"
     assert not np.allclose(found.transition, estimated.transition)
-    known = noise()
-    assert look(1, known)[1] is known
+    for method in ("given", "curated"):
+        known = dataclasses.replace(noise(), method=method)
+        assert look(1, known)[1] is known
 
 
 def test_estimate_from_trusted_rows():

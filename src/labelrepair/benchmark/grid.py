@@ -21,7 +21,6 @@ MEASURES = (
     "test_accuracy_best_val",
     "test_accuracy_model",
     "recovery_accuracy",
-    "refined_recovery_accuracy",
 )
 
 

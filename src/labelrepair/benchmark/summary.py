@@ -76,7 +76,7 @@ def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid) -> str:
         + ("The methods know the noise, as in the paper. " if grid.noise_known else "")
         + grid.note,
         "",
-        *(_repair_rows(cells) if "recovery" in grid.measure else _published_rows(table)),
+        *(_repair_rows(cells) if grid.measure == "recovery_accuracy" else _published_rows(table)),
         "",
         *(f"- {remark}" for remark in grid.remarks),
         *([""] if grid.remarks else []),
@@ -144,7 +144,6 @@ _MEASURED = {
     "test_accuracy_best_val": "Test accuracy, epoch of the best noisy validation accuracy,",
     "test_accuracy_model": "Test accuracy of the weights that the method keeps",
     "recovery_accuracy": "Right labels after the repair",
-    "refined_recovery_accuracy": "Right labels after the repair",
 }
 
 
