@@ -4,7 +4,6 @@ Errors name the row, because a service sees one bad image among a thousand.
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -140,7 +139,7 @@ def _encoded(value: Any, where: str) -> bytes | Image.Image:
     if isinstance(value, str):
         try:
             return base64.b64decode(value, validate=True)
-        except binascii.Error:
+        except ValueError:
             raise DataError(f"{where}: text that is not base64; expected image bytes") from None
     if isinstance(value, np.ndarray | list | tuple):
         return _from_array(value, where)

@@ -13,6 +13,8 @@ from labelrepair.errors import DataError
 
 Images = npt.NDArray[np.uint8]
 _CHUNK = 256
+# Pillow knows dozens of formats, and hands some (PostScript) to other programs.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def decode_image(
@@ -27,16 +29,18 @@ def decode_image(
         name: the file or row, for messages.
 
     Raises:
-        DataError: missing, unreadable, truncated, or of more than 8 bits per channel.
+        DataError: missing, unreadable, truncated, of more than 8 bits per channel, of a format
+            that is not in ``FORMATS``, or of more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels.
     """
     try:
         with _open(source) as image:
-            if image.mode.startswith(("I", "F")):
-                # Pillow would clip these to 0..255 without a word.
-                raise DataError(f"{name}: image has mode {image.mode}, expected 8 bits per channel")
+            _check_pixels(image, name)
             converted = image.convert(mode)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: not a readable image: {error}") from error
+    except DataError:
+        raise
+    # Pillow lets all kinds of exceptions out of damaged files (ValueError, TypeError, ...).
+    except Exception as error:
+        raise DataError(f"{name}: not a readable image: {str(error)[:300]}") from error
     if image_size is not None:
         converted = converted.resize(image_size[::-1], Image.Resampling.BILINEAR)
     pixels = np.asarray(converted)
@@ -46,7 +50,19 @@ def decode_image(
 def _open(source: bytes | str | Image.Image) -> Image.Image:
     if isinstance(source, Image.Image):
         return source
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+
+
+def _check_pixels(image: Image.Image, name: str) -> None:
+    """Refuse, before anything is decoded, what Pillow would clip silently or only warn of."""
+    if image.mode.startswith(("I", "F")):
+        raise DataError(f"{name}: image has mode {image.mode}, expected 8 bits per channel")
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise DataError(
+            f"{name}: not a readable image: it unpacks to {image.width}x{image.height} pixels, "
+            f"more than {most}; make it smaller"
+        )
 
 
 def stack_images(
@@ -61,7 +77,13 @@ def stack_images(
         DataError: as :func:`decode_image`, or an image has another size than the first one.
     """
     first = decode_image(sources[0], mode, image_size, names[0])
-    stack = np.empty((len(sources), *first.shape), np.uint8)
+    try:
+        stack = np.empty((len(sources), *first.shape), np.uint8)
+    except MemoryError as error:
+        raise DataError(
+            f"{names[0]}: {len(sources)} images of {first.shape[1]}x{first.shape[2]} do not fit "
+            f"into memory ({error}); set image_size: [height, width]"
+        ) from None
 
     def fill(start: int) -> None:
         for row in range(start, min(start + _CHUNK, len(sources))):

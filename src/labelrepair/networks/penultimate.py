@@ -69,7 +69,8 @@ def model_features(file: str | Path, features: Tensor) -> Tensor:
     """
     try:
         model = Classifier.from_state(torch.load(file, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    # A damaged file, or one that holds code, fails in many ways.
+    except Exception as error:
         raise DataError(f"{file}: not a model file of labelrepair ({error})") from error
     parts = [penultimate(network, model.normalizer, features) for network in model.networks]
     return torch.cat(parts, dim=1)
