@@ -1,5 +1,6 @@
 """Kedro datasets of the label ledger and of people's decisions; without a file they are empty."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from kedro.io import AbstractDataset
 
 from labelrepair import decisions, ledger
 from labelrepair.atomic import whole_file
+from labelrepair.locks import Lock
 from labelrepair.tracking import active_run_id
 
 
@@ -15,13 +17,19 @@ class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     """The label ledger in one Parquet file. Saving appends; what is in the file stays.
 
     Save takes the states to arrive at (:func:`labelrepair.ledger.propose`), load returns the
-    events. Nothing changed: the same bytes.
+    events. Nothing changed: the same bytes. Of writers at once, in any processes of the machine,
+    none loses an event.
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; DVC must keep it between runs (``persist``)."""
         self._filepath = Path(filepath)
         self.metadata = metadata
+
+    @cached_property
+    def lock(self) -> Lock:
+        """Held while labels are decided and written: decisions, repaired table, ledger, text."""
+        return Lock(self._filepath.with_name(f".{self._filepath.name}.lock"), "labels")
 
     def load(self) -> pd.DataFrame:
         """Return the events; none where there is no file yet."""
@@ -32,11 +40,11 @@ class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     def save(self, data: pd.DataFrame) -> None:
         """Append an event for every sample whose state changes."""
         now = ledger.utc_now()
-        events = ledger.append(
-            self.load(), data, data, run_id=active_run_id() or f"run-{now}", now=now
-        )
-        with whole_file(self._filepath) as stream:
-            events.to_parquet(stream, index=False)
+        run_id = active_run_id() or f"run-{now}"
+        with self.lock:  # from reading to writing
+            events = ledger.append(self.load(), data, data, run_id=run_id, now=now)
+            with whole_file(self._filepath) as stream:
+                events.to_parquet(stream, index=False)
 
     def _exists(self) -> bool:
         return self._filepath.exists()

@@ -15,6 +15,7 @@ from typing import Any
 from labelrepair.config import to_dict
 from labelrepair.errors import DataError, StoreError
 from labelrepair.handoff import Contender, Evidence, HandoffSpec, Package, judge
+from labelrepair.locks import Lock
 from labelrepair.model_card import render
 
 logger = logging.getLogger(__name__)
@@ -140,26 +141,12 @@ class Registry:
         self.name, self.address = name, mlflow.get_registry_uri()
         self.client = mlflow.MlflowClient()
 
-    @contextmanager
-    def lock(self, timeout: float) -> Iterator[None]:
+    def lock(self, timeout: float) -> Lock:
         """Let one handoff of this model at a time through, of all on this machine.
 
-        The system frees the lock when a process dies. Other machines are met by the check before
-        the alias moves, see :func:`hand_over`.
-
-        Raises:
-            StoreError: the lock is not free within ``timeout`` seconds.
+        Other machines are met by the check before the alias moves, see :func:`hand_over`.
         """
-        from filelock import FileLock, Timeout  # noqa: PLC0415
-
-        file = _lock_file(self.address, self.name)
-        try:
-            with FileLock(file, timeout=timeout):
-                yield
-        except Timeout:
-            raise StoreError(
-                f"{self.name}: another handoff holds {file} for more than {timeout:g} s"
-            ) from None
+        return Lock(_lock_file(self.address, self.name), f"handoff of {self.name}", timeout)
 
     def find(self, digest: str) -> Any:
         """Return the version of this content, or None."""

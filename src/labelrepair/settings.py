@@ -4,6 +4,7 @@ from kedro.config import OmegaConfigLoader
 
 from labelrepair.choices import choose
 from labelrepair.hooks import ParameterHook, ProvenanceHook, RunnerHook, StoreHook, SummaryHook
+from labelrepair.label_hook import LabelLockHook
 from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
 from labelrepair.stages.workspace import in_home
 
@@ -14,6 +15,7 @@ HOOKS = (
     ParameterHook(),
     ProvenanceHook(),
     SummaryHook(),
+    LabelLockHook(),
     HiddenSettingsHook(),
 )
 CONFIG_LOADER_CLASS = OmegaConfigLoader

@@ -4,6 +4,7 @@ import getpass
 import io
 import subprocess
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +90,14 @@ class LabelProject:
         if hasattr(dataset, "_logging_activated"):
             dataset._logging_activated = False
         dataset.save(data)
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held by a command from reading labels to writing them; a pipeline run waits for it."""
+        lock: AbstractContextManager[Any] = getattr(
+            self._dataset("label_ledger"), "lock", nullcontext()
+        )
+        return lock
 
     def path(self, name: str) -> Path:
         """Return a dataset's file, relative to the project where it lies in it."""

@@ -1,5 +1,6 @@
 """``kedro labels``: versions of labels, and the review loop."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,17 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except LabelRepairError as error:
             raise click.ClickException(str(error)) from None
+
+
+def _alone(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that writes labels wait for a pipeline run or command that does so now."""
+
+    @functools.wraps(command)
+    def held(project: Any, /, **options: Any) -> None:
+        with project.lock:
+            command(project, **options)
+
+    return held
 
 
 @click.group()
@@ -118,6 +130,7 @@ def blame(project: Any, sample: str) -> None:
 @click.option("--note", default="", help="Why.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.pass_obj
+@_alone
 def revert(
     project: Any,
     run_id: str | None,
@@ -165,6 +178,7 @@ def revert(
 @click.option("--note", default="", help="Why.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.pass_obj
+@_alone
 def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: bool) -> None:
     """Apply a reviewed PATCH: the rows of `kedro labels diff --output`, perhaps edited.
 
@@ -209,6 +223,7 @@ def export(project: Any, /, form: str, output: Path | None, **options: Any) -> N
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--reviewer", help="Who answered, where the file does not say.")
 @click.pass_obj
+@_alone
 def import_(project: Any, file: Path, reviewer: str | None) -> None:
     """Read what reviewers decided: Label Studio's JSON export, or the filled CSV.
 
