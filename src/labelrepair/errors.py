@@ -28,6 +28,12 @@ class StoreError(LabelRepairError):
     """A store (MLflow's server or registry) cannot be reached or is in use; names its address."""
 
 
+def shown(value: object, most: int = 120) -> str:
+    """Return a value as text that fits into a message: its middle is left out where it is long."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return a hint for an unknown name: the nearest valid one, or the whole list.
 

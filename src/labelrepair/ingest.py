@@ -81,6 +81,7 @@ def tabulate(samples: Samples, split: SplitSpec) -> tuple[NDArray[Any], Frame, F
     table = make_label_table(samples.sample_ids, samples.labels, splits, hashes)
     check_label_table(table, len(samples.class_names), allow_empty_classes=True)
     _require_all_classes(table, samples.class_names)
+    _require_repeated_classes(table)
     truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID][:0], TRUE_LABEL: np.empty(0, np.int64)})
     if samples.true_labels is not None:
         truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID], TRUE_LABEL: samples.true_labels})
@@ -219,6 +220,16 @@ def _require_all_classes(table: Frame, class_names: Sequence[str]) -> None:
         raise DataError(
             f"class '{empty[0]}': no training sample ({len(empty)} such of {len(class_names)} "
             "classes); add samples, or leave it out of class_names"
+        )
+
+
+def _require_repeated_classes(table: Frame) -> None:
+    """Refuse a training set in which no class has two samples: nothing can be told from it."""
+    train = table.loc[table[SPLIT] == Split.TRAIN, GIVEN_LABEL]
+    if not train.duplicated().any():
+        raise DataError(
+            f"label table: every class has a single training sample ({len(train)} classes); is the "
+            "label column an id?"
         )
 
 

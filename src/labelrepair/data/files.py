@@ -2,14 +2,16 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from labelrepair.data.labels import as_text
-from labelrepair.errors import DataError, nearest
+from labelrepair.data.labels import as_text, check_scalars
+from labelrepair.errors import DataError, nearest, shown
 
 
 def inside(root: str | Path, name: str, where: str) -> str:
@@ -19,9 +21,12 @@ def inside(root: str | Path, name: str, where: str) -> str:
         DataError: if ``..``, an absolute path or a link leads outside ``root``.
     """
     real_root = os.path.realpath(root)
-    path = os.path.realpath(os.path.join(real_root, name))
+    try:
+        path = os.path.realpath(os.path.join(real_root, name))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{where}: '{shown(name)}' is no path: {error}") from None
     if path != real_root and not path.startswith(os.path.join(real_root, "")):
-        raise DataError(f"{where}: '{name}' leads outside {root}")
+        raise DataError(f"{where}: '{shown(name)}' leads outside {root}")
     return path
 
 
@@ -36,20 +41,58 @@ def read_table(path: str) -> pd.DataFrame:
     """Read a CSV (every value as text, blank = null) or a Parquet file (by its own types).
 
     Raises:
-        DataError: the file is missing, empty, ragged, or not CSV or Parquet.
+        DataError: the file is missing, empty, ragged, not CSV or Parquet, larger than the memory,
+            or has two columns of one name.
     """
     file = require_file(path, "table")
     try:
         if file.suffix.lower() in (".parquet", ".pq"):
+            _check_parquet(file)
             return pd.read_parquet(file)
+        header = pd.read_csv(file, dtype=str, header=None, nrows=1, keep_default_na=False)
+        _check_columns(header.iloc[0].tolist(), file)
         with warnings.catch_warnings():
             # pandas only warns when a row is longer than the header, and drops the rest.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 file, dtype=str, keep_default_na=False, na_values=[""], index_col=False
             )
+    except DataError:
+        raise
     except (ValueError, OSError, pa.ArrowException, pd.errors.ParserWarning) as error:
-        raise DataError(f"{file}: cannot be read as a table: {error}") from error
+        found = shown(error, 500)
+        raise DataError(f"{file}: cannot be read as a table: {found}") from error
+
+
+def check_memory(needed: float, what: str) -> None:
+    """Raise DataError if ``needed`` bytes are more than this machine has: a bomb, or too large."""
+    names = getattr(os, "sysconf_names", {})  # not on Windows
+    if "SC_PHYS_PAGES" in names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > memory:
+            raise DataError(
+                f"{what} unpacks to {needed / 2**30:.0f} GiB, this machine has "
+                f"{memory / 2**30:.0f} GiB of memory"
+            )
+
+
+def _check_parquet(file: Path) -> None:
+    """Look at what a Parquet file claims before it is unpacked."""
+    metadata = pq.read_metadata(file)
+    _check_columns(metadata.schema.to_arrow_schema().names, file)
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    # A dictionary may say a value a million times in a few bytes: in memory each takes 8.
+    needed = max(8 * metadata.num_rows * len(metadata.schema.names), 0)
+    check_memory(
+        max(needed, sum(group.total_byte_size for group in groups)),
+        f"{file}: a table of {metadata.num_rows} rows",
+    )
+
+
+def _check_columns(names: Sequence[str], file: Path) -> None:
+    repeated = pd.Index(names)[pd.Index(names).duplicated()]  # pandas would number those of a CSV
+    if len(repeated):
+        raise DataError(f"{file}: column '{repeated[0]}' is repeated; remove one of the two")
 
 
 def column_of(table: pd.DataFrame, name: str, file: str) -> "pd.Series[Any]":
@@ -62,8 +105,16 @@ def column_of(table: pd.DataFrame, name: str, file: str) -> "pd.Series[Any]":
 
 def text_of(table: pd.DataFrame, name: str, file: str) -> "pd.Series[Any]":
     """Return a column as text without blanks (0001 stays 0001), or raise DataError."""
-    text = as_text(column_of(table, name, file))
-    if text.isna().any():
-        row = int(text.isna().to_numpy().argmax())
-        raise DataError(f"{file}: column '{name}' is blank in row {row}")
+    column = column_of(table, name, file)
+    check_scalars(column, f"{file}: column '{name}'")
+    text = as_text(column)
+    # NumPy cuts a final NUL off, and the system ends a path there.
+    for wrong, rule in ((text.isna(), "is blank"), (_has_nul(text), "holds a NUL character")):
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise DataError(f"{file}: column '{name}' {rule} in row {row}")
     return text
+
+
+def _has_nul(text: "pd.Series[Any]") -> "pd.Series[Any]":
+    return text.fillna("").str.contains("\0", regex=False)

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from labelrepair.data.samples import UNKNOWN, Array, Labels, check_range
-from labelrepair.errors import DataError, nearest
+from labelrepair.errors import DataError, nearest, shown
 
-_NUMBER = r"[+-]?\d+(\.0+)?"
+_NUMBER = r"[+-]?[0-9]+(\.0+)?"
+_FRACTION = r"[+-]?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?"
+_DIGITS = 18  # more do not fit into int64
+_SCALARS = ("string", "integer", "floating", "boolean", "decimal", "mixed-integer", "empty")
 _MOST_CLASSES = 100_000
 
 
@@ -19,6 +22,17 @@ def as_text(values: "pd.Series[Any]") -> "pd.Series[Any]":
         values = values.astype("Int64")
     text = values.astype(object).map(str, na_action="ignore").map(str.strip, na_action="ignore")
     return text.where(text != "", None)
+
+
+def check_scalars(values: "pd.Series[Any]", where: str) -> None:
+    """Raise DataError naming the first row that holds neither text nor a number (bytes, a list)."""
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind in (*_SCALARS, "mixed-integer-float"):
+        return
+    for row, value in enumerate(values):
+        if not pd.api.types.is_scalar(value) or not isinstance(value, str | int | float | None):
+            found = f"{type(value).__name__} {shown(repr(value), 40)}"
+            raise DataError(f"{where}: row {row}: expected text or a number, found {found}")
 
 
 def encode_labels(
@@ -44,6 +58,9 @@ def encode_labels(
     Raises:
         DataError: blank given label, unknown name, number outside 0..C-1, or a mix of both.
     """
+    for column in (given, true):
+        if column is not None:
+            check_scalars(column, where)
     given_text = as_text(given).reset_index(drop=True)
     blank = np.flatnonzero(given_text.isna())
     if blank.size:
@@ -71,18 +88,32 @@ def _class_codes(
     if class_names is not None and found.isin(list(class_names)).all():
         return tuple(class_names), {name: code for code, name in enumerate(class_names)}
     if numeric.all():
-        codes = {value: int(value.split(".")[0]) for value in found}
+        whole = found.str.split(".").str[0]
+        large = whole.str.len() > _DIGITS
+        codes = dict(zip(found, whole.mask(large, "0").astype(np.int64).tolist(), strict=True))
+        if class_names is None:
+            large |= found.map(codes) >= _MOST_CLASSES
+        if large.any():
+            odd = found[large].iloc[0]
+            rule = f"label {shown(odd)} is no class number"
+            raise DataError(f"{_place(odd, every, ids, where)}: {rule}; set class_names")
         if class_names is not None:
             return tuple(class_names), codes
-        largest = max(codes.values())
-        if largest >= _MOST_CLASSES:
-            raise DataError(f"{where}: label {largest} is no class number; set class_names")
-        return tuple(map(str, range(largest + 1))), codes
+        return tuple(map(str, range(max(codes.values()) + 1))), codes
+    if class_names is None and found.str.fullmatch(_FRACTION).all():
+        odd = found[~numeric].iloc[0]
+        rule = f"label {shown(odd)} is a measure, no class number"
+        raise DataError(f"{_place(odd, every, ids, where)}: {rule}; set class_names if it is one")
     if class_names is None and not numeric.any():
         names = tuple(sorted(found))
         return names, {name: code for code, name in enumerate(names)}
     # A mix: name the first value that is of the other kind than class_names asks for.
     odd = found[numeric if class_names is None else ~found.isin(list(class_names))].iloc[0]
-    row = int(np.flatnonzero(every == odd)[0])
     hint = nearest(odd, class_names) if class_names else "numbers and names are mixed"
-    raise DataError(f"{where}: sample '{ids[row % len(ids)]}': unknown class '{odd}'; {hint}")
+    raise DataError(f"{_place(odd, every, ids, where)}: unknown class '{shown(odd)}'; {hint}")
+
+
+def _place(label: str, every: "pd.Series[Any]", ids: Array, where: str) -> str:
+    """Return the beginning of a message: the source, and the first sample of a label."""
+    row = int(np.flatnonzero(every == label)[0])
+    return f"{where}: sample '{ids[row % len(ids)]}'"

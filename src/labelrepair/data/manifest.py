@@ -12,7 +12,7 @@ from labelrepair.data.images import stack_images
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import Array, Samples
 from labelrepair.data.tokens import build_vocabulary, encode_texts
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, shown
 from labelrepair.label_table import Split
 
 
@@ -118,5 +118,6 @@ def _image_paths(names: "pd.Series[Any]", ids: Array, root: str | Path, file: st
         where = f"{file}: row {row}, sample '{ids[row]}'"
         paths.append(inside(root, name, where))
         if not os.path.isfile(paths[-1]):
-            raise DataError(f"{where}: no image at {paths[-1]}")
+            hint = "; write it with forward slashes, relative to the root" if "\\" in name else ""
+            raise DataError(f"{where}: no image at {shown(paths[-1], 300)}{hint}")
     return paths

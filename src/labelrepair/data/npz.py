@@ -57,11 +57,11 @@ def read_npz(
     ids = _text(arrays.get(ids_key, np.array(numbered_ids("row", count))))
     truth = None
     if true_labels_key in arrays:
-        truth = pd.Series(arrays[true_labels_key])
+        truth = pd.Series(_unpacked(arrays[true_labels_key]))
         if truth.dtype.kind in "if":
             truth = truth.where(truth != UNKNOWN)
     where = f"{path}, array '{labels_key}'"
-    given = pd.Series(arrays[labels_key])
+    given = pd.Series(_unpacked(arrays[labels_key]))
     names, labels, true_labels = encode_labels(given, ids, class_names, where, truth)
     splits = _text(arrays.get(split_key, np.full(count, str(Split.TRAIN))))
     return Samples(ids, features, labels, splits, names, true_labels, labels_are_true)
@@ -107,4 +107,9 @@ def _features(features: Array, where: str) -> Array:
 
 
 def _text(values: Array) -> Array:
-    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(np.str_)
+    return _unpacked(values).astype(np.str_)
+
+
+def _unpacked(values: Array) -> Array:
+    """Return text for the bytes that some writers make of it."""
+    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labelrepair.errors import DataError, nearest
+from labelrepair.data.lookalikes import check_names
+from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import OPEN_SET, Split
 
 UNKNOWN = -1
@@ -87,12 +88,13 @@ def check_samples(samples: Samples, where: str) -> None:
         row = int(np.flatnonzero(unknown)[0])
         hint = nearest(str(samples.splits[row]), list(Split))
         raise DataError(
-            f"{where}: sample '{ids[row]}': unknown split '{samples.splits[row]}'; {hint}"
+            f"{where}: sample '{ids[row]}': unknown split '{shown(samples.splits[row])}'; {hint}"
         )
     if classes < 2:
         raise DataError(
             f"{where}: found {classes} class ({samples.class_names}), expected two or more"
         )
+    check_names(samples.class_names, "class name", where)
     check_range(samples.labels, classes, ids, where)
     if samples.true_labels is not None:
         known = ~np.isin(samples.true_labels, (UNKNOWN, OPEN_SET))
@@ -120,3 +122,4 @@ def _check_ids(ids: npt.NDArray[np.str_], where: str) -> None:
         "".join(ids.tolist()).encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{where}: a sample id is not valid UTF-8 text ({error.reason})") from None
+    check_names(ids.tolist(), "sample id", where)

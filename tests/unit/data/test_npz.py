@@ -93,7 +93,7 @@ def test_other_names(make):
         ),
         (
             {"features": np.eye(3), "labels": np.array([0.5, 0, 1])},
-            "unknown class '0.5'|numbers and",
+            "label 0.5 is a measure",
         ),
         ({"features": np.eye(3), "labels": np.array([0, -1, 1])}, "'row-00001': label -1 outside"),
         ({"features": np.eye(3), "labels": np.array([0, 1, 1], object)}, "without pickle"),

@@ -15,8 +15,15 @@ from labelrepair.data.images import decode_image
 from labelrepair.data.input_format import InputFormat
 from labelrepair.serving import encode
 
-FORMATS = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "GIF": "gif", "TIFF": "tif", "PPM": "ppm",
-           "WEBP": "webp"}  # fmt: skip
+FORMATS = {
+    "PNG": "png",
+    "JPEG": "jpg",
+    "BMP": "bmp",
+    "GIF": "gif",
+    "TIFF": "tif",
+    "PPM": "ppm",
+    "WEBP": "webp",
+}
 NAMED = ("'s02'", r"labels\.csv", "not a readable image")
 
 

@@ -1,0 +1,389 @@
+"""Manifests: encodings, columns, ids, labels, paths, splits, and Parquet that is none."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from corpus import Case
+from corpus_images import encoded
+
+from labelrepair.data import SourceSpec, read_source
+from labelrepair.ingest import SplitSpec, tabulate
+
+ROWS = 6
+COLUMNS: dict[str, list[Any]] = {
+    "sample_id": [f"s{row}" for row in range(ROWS)],
+    "path": [f"{row}.png" for row in range(ROWS)],
+    "label": ["cat", "dog"] * (ROWS // 2),
+    "split": ["train"] * 4 + ["validation", "test"],
+}
+PICTURE = encoded("PNG", 2)
+OPTIONS = {"split_column": "split"}
+
+
+def pictures(folder: Path) -> None:
+    for name in COLUMNS["path"]:
+        (folder / name).write_bytes(PICTURE)
+
+
+def changed(suffix: str = "csv", options: dict[str, Any] | None = None, **columns: Any) -> Any:
+    """Return a reader of the good manifest with columns replaced, or rows of them by number."""
+
+    def read(folder: Path) -> object:
+        pictures(folder)
+        table = {name: list(values) for name, values in COLUMNS.items()}
+        for name, values in columns.items():
+            if isinstance(values, dict):
+                for row, value in values.items():
+                    table[name][row] = value
+            else:
+                table[name] = values
+        frame = pd.DataFrame(table)
+        file = folder / f"m.{suffix}"
+        frame.to_csv(file, index=False) if suffix == "csv" else frame.to_parquet(file)
+        return read_source(SourceSpec("manifest", path=str(file), **(OPTIONS | (options or {}))))
+
+    return read
+
+
+def raw(content: bytes, suffix: str = "csv", **options: Any) -> Callable[[Path], object]:
+    """Return a reader of a file of exactly these bytes."""
+
+    def read(folder: Path) -> object:
+        pictures(folder)
+        (folder / f"m.{suffix}").write_bytes(content)
+        return read_source(SourceSpec("manifest", path=str(folder / f"m.{suffix}"), **options))
+
+    return read
+
+
+GOOD_CSV = pd.DataFrame(COLUMNS).to_csv(index=False)
+
+
+def cases() -> Iterator[Case]:
+    yield from files()
+    yield from ids()
+    yield from labels()
+    yield from paths()
+    yield from splits()
+    yield from parquets()
+
+
+def files() -> Iterator[Case]:
+    table = ("m.csv", "cannot be read as a table")
+    for name, content, said in (
+        ("empty", b"", table),
+        ("only_a_bom", b"\xef\xbb\xbf", table),
+        ("only_newlines", b"\n\n\n", table),
+        ("header_only", GOOD_CSV.encode().splitlines()[0], ("m.csv", "no row")),
+        ("utf16", GOOD_CSV.encode("utf-16"), table),
+        ("utf32", GOOD_CSV.encode("utf-32"), table),
+        ("latin1", GOOD_CSV.replace("cat", "chä").encode("latin-1"), table),
+        ("utf7_named", GOOD_CSV.encode("utf-7").replace(b"sample_id", b"+AHM"), ("no column",)),
+        ("nul_bytes", GOOD_CSV.replace("s3", "s\0").encode(), ("m.csv", "row 3|NUL")),
+        ("longer_row", (GOOD_CSV + "s9,0.png,cat,train,extra\n").encode(), table),
+        ("shorter_row", (GOOD_CSV + "s9,0.png\n").encode(), ("m.csv", "label is blank|blank")),
+        ("open_quote", (GOOD_CSV + '"s9,0.png,cat,train\n').encode(), table),
+        ("semicolons", GOOD_CSV.replace(",", ";").encode(), ("m.csv", "no column 'sample_id'")),
+        ("tabs", GOOD_CSV.replace(",", "\t").encode(), ("m.csv", "no column 'sample_id'")),
+        ("json", b'[{"sample_id": "a"}]', ("m.csv", "no column|no row")),
+        ("parquet_named_csv", b"PAR1" + bytes(50) + b"PAR1", ("m.csv",)),
+        ("gzip_named_csv", b"\x1f\x8b\x08\x00" + b"\xff" * 60, table),
+        ("pickle_named_csv", b"\x80\x04K\x01.", ("m.csv",)),
+        (
+            "repeated_header",
+            GOOD_CSV.replace("split", "label", 1).encode(),
+            ("m.csv", "'label'", "twice|repeated"),
+        ),
+        (
+            "upper_case_header",
+            GOOD_CSV.replace("sample_id", "Sample_ID", 1).encode(),
+            ("did you mean 'Sample_ID'",),
+        ),
+        (
+            "blank_in_header",
+            GOOD_CSV.replace("sample_id", " sample_id", 1).encode(),
+            ("no column 'sample_id'",),
+        ),
+        ("excel", b"PK\x03\x04" + bytes(60), ("m.csv",)),
+        ("binary", bytes(range(256)) * 4, ("m.csv",)),
+    ):
+        yield Case(f"csv_{name}", raw(content), said)
+    yield Case(
+        "no_manifest",
+        lambda f: read_source(SourceSpec("manifest", path=str(f / "x.csv"))),
+        ("no file at", r"x\.csv"),
+    )
+    yield Case(
+        "a_folder", lambda f: read_source(SourceSpec("manifest", path=str(f))), ("no file at",)
+    )
+
+
+ZERO_WIDTH, CYRILLIC_A, COMBINING = "\u200b", "\u0430", "\u0301"
+
+
+def ids() -> Iterator[Case]:
+    for name, row, value, said in (
+        ("repeated", 3, "s1", "'s1' is repeated in row 3"),
+        ("repeated_after_strip", 3, " s1 ", "'s1' is repeated in row 3"),
+        ("blank", 2, "", "blank in row 2"),
+        ("spaces", 2, "   ", "blank in row 2"),
+        ("null", 2, None, "blank in row 2"),
+        ("zero_width", 3, "s1" + ZERO_WIDTH, "U\\+200B"),
+        ("bom_inside", 3, "s1\ufeff", "U\\+FEFF"),
+        ("soft_hyphen", 3, "s\u00ad1", "U\\+00AD"),
+        ("right_to_left", 3, "s\u202e1", "U\\+202E"),
+        ("newline", 3, "s\n1", "U\\+000A"),
+        ("tab", 3, "s\t1", "U\\+0009"),
+        ("bell", 3, "s\a1", "U\\+0007"),
+        ("fullwidth", 3, "\uff53\uff11", "looks like 's1'"),
+        ("ligature", 3, "s\u00b9", "looks like 's1'"),
+        ("no_break_space", 3, "s\u00a05", "looks like 's 5'"),
+    ):
+        extra = {2: "s 5"} if name == "no_break_space" else {}
+        yield Case(f"id_{name}", changed(sample_id={**extra, row: value}), (r"m\.csv", said))
+    pairs = {
+        "accents": ("caf\u00e9", "cafe" + COMBINING),
+        "cyrillic": ("cat1", "c" + CYRILLIC_A + "t1"),
+        "greek": ("ABC", "\u0391BC"),
+        "kelvin": ("K1", "\u212a1"),
+        "both_foreign": ("\u0430\u0441", "a\u0441"),
+    }
+    for name, (one, other) in pairs.items():
+        yield Case(
+            f"ids_alike_{name}", changed(sample_id={1: one, 4: other}), (r"m\.csv", "looks like")
+        )
+    yield Case(
+        "id_bytes",
+        changed("parquet", sample_id=[b"a", b"b", b"c", b"d", b"e", b"f"]),
+        ("sample_id", "text|bytes"),
+    )
+    lists = [["a"], ["b"], ["c"], ["d"], ["e"], ["f"]]
+    yield Case("id_lists", changed("parquet", sample_id=lists), ("sample_id", "row 0"))
+    yield Case(
+        "id_nan", changed("parquet", sample_id=[1.0, 2.0, np.nan, 4, 5, 6]), ("blank in row 2",)
+    )
+    yield Case(
+        "id_inf",
+        changed("parquet", sample_id=[1.0, 2.0, 2.0, 4, 5, np.inf]),
+        ("repeated in row 2",),
+    )
+
+
+def labels() -> Iterator[Case]:
+    named = {"class_names": ("cat", "dog")}
+    big = "9" * 5_000
+    for name, values, said, options in (
+        ("blank", {3: ""}, "'s3'.*label is blank", {}),
+        ("null", {3: None}, "'s3'.*label is blank", {}),
+        ("unknown", {3: "cta"}, "'s3'.*'cta'.*did you mean 'cat'", named),
+        ("mixed", {3: "1"}, "mixed", {}),
+        ("mixed_with_names_given", {3: "1"}, "'s3'|'1'", named),
+        ("one_class", ["cat"] * ROWS, "1 class", {}),
+        ("negative", ["0", "1", "0", "-1", "0", "1"], "'s3'.*-1", {}),
+        ("two_to_31", ["0", "1", "0", str(2**31), "0", "1"], str(2**31), {}),
+        ("two_to_63", ["0", "1", "0", str(2**63), "0", "1"], str(2**63), {}),
+        (
+            "two_to_31_with_names",
+            ["0", "1", "0", str(2**31), "0", "1"],
+            "'s3'.*outside 0..1",
+            named,
+        ),
+        ("two_to_70_with_names", ["0", "1", "0", str(2**70), "0", "1"], "'s3'", named),
+        ("digits_5000", ["0", "1", "0", big, "0", "1"], "no class number", {}),
+        ("digits_5000_with_names", ["0", "1", "0", big, "0", "1"], "s3", named),
+        ("beyond_names", ["0", "1", "0", "2", "0", "1"], "'s3'.*label 2 outside 0..1", named),
+        ("fractions", ["0.5", "1.5", "0.5", "1.25", "0.5", "1.5"], "0.5 is a measure", {}),
+        ("one_fraction", ["0", "1", "0", "0.5", "0", "1"], "0.5 is a measure", {}),
+        ("nan_text", ["0", "1", "0", "nan", "0", "1"], "mixed", {}),
+        ("inf_text", ["0", "1", "0", "inf", "0", "1"], "mixed", {}),
+        ("arabic_digits", ["0", "1", "0", "\u0661", "0", "1"], "mixed", {}),
+        ("cyrillic_twin", ["cat", "dog", "c\u0430t", "dog", "cat", "dog"], "looks like", {}),
+        ("accent_twin", ["\u00e9", "dog", "e\u0301", "dog", "\u00e9", "dog"], "looks like", {}),
+        ("zero_width_twin", ["cat", "dog", "cat\u200b", "dog", "cat", "dog"], "U\\+200B", {}),
+        ("newline_inside", ["cat", "dog", "c\nat", "dog", "cat", "dog"], "U\\+000A", {}),
+        ("hundred_thousand", ["0", "1", "0", "99999999", "0", "1"], "99999999", {}),
+    ):
+        yield Case(f"label_{name}", changed(label=values, options=options), (r"m\.csv", said))
+    for name, column, said in (
+        ("float_fraction", [0.0, 1.0, 0.0, 0.5, 0, 1], "0.5"),
+        ("float_nan", [0.0, 1.0, 0.0, np.nan, 0, 1], "'s3'.*label is blank"),
+        ("float_inf", [0.0, 1.0, 0.0, np.inf, 0, 1], "s3|inf"),
+        ("int64_two_to_31", [0, 1, 0, 2**31, 0, 1], str(2**31)),
+        ("int64_lowest", [0, 1, 0, -(2**63), 0, 1], "s3"),
+        ("uint64_highest", np.array([0, 1, 0, 2**64 - 1, 0, 1], np.uint64), str(2**64 - 1)),
+        ("bytes", [b"cat", b"dog"] * 3, "row 0.*text or a number|bytes"),
+        ("lists", [[0], [1]] * 3, "row 0|list"),
+        ("dicts", [{"a": 0}, {"a": 1}] * 3, "row 0|dict"),
+        ("dates", pd.date_range("2020-01-01", periods=ROWS), "date|row 0"),
+    ):
+        yield Case(f"label_{name}", changed("parquet", label=column), (r"m\.parquet", said))
+    truth = {"true_label_column": "truth"}
+    yield Case(
+        "truth_unknown", changed(truth=["cat"] * 5 + ["cow"], options=truth | named), ("s5.*'cow'",)
+    )
+    yield Case(
+        "truth_out_of_range",
+        changed(truth=["0"] * 5 + ["7"], label=["0", "1"] * 3, options=truth | named),
+        ("true label", "s5"),
+    )
+    contradiction = truth | {"labels_are_true": True}
+    from labelrepair.errors import ConfigError  # noqa: PLC0415
+
+    yield Case(
+        "truth_twice",
+        changed(truth=["cat"] * 6, options=contradiction),
+        ("labels_are_true",),
+        ConfigError,
+    )
+
+
+def paths() -> Iterator[Case]:
+    for name, value, said in (
+        ("parent", "../secret.png", "leads outside"),
+        ("deep_parent", "a/b/../../../../etc/passwd", "leads outside"),
+        ("absolute", "/etc/passwd", "leads outside"),
+        ("sibling", "../m.csv.d/0.png", "leads outside"),
+        ("windows_drive", "C:\\data\\0.png", "C:.*forward slashes"),
+        ("windows_relative", "sub\\0.png", "forward slashes"),
+        ("windows_parent", "..\\..\\0.png", "forward slashes"),
+        ("unc", "\\\\server\\share\\0.png", "forward slashes"),
+        ("url", "https://example.org/0.png", "no image at"),
+        ("file_url", "file:///etc/passwd", "no image at"),
+        ("home", "~/0.png", "no image at"),
+        ("variable", "$HOME/0.png", "no image at"),
+        ("folder", ".", "no image at"),
+        ("missing", "9.png", "no image at"),
+        ("other_case", "0.PNG", "no image at"),
+        ("long", "x" * 5_000, "no image|too long"),
+        ("deep", "x/" * 3_000 + "0.png", "no image|too long"),
+        ("lone_dots", "...", "no image at"),
+        ("device", "/dev/zero", "leads outside"),
+        ("null_device", "../../../../../../../dev/null", "leads outside"),
+    ):
+        yield Case(f"path_{name}", changed(path={3: value}), (r"m\.csv", "row 3", "'s3'", said))
+    yield Case("path_blank", changed(path={3: None}), (r"m\.csv", "'path' is blank in row 3"))
+    yield Case(
+        "path_nul",
+        changed("parquet", path={3: "0\0.png"}),
+        (r"m\.parquet", "'path' holds a NUL character in row 3"),
+    )
+    yield Case("path_link", _linked, (r"m\.csv", "row 3", "leads outside"))
+    yield Case("path_loop", _looped, (r"m\.csv", "row 3", "no image"))
+
+
+def _linked(folder: Path) -> object:
+    root = folder / "root"
+    root.mkdir()
+    (root / "out.png").symlink_to("/etc/passwd")
+    return changed(path={3: "out.png"})(root)
+
+
+def _looped(folder: Path) -> object:
+    (folder / "a.png").symlink_to(folder / "b.png")
+    (folder / "b.png").symlink_to(folder / "a.png")
+    return changed(path={3: "a.png"})(folder)
+
+
+def splits() -> Iterator[Case]:
+    for name, values, said in (
+        ("unknown", {3: "Train"}, "'s3': unknown split 'Train'; did you mean 'train'"),
+        ("val", {3: "val"}, "unknown split 'val'"),
+        ("number", {3: "0"}, "unknown split '0'"),
+        ("blank", {3: ""}, "'split' is blank in row 3"),
+        ("all_test", ["test"] * ROWS, "training split is empty"),
+        ("all_validation", ["validation"] * ROWS, "training split is empty"),
+        ("none", ["none"] * ROWS, "training split is empty"),
+    ):
+        yield Case(f"split_{name}", changed(split=values), (r"m\.csv", said))
+    twice = changed(sample_id={5: "s0"})  # in training and in test
+    yield Case("split_contradiction", twice, (r"m\.csv", "'s0' is repeated"))
+    yield Case("one_sample_per_class", _tabulated, ("single training sample", "an id"))
+    for column in COLUMNS:
+        content = pd.DataFrame(COLUMNS).drop(columns=column).to_csv(index=False).encode()
+        yield Case(f"no_column_{column}", raw(content, **OPTIONS), (f"no column '{column}'",))
+
+
+def _tabulated(folder: Path) -> object:
+    samples = changed(label=list("abcdef"), split=["train"] * ROWS)(folder)
+    return tabulate(samples, SplitSpec(test_fraction=0.0))
+
+
+def parquets() -> Iterator[Case]:
+    stream = pa.BufferOutputStream()
+    pq.write_table(pa.table(COLUMNS), stream)
+    whole = stream.getvalue().to_pybytes()
+    for share in (0.1, 0.5, 0.9, 0.99):
+        cut = whole[: int(share * len(whole))]
+        yield Case(
+            f"parquet_cut_at_{share}", raw(cut, "parquet"), (r"m\.parquet", "cannot be read")
+        )
+    for name, content in {
+        "empty": b"",
+        "magic_only": b"PAR1PAR1",
+        "csv": GOOD_CSV.encode(),
+        "no_tail": whole[:-4],
+        "long_footer": whole[:-8] + b"\xff\xff\xff\x7fPAR1",
+        "zeroed_footer": whole[:-60] + bytes(52) + whole[-8:],
+        "zeroed_pages": whole[:4] + bytes(200) + whole[204:],
+        "arrow": b"ARROW1" + bytes(100),
+        "encrypted": b"PARE" + whole[4:-4] + b"PARE",
+    }.items():
+        yield Case(f"parquet_{name}", raw(content, "parquet"), (r"m\.parquet", "cannot be read"))
+    yield Case(
+        "parquet_repeated_column", _repeated_column, (r"m\.parquet", "'label'", "twice|repeated")
+    )
+    yield Case("parquet_bomb", _parquet_bomb, (r"m\.parquet", "rows|memory"))
+    yield Case(
+        "parquet_no_row",
+        raw(_bytes(pa.table({k: pa.array([], pa.string()) for k in COLUMNS})), "parquet"),
+        (r"m\.parquet", "no row"),
+    )
+    yield Case(
+        "parquet_no_column", raw(_bytes(pa.table({})), "parquet"), (r"m\.parquet", "no column")
+    )
+
+
+def _bytes(table: pa.Table) -> bytes:
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream)
+    return stream.getvalue().to_pybytes()
+
+
+def _repeated_column(folder: Path) -> object:
+    arrays = [pa.array(values) for values in (*COLUMNS.values(), COLUMNS["label"])]
+    table = pa.Table.from_arrays(arrays, names=[*COLUMNS, "label"])
+    return raw(_bytes(table), "parquet")(folder)
+
+
+def _parquet_bomb(folder: Path) -> object:
+    """A few kilobytes that unpack to four thousand million rows."""
+    batch = pa.table(
+        {
+            name: pa.array(["a"]).take(pa.array(np.zeros(2**20, "i4"))).dictionary_encode()
+            for name in COLUMNS
+        }
+    )
+    with pq.ParquetWriter(folder / "m.parquet", batch.schema, write_statistics=False) as writer:
+        writer.write_table(batch)
+    content = (folder / "m.parquet").read_bytes()
+    return raw(_more_rows(content, 2**20, 2**33), "parquet")(folder)
+
+
+def _more_rows(content: bytes, rows: int, claimed: int) -> bytes:
+    """Replace a number of rows in a Parquet footer (zigzag varints) by another."""
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[start:-8].replace(_varint(rows), _varint(claimed))
+    return content[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def _varint(value: int) -> bytes:
+    value, out = value << 1, b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
