@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
+# Test processes side by side; each test trains on one thread.
+JOBS ?= 2
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
@@ -16,8 +18,8 @@ help:  ## show the targets
 run: $(READY)  ## repair the bundled digits (40 % symmetric noise), end to end
 	@kedro run
 
-test: $(READY)  ## the quick tests
-	@pytest
+test: $(READY)  ## the quick tests, JOBS=2 processes
+	@pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(READY)  ## the tests that take minutes
 	@pytest -m slow
