@@ -167,6 +167,7 @@ def facts_of(
     return {
         "preset": report["preset"],
         "method": report["method"],
+        "chosen_by": report.get("chosen_by", ""),
         "source": report["settings"]["source"],
         "networks": report["networks"],
         "parameters": report["parameters"],

@@ -29,7 +29,8 @@ estimated by `{{ f.noise_method }}`. The interval covers sampling error only.
 
 ## Method
 
-`{{ r.method }}`, preset `{{ r.preset }}`{{ ": " ~ f.source if f.source }}. \
+`{{ r.method }}`{{ " (chosen by " ~ f.chosen_by ~ ")" if f.chosen_by }}, \
+preset `{{ r.preset }}`{{ ": " ~ f.source if f.source }}. \
 {{ f.networks }} network(s), {{ f.parameters }} parameters, {{ f.epochs }} epochs.
 
 ## Metrics

@@ -160,6 +160,25 @@ def noise_rate_of(
     return float(np.clip(weights @ (1.0 - np.diag(matrix)), 0.0, 1.0))
 
 
+def paired_share(transition: ArrayLike, prior: ArrayLike | None = None) -> float:
+    """Return the share of wrong labels that go to their true class's most frequent wrong label.
+
+    1 where each class is mixed up with one other, about ``1 / (C - 1)`` where noise is symmetric.
+
+    Args:
+        transition: (C, C) row-stochastic.
+        prior: (C,) clean class shares or counts; None = uniform.
+
+    Returns:
+        A share in (0, 1]; 0 where T says that no label is wrong.
+    """
+    matrix = check_transition(transition)
+    weights = _distribution(np.ones(len(matrix)) if prior is None else prior, len(matrix))
+    wrong = matrix * (1.0 - np.eye(len(matrix)))
+    total = float(weights @ wrong.sum(1))
+    return float(weights @ wrong.max(1)) / total if total > 0 else 0.0
+
+
 def transition_error(estimated: ArrayLike, true: ArrayLike) -> dict[str, float]:
     """Return how far an estimated T is from the true one, both (C, C).
 

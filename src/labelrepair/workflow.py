@@ -389,14 +389,17 @@ def trained_parts(
     class_names: Sequence[str],
     example: Array,
     checkpoint: Checkpointer,
+    noise: NoiseEstimate | None,
 ) -> TrainedParts:
     """Arrange a training's result; times go to the report's log line, so that files repeat."""
     history = pd.DataFrame(result.history)
     seconds = history.pop("seconds")
     logger.info("trained %d epochs in %.1f s", len(history), seconds.sum())
+    method, why = methods.chosen(preset.method, preset.options, noise)
     report = {
         "preset": preset.name,
-        "method": preset.method,
+        "method": method,
+        "chosen_by": why,
         "settings": resolved(preset),
         "epochs": len(history),
         "networks": len(result.networks),

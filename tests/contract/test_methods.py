@@ -81,6 +81,7 @@ CASES = {
         SLOW_ADAM,
     ),
     "crf_em": ("crf_em", {"anneal": 13}, SLOW_ADAM),
+    "auto": ("auto", {"spread": {"method": "jocor", "options": {"ramp": 7}}}, JOCOR),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:quantile")  # few rows in the rarest class
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -141,7 +142,7 @@ def differences(first, second):
 
 def test_every_method_has_a_case():
     files = [p for p in Path(methods.__file__).parent.glob("*.py") if not p.name.startswith("_")]
-    assert len(files) == len(methods.available()) == 18
+    assert len(files) == len(methods.available()) == 19
     assert sorted(p.stem for p in files) == methods.available()
     assert {method for method, _, _ in CASES.values()} == set(methods.available())
 
@@ -301,6 +302,19 @@ SMALL_LOSS = {
     "forget_schedule": ({"ramp": 20}, "paper"),
 }
 ALTERNATIVES = {
+    "auto": {
+        "clean_below": ({}, 0.5),
+        "paired_above": ({}, 0.2),
+        "clean.method": ({"clean_below": 0.5, "clean.method": "cross_entropy"}, "savage"),
+        "clean.options": (
+            {"clean_below": 0.5, "clean.method": "generalized_cross_entropy"},
+            {"loss": "mae"},
+        ),
+        "paired.method": ({"paired_above": 0.2, "paired.method": "jocor"}, "small_loss"),
+        "paired.options": ({"paired_above": 0.2, "paired.method": "jocor"}, {"co_lambda": 0.0}),
+        "spread.method": ({}, "small_loss"),
+        "spread.options": ({}, {"co_lambda": 0.0}),
+    },
     "cross_entropy": {"keep": ({**LONG, "training.optimizer.name": "sgd"}, "best_val_loss")},
     "generalized_cross_entropy": {
         "loss": ({}, "mae"),
@@ -424,6 +438,7 @@ METHODS_OF_ONE_CASE = (
     "unhinged",
 )
 BASES = {
+    "auto": ("auto", {"spread": {"method": "jocor"}}, JOCOR),
     "cross_entropy": CASES["cross_entropy"],
     "generalized_cross_entropy": CASES["lq"],
     "joint_optimization": CASES["joint_soft"],

@@ -14,6 +14,7 @@ from labelrepair.transition import (
     count_pairs,
     invert_transition,
     noise_rate_of,
+    paired_share,
     solve_prior,
     transition_error,
 )
@@ -220,3 +221,12 @@ def test_labels_are_checked():
         check_labels([0.0, 1.0], 2)
     with pytest.raises(DataError, match=r"one label per row, found shape \(1, 2\)"):
         check_labels([[0, 1]], 2)
+
+
+def test_paired_share():
+    assert paired_share(np.eye(3)) == 0.0
+    assert paired_share(symmetric(10, 0.5)) == pytest.approx(1 / 9)
+    assert paired_share([[0.6, 0.4, 0], [0, 1, 0], [0, 0.1, 0.9]]) == pytest.approx(1.0)
+    # Two of three wrong labels of class 0, half of class 1's: (2 * 0.2 + 1 * 0.2) / (2 * 0.3 + 0.4)
+    mixed = [[0.7, 0.2, 0.1], [0.2, 0.6, 0.2], [0, 0, 1]]
+    assert paired_share(mixed, [2, 1, 5]) == pytest.approx(0.6)

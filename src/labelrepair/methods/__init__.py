@@ -2,7 +2,8 @@
 
 A module exports ``Options`` (frozen dataclass, the paper's defaults), ``stages(options, config,
 noise) -> list[Stage]``, and ``TRAINING``: loop settings for use without a preset. A new method is
-a new file here; nothing has to be registered.
+a new file here; nothing has to be registered. One that leaves the training to another method
+(``auto``) also exports ``choose(options, noise)``.
 """
 
 import importlib
@@ -61,3 +62,19 @@ def plan(
     settings: Any = from_dict(method.Options, options, where)
     budget = config.budget
     return method.stages(scale_epochs(settings, budget), scale_epochs(config, budget), noise)
+
+
+def chosen(
+    name: str, options: Mapping[str, Any] | None, noise: NoiseEstimate | None
+) -> tuple[str, str]:
+    """Return the method that trains under this name, and why it was chosen.
+
+    Returns:
+        ``name`` and an empty reason, except for a method that chooses another one.
+    """
+    method = load(name)
+    choose = getattr(method, "choose", None)
+    if choose is None:
+        return name, ""
+    found = choose(from_dict(method.Options, options, "options"), noise)
+    return found.method, f"{name}: {found.why}"

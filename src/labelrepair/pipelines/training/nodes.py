@@ -41,7 +41,7 @@ def train_model(  # one argument per catalog entry
     noise = noise_from_dict(noise_estimate)
     model, result = fit(chosen, data, noise, seed=seed, test=test, checkpoint=checkpoint)
     example = np.asarray(features[:EXAMPLES])
-    parts = trained_parts(chosen, model, result, class_names, example, checkpoint)
+    parts = trained_parts(chosen, model, result, class_names, example, checkpoint, noise)
     # What tells the handoff which rows the model has seen.
     parts.report.update(seed=seed, data_hash=data_hash(table))
     return parts

@@ -1,0 +1,100 @@
+"""The method that the estimated noise asks for.
+
+Not of a paper: a rule on what the estimation pipeline says of the noise, read off our own tables
+(``docs/results.md``, the ``repair_`` grids). It looks at the noise rate and at the structure of T
+(:func:`labelrepair.transition.paired_share`), names a method, and leaves all else to it.
+
+``choose`` says which and why; the training report, the log and the model card repeat it.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from labelrepair import methods
+from labelrepair.config import from_dict, in_unit_interval, require
+from labelrepair.errors import ConfigError
+from labelrepair.estimation import NoiseEstimate
+from labelrepair.training import Stage, TrainingConfig, scale_epochs
+from labelrepair.transition import paired_share
+
+logger = logging.getLogger(__name__)
+TRAINING: Mapping[str, Any] = {"schedule": {"epochs": 40, "lr": 0.001, "decay_from": 16}}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Attributes: method: of :func:`labelrepair.methods.available`; options: the method's."""
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check names and ranges now rather than after the noise has been estimated."""
+        require(self.method != "auto", "method: auto cannot choose itself")
+        from_dict(methods.load(self.method).Options, self.options, "options")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The rule.
+
+    Attributes:
+        clean_below: the method is ``clean`` where the noise rate's interval ends below this.
+        paired_above: it is ``paired`` where at least this share of the wrong labels goes to one
+            class for each true class (3 classes and more).
+        clean: hardly a wrong label.
+        paired: classes are mixed up in pairs.
+        spread: wrong labels fall anywhere.
+    """
+
+    clean_below: float = 0.02
+    paired_above: float = 0.5
+    # Factories, so that another method does not inherit the options of the default one.
+    clean: Candidate = field(default_factory=lambda: Candidate("cross_entropy"))
+    paired: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
+    spread: Candidate = field(default_factory=lambda: Candidate("jocor"))
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        in_unit_interval(clean_below=self.clean_below, paired_above=self.paired_above)
+
+
+class Choice(NamedTuple):
+    """Attributes: method; options: what it is given; why: one sentence for people."""
+
+    method: str
+    options: dict[str, Any]
+    why: str
+
+
+def choose(options: Options, noise: NoiseEstimate | None) -> Choice:
+    """Return the method for this noise, and why it.
+
+    Raises:
+        ConfigError: there is no estimate to choose by.
+    """
+    if noise is None:
+        raise ConfigError("noise_rate: auto chooses by the estimated noise; run the estimation")
+    high, share = noise.interval[1], paired_share(noise.transition, noise.class_prior)
+    if high < options.clean_below:
+        found = options.clean
+        why = f"at most {high:.1%} of the labels are wrong (limit {options.clean_below:.1%})"
+    elif len(noise.transition) > 2 and share >= options.paired_above:
+        found = options.paired
+        why = f"{share:.0%} of the wrong labels go to one class each (limit"
+        why += f" {options.paired_above:.0%}), {noise.noise_rate:.1%} of the labels are wrong"
+    else:
+        found = options.spread
+        why = f"{noise.noise_rate:.1%} of the labels are wrong and spread over the classes"
+    return Choice(found.method, found.options, why)
+
+
+def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
+    """Return the stages of the chosen method."""
+    chosen = choose(options, noise)
+    logger.info("auto: %s, as %s", chosen.method, chosen.why)
+    module = methods.load(chosen.method)
+    settings = from_dict(module.Options, chosen.options, "options")
+    return module.stages(scale_epochs(settings, config.budget), config, noise)
