@@ -96,5 +96,5 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     chosen = choose(options, noise)
     logger.info("auto: %s, as %s", chosen.method, chosen.why)
     module = methods.load(chosen.method)
-    settings = from_dict(module.Options, chosen.options, "options")
+    settings: Any = from_dict(module.Options, chosen.options, "options")
     return module.stages(scale_epochs(settings, config.budget), config, noise)
