@@ -13,6 +13,7 @@ from torch import nn
 
 from labelrepair import methods
 from labelrepair.config import from_dict, require
+from labelrepair.data.lookalikes import check_names
 from labelrepair.data.splits import holdout
 from labelrepair.errors import ConfigError, DataError, nearest
 from labelrepair.estimation import (
@@ -38,6 +39,8 @@ from labelrepair.workflow import (
     refine,
     repair_rows,
 )
+
+MOST_TOKENS = 2**24  # the embedding has a row for every token
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,8 +240,12 @@ def as_features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
     Raises:
         DataError: not finite, or of no known form; the message names the row.
     """
-    array = features.cpu().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
-    if array.ndim not in (2, 3, 4) or len(array) == 0:
+    try:
+        tensor = isinstance(features, torch.Tensor)
+        array = features.cpu().numpy() if tensor else np.asarray(features)  # type: ignore[union-attr]
+    except ValueError as error:
+        raise DataError(f"features: rows that are no array ({error})") from None
+    if array.ndim not in (2, 3, 4) or array.size == 0:
         raise DataError(
             f"features: expected (N, D), (N, L), (N, H, W), (N, ch, H, W) or (N, H, W, ch) with "
             f"N > 0, found shape {array.shape}"
@@ -250,17 +257,26 @@ def as_features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
     if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
         array = array.transpose(0, 3, 1, 2)
     if array.dtype.kind == "f":
-        array = array.astype(np.float32)
+        with np.errstate(over="ignore"):  # an overflow to infinity is reported just below
+            array = array.astype(np.float32)
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
         if bad.any():
             raise DataError(f"features: row {int(np.argmax(bad))} holds a NaN or infinite value")
     elif array.dtype != np.uint8:
         kind = np.int64 if array.ndim == 2 else np.float32
+        if array.ndim == 2:
+            _check_tokens(array)
         array = array.astype(kind)
-        if array.ndim == 2 and array.min(initial=0) < 0:
-            row = int(np.argmax((array < 0).any(1)))
-            raise DataError(f"features: row {row} holds a negative token, expected 0 or more")
     return np.ascontiguousarray(array)
+
+
+def _check_tokens(tokens: NDArray[Any]) -> None:
+    for wrong, found in (
+        (tokens < 0, "a negative token, expected 0 or more"),
+        (tokens >= MOST_TOKENS, f"a token of {MOST_TOKENS} or more: no vocabulary is that large"),
+    ):
+        if wrong.any():
+            raise DataError(f"features: row {int(np.argmax(wrong.any(1)))} holds {found}")
 
 
 def _labels(
@@ -269,21 +285,40 @@ def _labels(
     labels = given.cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
     if labels.shape != (count,):
         raise DataError(f"given_labels: expected shape ({count},), found {labels.shape}")
-    if labels.dtype.kind == "f" and np.array_equal(labels, np.floor(labels)):
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "iu":
+    if labels.dtype.kind not in "iuf":
         raise DataError(f"given_labels: expected whole numbers, found dtype {labels.dtype}")
-    labels = labels.astype(np.int64)
-    classes = int(labels.max()) + 1 if num_classes is None else num_classes
-    require(classes >= 2, f"num_classes: at least 2 classes are needed, found {classes}")
-    wrong = (labels < 0) | (labels >= classes)
+    # Compared as they come: a cast to int64 would turn infinity and 2^64 into some other number.
+    few = "num_classes: at least 2 classes are needed, found"
+    require(num_classes is None or num_classes >= 2, f"{few} {num_classes}")
+    known = 2**53 if num_classes is None else num_classes
+    with np.errstate(invalid="ignore"):
+        wrong = ~((labels >= 0) & (labels < known) & (np.floor(labels) == labels))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise DataError(f"given_labels: row {row} is {labels[row]}, expected 0..{classes - 1}")
-    empty = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
-    if len(empty) and not empty_classes:
-        raise DataError(f"given_labels: class {empty[0]} of {classes} has no sample")
+        found = f"row {row} is {labels[row]}"
+        if labels.dtype.kind == "f":
+            dtype = f"found dtype {labels.dtype}"
+            raise DataError(f"given_labels: expected whole numbers, {dtype}: {found}")
+        most = labels.max() if num_classes is None else num_classes - 1
+        raise DataError(f"given_labels: {found}, expected 0..{most}")
+    labels = labels.astype(np.int64)
+    classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    require(classes >= 2, f"{few} {classes}")
+    if not empty_classes:
+        _check_classes(labels, classes)
     return labels, classes
+
+
+def _check_classes(labels: NDArray[np.int64], classes: int) -> None:
+    found, sizes = np.unique(labels, return_counts=True)
+    if len(found) < classes:
+        gaps = np.flatnonzero(found != np.arange(len(found)))
+        empty = gaps[0] if gaps.size else len(found)
+        raise DataError(f"given_labels: class {empty} of {classes} has no sample")
+    if sizes.max() == 1:
+        raise DataError(
+            f"given_labels: every class has a single sample ({classes} classes); are these ids?"
+        )
 
 
 def _ids(sample_ids: Sequence[str] | None, count: int) -> list[str]:
@@ -293,6 +328,7 @@ def _ids(sample_ids: Sequence[str] | None, count: int) -> list[str]:
     if len(set(ids)) != count:
         repeated = pd.Series(ids)[pd.Series(ids).duplicated()].iloc[0]
         raise DataError(f"sample_ids: '{repeated}' appears more than once")
+    check_names(ids, "sample id", "sample_ids")
     return ids
 
 

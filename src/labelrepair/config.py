@@ -1,6 +1,7 @@
 """One strict builder that turns plain dictionaries (YAML) into frozen dataclasses."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -104,10 +105,10 @@ def in_unit_interval(**values: float | None) -> None:
 
 
 def positive(**values: float | None) -> None:
-    """Check that every named value is None or greater than zero."""
+    """Check that every named value is None or greater than zero, and finite."""
     for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name}: must be greater than 0, found {value}")
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{name}: must be greater than 0 and finite, found {value}")
 
 
 def one_of(valid: tuple[str, ...], **values: str) -> None:

@@ -108,7 +108,10 @@ def check_probs(probs: ArrayLike, name: str = "probs") -> Floats:
         DataError: unless N >= 1, C >= 2, and every row is finite, non-negative and sums to 1
             within 1e-3; the message names the first offending row.
     """
-    array = np.asarray(probs, dtype=np.float64)
+    try:
+        array = np.asarray(probs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name}: expected rows of numbers ({error})") from None
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
         raise DataError(f"{name}: expected shape (N, C) with N >= 1, C >= 2, found {array.shape}")
     sums = array.sum(axis=1)

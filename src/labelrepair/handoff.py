@@ -138,7 +138,8 @@ def package(
             f"label table {labels}: the model was trained on {report.get('data_hash')}; run the "
             "training pipeline again before handing over"
         )
-    model = Classifier.from_state({"spec": state["spec"], "weights": state["weights"]})
+    own = {"spec": state["spec"], "weights": state["weights"]}
+    model = Classifier.from_state(own, trusted=True)
     form, names = from_dict(InputFormat, input_format, "input_format"), state["class_names"]
     fraction = report["settings"]["training"]["validation_fraction"]
     held_out = held_out_rows(table, fraction, report["seed"])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from labelrepair.config import positive
 from labelrepair.errors import DataError
-from labelrepair.transition import check_transition, noise_rate_of
+from labelrepair.transition import check_labels, check_transition, noise_rate_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -125,7 +125,7 @@ def score(
         class; the given one on a tie) and ``confidence`` (its probability).
 
     Raises:
-        DataError: shapes do not fit, or a row of ``probs`` is not finite.
+        DataError: shapes do not fit, a row of ``probs`` is not finite, or a label is no class.
         TransitionError: T is not row-stochastic.
     """
     spec = spec or ScoringSpec()
@@ -135,6 +135,7 @@ def score(
     bad = ~np.isfinite(values).all(1)
     if bad.any():
         raise DataError(f"probs: row {int(np.argmax(bad))} is not finite")
+    given_labels = check_labels(given_labels, values.shape[1], "given_labels")
     matrix = check_transition(transition, values.shape[1])
     if spec.calibrate and len(values):
         rows = np.linspace(0, len(values) - 1, min(len(values), spec.calibration_rows)).astype(int)

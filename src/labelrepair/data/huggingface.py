@@ -90,11 +90,14 @@ def _stored_names(path: str, label_column: str) -> tuple[str, ...] | None:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    features: dict[str, Any] = {}
-    if b"huggingface" in metadata:
-        features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
-    names = features.get(label_column, {}).get("names")
-    return None if names is None else tuple(names)
+    if b"huggingface" not in metadata:
+        return None
+    try:
+        info: Any = json.loads(metadata[b"huggingface"]).get("info", {})
+        names = info.get("features", {}).get(label_column, {}).get("names")
+        return None if names is None else tuple(map(str, names))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{path}: the metadata of `datasets` are damaged: {error}") from error
 
 
 def _content_column(paths: Mapping[str, list[str]]) -> str:
@@ -113,6 +116,9 @@ def _read(paths: list[str], names: list[str]) -> pd.DataFrame:
         header = pq.read_schema(path).empty_table().to_pandas()
         for name in names:
             column_of(header, name, path)
-        part: pd.DataFrame = pq.read_table(path, columns=names).to_pandas()
+        try:
+            part: pd.DataFrame = pq.read_table(path, columns=names).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path}: not a readable Parquet file: {error}") from error
         tables.append(part)
     return pd.concat(tables, ignore_index=True)

@@ -27,6 +27,9 @@ def as_text(values: "pd.Series[Any]") -> "pd.Series[Any]":
 def check_scalars(values: "pd.Series[Any]", where: str) -> None:
     """Raise DataError naming the first row that holds neither text nor a number (bytes, a list)."""
     kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "floating" and np.isinf(values.to_numpy(np.float64, na_value=np.nan)).any():
+        row = int(np.argmax(np.isinf(values.to_numpy(np.float64, na_value=np.nan))))
+        raise DataError(f"{where}: row {row}: expected text or a number, found {values.iloc[row]}")
     if kind in (*_SCALARS, "mixed-integer-float"):
         return
     for row, value in enumerate(values):

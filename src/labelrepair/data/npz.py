@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labelrepair.data.files import require_file
+from labelrepair.data.files import check_memory, require_file
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import UNKNOWN, Array, Samples, numbered_ids
-from labelrepair.errors import DataError, nearest
+from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import Split
 
 
@@ -54,16 +54,16 @@ def read_npz(
         if key in arrays and arrays[key].shape != (count,):
             shape = arrays[key].shape
             raise DataError(f"{path}: array '{key}' is {shape}, expected ({count},)")
-    ids = _text(arrays.get(ids_key, np.array(numbered_ids("row", count))))
+    ids = _text(arrays.get(ids_key, np.array(numbered_ids("row", count))), path, ids_key)
     truth = None
     if true_labels_key in arrays:
-        truth = pd.Series(_unpacked(arrays[true_labels_key]))
+        truth = pd.Series(_unpacked(arrays[true_labels_key], path, true_labels_key))
         if truth.dtype.kind in "if":
             truth = truth.where(truth != UNKNOWN)
     where = f"{path}, array '{labels_key}'"
-    given = pd.Series(_unpacked(arrays[labels_key]))
+    given = pd.Series(_unpacked(arrays[labels_key], path, labels_key))
     names, labels, true_labels = encode_labels(given, ids, class_names, where, truth)
-    splits = _text(arrays.get(split_key, np.full(count, str(Split.TRAIN))))
+    splits = _text(arrays.get(split_key, np.full(count, str(Split.TRAIN))), path, split_key)
     return Samples(ids, features, labels, splits, names, true_labels, labels_are_true)
 
 
@@ -71,18 +71,28 @@ def load_arrays(path: str) -> dict[str, Array]:
     """Return the arrays of a .npz file, or of a .npy file under the name "".
 
     Raises:
-        DataError: missing, damaged, or it holds pickled objects.
+        DataError: missing, damaged, larger than the memory, or it holds pickled objects.
     """
+    file = require_file(path, "arrays")
     try:
-        loaded: Any = np.load(require_file(path, "arrays"), allow_pickle=False)
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                check_memory(sum(member.file_size for member in archive.infolist()), str(path))
+        loaded: Any = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not a readable array file without pickle: {error}") from error
+            arrays = {name: loaded[name] for name in loaded.files}
+    except DataError:
+        raise
+    # Damaged archives and headers raise all kinds of exceptions, zlib.error and TokenError too.
+    except Exception as error:
+        found = shown(error, 300)
+        raise DataError(f"{path}: not a readable array file without pickle: {found}") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: not a readable array file: '{name}' is no NumPy array")
+    return arrays
 
 
 def _features(features: Array, where: str) -> Array:
@@ -106,10 +116,15 @@ def _features(features: Array, where: str) -> Array:
     return vectors
 
 
-def _text(values: Array) -> Array:
-    return _unpacked(values).astype(np.str_)
+def _text(values: Array, path: str, key: str) -> Array:
+    return _unpacked(values, path, key).astype(np.str_)
 
 
-def _unpacked(values: Array) -> Array:
+def _unpacked(values: Array, path: str, key: str) -> Array:
     """Return text for the bytes that some writers make of it."""
-    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+    if values.dtype.kind != "S":
+        return values
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: array '{key}' is not UTF-8 text: {error}") from None

@@ -7,7 +7,7 @@ import numpy as np
 
 from labelrepair.atomic import whole_file
 from labelrepair.data.samples import Array
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, shown
 
 
 def write_features(path: str | Path, features: Array) -> None:
@@ -37,8 +37,11 @@ def read_features(path: str | Path, mmap: bool = True) -> Array:
         features: Any = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no features file; run the ingestion first") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npy file: {error}") from error
+    # A damaged header raises all kinds of exceptions.
+    except Exception as error:
+        raise DataError(f"{path}: not a readable .npy file: {shown(error, 300)}") from error
+    if not isinstance(features, np.ndarray):
+        raise DataError(f"{path}: not a readable .npy file: it holds {type(features).__name__}")
     array: Array = features
     array.flags.writeable = False
     return array

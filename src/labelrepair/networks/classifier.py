@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labelrepair.networks import build
+from labelrepair.errors import DataError
+from labelrepair.networks import available, build
 
 FIT_ROWS = 8192  # rows per step when fitting; bounds the float64 copy
 
@@ -86,9 +87,23 @@ class Classifier(nn.Module):
         return {"spec": self.spec, "weights": self.state_dict()}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "Classifier":
-        """Rebuild from :meth:`state`; eval mode."""
+    def from_state(cls, state: dict[str, Any], *, trusted: bool = False) -> "Classifier":
+        """Rebuild from :meth:`state`; eval mode.
+
+        Args:
+            state: what :meth:`state` returned.
+            trusted: it may name a network by import path. Building that calls what is named there
+                with arguments of the file's choice, so a stranger's file could run anything.
+
+        Raises:
+            DataError: an import path, and the state is not trusted.
+        """
         spec, weights = state["spec"], state["weights"]
+        if spec["name"] not in available() and not trusted:
+            raise DataError(
+                f"network '{spec['name']}': not one of labelrepair's; where you trust the file, "
+                "use Classifier.from_state(state, trusted=True)"
+            )
         normalizer = Normalizer(weights["normalizer.shift"], weights["normalizer.scale"])
         networks = nn.ModuleList(build_from_spec(spec) for _ in range(spec["count"]))
         model = cls(normalizer, networks, spec)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from labelrepair.atomic import whole_file
-from labelrepair.errors import CheckpointError
+from labelrepair.errors import CheckpointError, shown
 
 FORMAT = 1
 _NOT_A_CHECKPOINT = (EOFError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -71,7 +71,8 @@ class Checkpointer:
             state = _read(self.path)
         except (OSError, RuntimeError, ValueError, KeyError, *_NOT_A_CHECKPOINT) as error:
             raise CheckpointError(
-                f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh"
+                f"{self.path}: not a readable checkpoint ({shown(error, 300)}); delete it to start "
+                "afresh"
             ) from error
         if state.get("format") != FORMAT or state.get("fingerprint") != self.fingerprint:
             raise CheckpointError(

@@ -32,7 +32,7 @@ class Case:
             self.read(folder)
         said = str(caught.value)
         for message in self.messages:
-            assert re.search(message, said), f"{message!r} is not in: {said[:1000]}"
+            assert re.search(message, said, re.DOTALL), f"{message!r} is not in: {said[:1000]}"
         assert len(said) < 2_000, said[:300]
 
 
