@@ -170,7 +170,7 @@ def ids() -> Iterator[Case]:
     yield Case(
         "id_inf",
         changed("parquet", sample_id=[1.0, 2.0, 2.0, 4, 5, np.inf]),
-        ("repeated in row 2",),
+        ("row 5.*found inf",),
     )
 
 
