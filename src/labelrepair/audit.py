@@ -23,7 +23,7 @@ from labelrepair.label_table import (
     Action,
     LabelSource,
 )
-from labelrepair.ledger import SOURCE, replay
+from labelrepair.ledger import METHOD, SOURCE, replay
 
 GROUPS = ("relabel", "keep", "drop", "all")
 MEANING = {
@@ -156,7 +156,7 @@ def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -
 
     Returns:
         Frame of sample_id, batch, true_label (Int64, null: no class fits), wrong, by_model (bool):
-        the audited label was the model's, confidence (Float64): of that label.
+        the audited label was the model's, confidence (Float64) and method of that label.
     """
     audits = decided[decided[BATCH].str.fullmatch(_NAME) & (decided[ACTION] != Action.REVIEW)]
     machine = ledger[ledger[SOURCE] != LabelSource.HUMAN]
@@ -174,6 +174,7 @@ def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -
         "wrong": np.where(dropped, kept, other).astype(bool),
         "by_model": (state[SOURCE] == LabelSource.MODEL).to_numpy(dtype=bool),
         CONFIDENCE: last[CONFIDENCE].reindex(audits[SAMPLE_ID]).array,
+        METHOD: last[METHOD].reindex(audits[SAMPLE_ID]).fillna("").array,
     }
     return pd.DataFrame(found)
 
@@ -202,7 +203,9 @@ def thresholds(found: pd.DataFrame, target: float, level: float = 0.95) -> pd.Da
     """Return the values of ``relabel_confidence`` that keep a promised precision of the relabels.
 
     Values are tried from strict to loose and the first that fails ends the search: tested in this
-    fixed order, all that hold hold together at ``level``, without a correction for many tests.
+    fixed order, all that hold hold together at ``level``, without a correction for many tests. The
+    search begins where enough relabels were audited for the test to be passed at all, a number
+    that does not depend on whether they are right.
     Audited relabels lie above the threshold in force, so that a lower one needs a new audit.
 
     Args:
@@ -218,8 +221,8 @@ def thresholds(found: pd.DataFrame, target: float, level: float = 0.95) -> pd.Da
     tested = []
     for value in STRICT_FIRST:
         at = rows[(rows[CONFIDENCE] >= value).fillna(False)]
-        if at.empty:
-            continue  # nothing is that sure: nothing to test
+        if interval(len(at), len(at), 2 * level - 1)[0] < target:
+            continue  # too few are that sure: even if all are right, nothing is shown
         right = int((~at["wrong"]).sum())
         lowest = interval(right, len(at), 2 * level - 1)[0]  # one side of it: level
         tested.append((value, len(at), right, lowest, lowest >= target))

@@ -35,6 +35,7 @@ from labelrepair.refinement import RefinementSpec
 from labelrepair.report import ReportSpec
 from labelrepair.scoring import ScoringSpec
 from labelrepair.stages.workspace import stage_tags
+from labelrepair.thresholds import ReviewedThresholds
 from labelrepair.training import choose_device
 from labelrepair.transition import check_transition
 from labelrepair.workflow import EstimationConfig, choose_preset
@@ -52,6 +53,7 @@ SPECS: dict[str, type[Any]] = {
     "refinement": RefinementSpec,
     "scoring": ScoringSpec,
     "policy": Policy,
+    "thresholds_from_reviews": ReviewedThresholds,
     "handoff": HandoffSpec,
     "ab": AbSpec,
     "report": ReportSpec,

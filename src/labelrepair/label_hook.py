@@ -8,7 +8,7 @@ from kedro.pipeline import Node, Pipeline
 
 from labelrepair.label_io import LedgerDataset
 from labelrepair.locks import Lock
-from labelrepair.pipelines.repair.nodes import record_changes, repair_labels
+from labelrepair.pipelines.repair.nodes import choose_policy, record_changes, repair_labels
 
 
 class LabelLockHook:
@@ -66,4 +66,4 @@ class LabelLockHook:
 
 
 def _repairs_for(node: Node, recorder: Node) -> bool:
-    return node.func is repair_labels and node.outputs[0] in recorder.inputs
+    return node.func in (choose_policy, repair_labels) and node.outputs[0] in recorder.inputs

@@ -2,10 +2,10 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 
 from labelrepair import decisions, ledger
 from labelrepair.atomic import whole_file
@@ -51,6 +51,33 @@ class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class KnownLedgerDataset(AbstractDataset[NoReturn, pd.DataFrame]):
+    """The ledger as it is before a run; there may be none yet.
+
+    The argument is ``filename``, as of :class:`labelrepair.io.OptionalJSONDataset`: a stage of DVC
+    cannot read what it writes.
+    """
+
+    def __init__(self, *, filename: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file of the :class:`LedgerDataset`."""
+        self._filename = filename
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Return the events so far."""
+        return LedgerDataset(filepath=self._filename).load()
+
+    def save(self, data: NoReturn) -> NoReturn:  # noqa: ARG002
+        """Refuse: events are appended to ``label_ledger``."""
+        raise DatasetError(f"{self._filename}: only read here")
+
+    def _exists(self) -> bool:
+        return True  # empty counts as there
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filename": self._filename}
 
 
 class DecisionsDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):

@@ -176,7 +176,7 @@ def state_hash(table: pd.DataFrame, state: pd.DataFrame) -> str:
 
 
 def propose(
-    table: pd.DataFrame, method: str, decisions: pd.DataFrame | None = None
+    table: pd.DataFrame, method: str, decisions: pd.DataFrame | None = None, note: str = ""
 ) -> pd.DataFrame:
     """Return what a repaired table proposes to the ledger, one row per sample.
 
@@ -184,6 +184,7 @@ def propose(
         table: a repaired table.
         method: what decided about the rows that no person has decided about.
         decisions: see :mod:`labelrepair.decisions`; who decided about the others, and when.
+        note: for the rows that no person has decided about.
 
     Returns:
         The ingested columns and those of ``PROPOSED_DTYPES``: enough for :func:`append`.
@@ -196,6 +197,7 @@ def propose(
     proposed[METHOD] = method
     for name in (DECIDED_AT, REVIEWER, NOTE):
         proposed[name] = ""
+    proposed.loc[~human, NOTE] = note
     if decisions is not None and len(decisions):
         keyed = decisions.set_index(SAMPLE_ID).reindex(proposed.loc[human, SAMPLE_ID])
         sources = {METHOD: "batch", DECIDED_AT: DECIDED_AT, REVIEWER: REVIEWER, NOTE: NOTE}

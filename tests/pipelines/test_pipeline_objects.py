@@ -96,7 +96,7 @@ def test_the_default_chains_the_steps(pipelines, whole):
     steps = [node.name for step in STEPS for node in pipelines[step].nodes]
 
     assert sorted(steps) == sorted(node.name for node in whole.nodes)
-    assert len(steps) == 12
+    assert len(steps) == 13
 
 
 @pytest.mark.parametrize("name", ["estimation", "training", "refinement", "repair"])

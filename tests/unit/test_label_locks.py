@@ -21,7 +21,7 @@ from labelrepair import decisions, ledger
 from labelrepair.errors import StoreError
 from labelrepair.io import WholeFile
 from labelrepair.label_hook import LabelLockHook
-from labelrepair.label_io import DecisionsDataset, LedgerDataset
+from labelrepair.label_io import DecisionsDataset, KnownLedgerDataset, LedgerDataset
 from labelrepair.label_table import INGESTED_COLUMNS
 from labelrepair.locks import Lock
 from labelrepair.pipelines.repair import create_pipeline, nodes
@@ -115,12 +115,14 @@ def repair(host, reading):
         "class_names": NAMES,
         "params:scoring": {},
         "params:policy": {},
+        "params:thresholds_from_reviews": {},
         "params:preset": "jocor",
     }
     catalog = DataCatalog(
         {
             "human_decisions": DecisionsDataset(filepath=str(files / "people.csv")),
             "label_ledger": LedgerDataset(filepath=str(files / "ledger.parquet")),
+            "known_ledger": KnownLedgerDataset(filename=str(files / "ledger.parquet")),
             "repaired_table": WholeFile(
                 filepath=str(files / "repaired.parquet"),
                 dataset={"type": ParquetDataset, "save_args": {"index": False}},

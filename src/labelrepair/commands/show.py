@@ -117,7 +117,10 @@ def audits(
     if good.empty:
         console.print("no threshold is shown to hold; audit more relabels")
     else:
-        console.print(f"policy.relabel_confidence: {good['relabel_confidence'].iloc[-1]:g}")
+        console.print(
+            f"policy.relabel_confidence: {good['relabel_confidence'].iloc[-1]:g}  "
+            "(by hand, or thresholds_from_reviews.apply: true)"
+        )
 
 
 def _console(width: int | None = None) -> Console:

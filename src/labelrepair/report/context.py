@@ -74,6 +74,7 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
         "training": dict(sources.training),
         "galleries": galleries(rows, sources.class_names, view, spec.gallery_size),
         "ab": _differences(sources.ab, repaired_hash(sources.table)),
+        "policy": dict(sources.policy),
         "facts": {**sources.facts, "data_hash": digest},
         "links": spec.links,
     }

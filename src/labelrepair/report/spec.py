@@ -73,6 +73,8 @@ class Sources:
             ``name``, ``mean_difference`` (repaired minus given), its ``low`` and ``high`` (shares,
             0.01 = one point) and ``seeds`` (a number or a list); perhaps ``labels_hash``, see
             :func:`labelrepair.label_table.repaired_hash`. May be empty.
+        policy: threshold in force, and why, see :func:`labelrepair.thresholds.choose`; may be
+            empty.
         level: coverage of the intervals in ``noise``.
     """
 
@@ -87,4 +89,5 @@ class Sources:
     training: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     ab: Mapping[str, Any] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
     level: float = 0.95

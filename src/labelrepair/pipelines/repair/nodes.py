@@ -1,15 +1,37 @@
-"""The nodes that decide about every row, and that write down what changed."""
+"""The nodes that decide about every row, and that write down what changed and why."""
 
 from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair import decisions, label_diff, ledger
+from labelrepair import decisions, label_diff, ledger, thresholds
 from labelrepair.config import from_dict
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
 from labelrepair.workflow import noise_from_dict, repair_table
+
+
+def choose_policy(  # one argument per catalog entry
+    known_ledger: pd.DataFrame,
+    human_decisions: pd.DataFrame,
+    table: pd.DataFrame,
+    class_names: list[str],
+    preset: str,
+    policy: dict[str, Any],
+    reviewed: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """Return the threshold that the policy works with, and why; and its metrics for MLflow."""
+    decided = decisions.from_file(human_decisions, class_names, "human_decisions")
+    record = thresholds.choose(
+        from_dict(Policy, policy, "policy"),
+        from_dict(thresholds.ReviewedThresholds, reviewed, "thresholds_from_reviews"),
+        known_ledger,
+        decided,
+        table,
+        preset,
+    )
+    return record, thresholds.metrics(record)
 
 
 def repair_labels(  # one argument per catalog entry
@@ -21,6 +43,7 @@ def repair_labels(  # one argument per catalog entry
     class_names: list[str],
     scoring: dict[str, Any],
     policy: dict[str, Any],
+    policy_in_force: dict[str, Any],
 ) -> pd.DataFrame:
     """Score the given labels, apply the policy, then what people decided; test rows stay."""
     repaired = repair_table(
@@ -29,16 +52,25 @@ def repair_labels(  # one argument per catalog entry
         selected,
         noise_from_dict(noise_estimate),
         from_dict(ScoringSpec, scoring, "scoring"),
-        from_dict(Policy, policy, "policy"),
+        thresholds.in_force(from_dict(Policy, policy, "policy"), policy_in_force),
     )
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     return decisions.apply(repaired, decided, len(class_names))
 
 
 def record_changes(
-    repaired: pd.DataFrame, human_decisions: pd.DataFrame, class_names: list[str], preset: str
+    repaired: pd.DataFrame,
+    human_decisions: pd.DataFrame,
+    class_names: list[str],
+    policy_in_force: dict[str, Any],
+    preset: str,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what the ledger is told, and the changes as a text for git."""
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
-    proposed = ledger.propose(repaired, preset, decided)
+    value, by_reviews = (
+        policy_in_force["relabel_confidence"],
+        policy_in_force["chosen_by"] != "conf",
+    )
+    note = f"relabel_confidence {value:g}, chosen by audits" if by_reviews else ""
+    proposed = ledger.propose(repaired, preset, decided, note)
     return proposed, label_diff.label_changes(repaired, class_names)

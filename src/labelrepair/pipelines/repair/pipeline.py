@@ -4,13 +4,27 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from labelrepair.pipelines.repair.nodes import record_changes, repair_labels
+from labelrepair.pipelines.repair.nodes import choose_policy, record_changes, repair_labels
 
 
 def create_pipeline(**_kwargs: Any) -> Pipeline:
-    """Return the pipeline: repaired_table, label_ledger, label_changes."""
+    """Return the pipeline: policy_in_force, repaired_table, label_ledger, label_changes."""
     return Pipeline(
         [
+            Node(
+                choose_policy,
+                inputs=[
+                    "known_ledger",
+                    "human_decisions",
+                    "label_table",
+                    "class_names",
+                    "params:preset",
+                    "params:policy",
+                    "params:thresholds_from_reviews",
+                ],
+                outputs=["policy_in_force", "tracked_policy"],
+                name="choose_policy",
+            ),
             Node(
                 repair_labels,
                 inputs=[
@@ -22,13 +36,20 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "class_names",
                     "params:scoring",
                     "params:policy",
+                    "policy_in_force",
                 ],
                 outputs="repaired_table",
                 name="repair_labels",
             ),
             Node(
                 record_changes,
-                inputs=["repaired_table", "human_decisions", "class_names", "params:preset"],
+                inputs=[
+                    "repaired_table",
+                    "human_decisions",
+                    "class_names",
+                    "policy_in_force",
+                    "params:preset",
+                ],
                 outputs=["label_ledger", "label_changes"],
                 name="record_changes",
             ),

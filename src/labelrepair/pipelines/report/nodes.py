@@ -22,6 +22,7 @@ def write_report(
     training: dict[str, Any],
     facts: dict[str, str],
     ab: dict[str, Any],
+    policy: dict[str, Any],
     input_format: dict[str, Any],
     dataset: str,
     level: float,
@@ -40,6 +41,7 @@ def write_report(
         training=training,
         facts={"dataset": dataset, **facts},
         ab=ab,
+        policy=policy,
         level=level,
     )
     return render(sources, from_dict(ReportSpec, settings, "report"))

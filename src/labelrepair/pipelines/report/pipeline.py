@@ -24,6 +24,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "training": "training_report",
                     "facts": "run_facts",
                     "ab": "known_ab_evidence",
+                    "policy": "policy_in_force",
                     "input_format": "input_format",
                     "dataset": "params:dataset",
                     "level": "params:estimation.estimator.level",
