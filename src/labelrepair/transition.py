@@ -1,5 +1,7 @@
 """Checks and algebra of transition matrices: ``T[i, j] = P(given=j | true=i)``, rows sum to 1."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
@@ -10,6 +12,7 @@ from labelrepair.errors import ConfigError, DataError, TransitionError
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
+DOUBTFUL_CONDITION = 100.0
 # The last digits let a row like 0.333333 x 3, which misses by 1e-6 on paper, pass in floats too.
 ROW_SUM_TOLERANCE = 1e-6 + 1e-12
 
@@ -91,9 +94,9 @@ def invert_transition(transition: ArrayLike, max_condition: float = 1e6) -> Floa
         (C, C) float64; its rows sum to 1, its entries may be negative.
 
     Raises:
-        TransitionError: when T is singular or ill-conditioned, with its condition number. Singular
-            are symmetric noise at rate (C-1)/C, a two-way class swap at 0.5, a ring of even length
-            at 0.5, and `binary_text` at 0.95.
+        TransitionError: when T is singular or ill-conditioned, with its condition number; from 100
+            on there is a warning that tells it. Singular are symmetric noise at rate (C-1)/C, a
+            two-way class swap at 0.5, a ring of even length at 0.5, and `binary_text` at 0.95.
     """
     positive(max_condition=max_condition)
     matrix = check_transition(transition)
@@ -103,6 +106,12 @@ def invert_transition(transition: ArrayLike, max_condition: float = 1e6) -> Floa
             f"transition: condition number {condition:.3g}, expected below {max_condition:g}: "
             "given labels cannot tell some classes apart, so T cannot be inverted; "
             "use forward correction or mix T with the identity"
+        )
+    if condition >= DOUBTFUL_CONDITION:
+        warnings.warn(
+            f"transition: condition number {condition:.3g}: backward correction may amplify the "
+            "noise of the losses as much; forward correction does not invert T",
+            stacklevel=2,
         )
     return np.linalg.inv(matrix).astype(np.float64)
 

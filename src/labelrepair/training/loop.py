@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from labelrepair.errors import ConfigError, LabelRepairError
+from labelrepair.errors import CheckpointError, ConfigError, LabelRepairError, shown
 from labelrepair.networks.classifier import Normalizer
 from labelrepair.training.batches import Batch, Holdout, TrainSet, batches
 from labelrepair.training.checkpoint import Checkpointer
+from labelrepair.training.collapse import Collapse
 from labelrepair.training.config import Optimizer, TrainingConfig
 from labelrepair.training.progress import Progress
 from labelrepair.training.seeds import derive_seed, generator
@@ -157,6 +158,7 @@ class _Loop:
         self.history: list[dict[str, Any]] = []
         self.used: list[Tensor] = []
         self.optimizer: torch.optim.Optimizer | None = None
+        self.collapse = Collapse(self.data)
         self.progress = Progress(sum(s.schedule.epochs for s in self.stages), show=progress)
         self.run = self._first_run()
 
@@ -264,6 +266,7 @@ class _Loop:
         augmentation = generator("cpu", self.seed, index, epoch, "augment")
         totals: dict[str, Tensor] = {}
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        predicted = torch.zeros(run.data.num_classes, dtype=torch.int64, device=self.device)
         run.samples.used.zero_()
         steps = 0
         for chunk in batches(
@@ -277,12 +280,15 @@ class _Loop:
                 for name, value in (("loss", step.loss), *step.log.items()):
                     totals[name] = totals.get(name, 0) + value.detach()
             steps += len(chunk)
-            correct += self._record(chunk, logits, used)
+            correct += self._record(chunk, logits, used, predicted)
         # The only wait for the device in an epoch of training.
         names = list(totals)
-        values = torch.stack([*(totals[n].double() / steps for n in names), correct.double()])
+        counts = torch.stack([correct, predicted.max(), predicted.argmax()]).double()
+        values = torch.cat([torch.stack([totals[n].double() / steps for n in names]), counts])
         host = values.tolist()
-        means = dict(zip(names, host[:-1], strict=True))
+        means = dict(zip(names, host[:-3], strict=True))
+        largest, label = host[-2] / len(order), int(host[-1])
+        self.collapse.look(run.stage.name, epoch, largest, label)
         if not np.isfinite(means["loss"]):
             raise LabelRepairError(
                 f"stage '{run.stage.name}', epoch {epoch}: the loss is {means['loss']}; lower the "
@@ -290,7 +296,8 @@ class _Loop:
             )
         return {
             "loss": means.pop("loss"),
-            "train_accuracy_given": host[-1] / len(order),
+            "train_accuracy_given": host[-3] / len(order),
+            "largest_class_share": largest,
             "used_share": float(run.samples.used[: len(run.networks)].double().sum())
             / (len(run.networks) * len(order)),
             **means,
@@ -302,6 +309,8 @@ class _Loop:
         order = rows[torch.randperm(len(rows), generator=draws).to(self.device)]
         if self.config.drop_last:
             order = order[: len(order) // self.config.batch_size * self.config.batch_size]
+        if len(order) % self.config.batch_size == 1 and _needs_two_rows(self.run.networks):
+            order = order[:-1]  # another row in every epoch
         return order
 
     def _step(self, batch: Batch) -> tuple[Any, Tensor]:
@@ -320,9 +329,16 @@ class _Loop:
         return step, logits.detach()
 
     def _record(
-        self, chunk: list[Batch], logits: list[Tensor], used: list[Tensor | None]
+        self,
+        chunk: list[Batch],
+        logits: list[Tensor],
+        used: list[Tensor | None],
+        predicted: Tensor,
     ) -> Tensor:
-        """Write a chunk's predictions and selection to the state; return the correct count."""
+        """Write a chunk's predictions and selection to the state; return the correct count.
+
+        ``predicted``, int64 ``(C,)``, counts the classes predicted.
+        """
         samples = self.run.samples
         rows = torch.cat([batch.rows for batch in chunk])
         labels = torch.cat([batch.labels for batch in chunk])
@@ -332,7 +348,9 @@ class _Loop:
             samples.used[:, rows] = True
         else:
             samples.used[:, rows] = torch.cat([_two_dims(item) for item in used], dim=1)
-        return (probs.argmax(1) == labels).sum()
+        best = probs.argmax(1)
+        predicted.index_add_(0, best, torch.ones_like(best))
+        return (best == labels).sum()
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Look at the validation rows (noisy labels) and the test split."""
@@ -395,9 +413,22 @@ class _Loop:
     def _resume(self) -> tuple[int, int]:
         """Return (stage, epoch) to go on from, with everything restored."""
         state = self.checkpoint.load() if self.checkpoint else None
-        if state is None:
+        if self.checkpoint is None or state is None:
             return 0, 0
+        try:
+            return self._restore(state)
+        # Written by somebody else under our fingerprint: it may lack anything.
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.checkpoint.path}: does not hold the state of this training "
+                f"({type(error).__name__}: {shown(error, 300)}); delete it to start afresh"
+            ) from error
+
+    def _restore(self, state: dict[str, Any]) -> tuple[int, int]:
         index, epoch = state["position"]
+        lengths = [*(stage.schedule.epochs for stage in self.stages), 0]  # the last: all done
+        if not (0 <= index < len(lengths) and 0 <= epoch <= lengths[index]):
+            raise ValueError(f"position {index, epoch} lies outside the training")
         within = self.stages[min(index, len(self.stages) - 1) if epoch else max(0, index - 1)]
         run = self.run
         run.stage = within
@@ -480,6 +511,11 @@ def _set_schedule(
 
 def _cross_entropy(logits: Tensor, labels: Tensor, _run: Run) -> Tensor:
     return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _needs_two_rows(networks: nn.ModuleList) -> bool:
+    """Return whether a batch of one row is refused: normalised over itself it would be constant."""
+    return any(isinstance(module, nn.BatchNorm1d) for module in networks.modules())
 
 
 def _two_dims(used: Tensor | None) -> Tensor:
