@@ -186,7 +186,7 @@ def test_verdicts(grid, values, changes, verdict):
 
 def test_the_page_shows_what_was_measured(grid):
     cells = measured([98.0, 98.2]).assign(machine="x86_64, 2 cores", torch="2")
-    page = page_of(summarise(cells, published(), grid), cells, grid)
+    page = page_of(summarise(cells, published(), grid), cells, grid, published())
     assert "98.10 ± 0.14" in page
     assert "98.00 ± 0.10" in page
     assert "| +0.10 | agrees |" in page
@@ -233,12 +233,64 @@ def test_a_page_of_repairs_shows_the_share_of_wrong_labels_that_the_baseline_lea
     raw = {**RAW, "paper": "none", "measure": "recovery_accuracy", "remarks": ["tried this"]}
     raw["methods"] = {name: {"method": name} for name in right}
     repairs = from_dict(Grid, raw, "")
-    page = page_of(summarise(cells, published(), repairs), cells, repairs)
+    page = page_of(summarise(cells, published(), repairs), cells, repairs, published())
     assert "| cleanlab | 95.00 | 1.00 | 0.900 | 0.0040 | 60 |" in page
     assert "| jocor | 96.00 | 0.80 | 0.900 |" in page
     assert "| jocor, second look | 98.00 | 0.40 | 0.990 | 0.0010 | 60 |" in page
     assert "- tried this" in page
     assert "2 cells of 4; the others have not run yet" in page
+
+
+def lines_of(quantity, cells, rows):
+    """The page's rows of one quantity, without its head."""
+    grid = from_dict(Grid, {**RAW, "table": "9", "quantity": quantity}, "")
+    cells = pd.DataFrame(cells).assign(**{grid.measure: 0.9}, seconds=1.0, machine="x", torch="2")
+    rows = pd.DataFrame(rows).assign(paper="jocor", table="9", dataset="elsewhere", noise_rate=0.2)
+    text = page_of(summarise(cells, published(), grid), cells, grid, rows)
+    return text.split("|---|---|---|---|---|---|", 2)[2]
+
+
+def test_a_page_shows_what_the_filter_is_worth_beside_another_data_set():
+    values = {"filtered_share": 0.21, "filter_recall": 0.9, "filter_precision": 0.8}
+    where = {"noise": "symmetric_exclusive", "noise_rate": 0.2, "actual_noise_rate": 0.19}
+    cells = [
+        {**where, "method": "jocor", "seed": seed, **values, "filter_recall": recall}
+        for seed, recall in ((0, 0.9), (1, 0.8))
+    ] + [{**where, "method": "other", "seed": 0, **values}]
+    rows = [
+        {"method": "jocor", "metric": metric, "protocol": "filter", "mean": mean}
+        for metric, mean in (("estimated_noise_rate", 20.5), ("noise_filter_recall", 99.25))
+    ]
+    text = lines_of("filter", cells, rows)
+    assert "| jocor | 19.00 | 21.00, 20.50 | 85.00, 99.25 | 80.00 |" in text
+    assert "| other | 19.00 | 21.00 | 90.00 | 80.00 |" in text
+
+
+def test_a_page_shows_recovery_by_confidence_beside_another_data_set():
+    names = ("[0.99,1]", "[0.95,0.99)", "[0.9,0.95)", "[0,0.9)", "all")
+    found = [
+        [dict(bin=b, count=c, accuracy=a) for b, c, a in zip(names, counts, accuracy, strict=True)]
+        for counts, accuracy in (
+            ((6, 2, 0, 2, 10), (1.0, 0.5, None, 0.0, 0.7)),
+            ((2, 2, 0, 6, 10), (0.5, 0.5, None, 1.0, 0.8)),
+        )
+    ]
+    where = {"noise": "symmetric_exclusive", "noise_rate": 0.2, "method": "jocor"}
+    cells = [{**where, "seed": s, "recovery_by_confidence": b} for s, b in enumerate(found)]
+    rows = [
+        {"method": "jocor", "metric": metric, "protocol": f"label_confidence_range={b}", "mean": m}
+        for metric, b, m in (
+            ("label_count", "0.99-1", 300),
+            ("label_count", "0-1", 400),
+            ("recovery_accuracy", "0.99-1", 99.8),
+            ("recovery_accuracy", "0-1", 95.1),
+        )
+    ]
+    text = lines_of("recovery_by_confidence", cells, rows)
+    assert "| jocor | [0.99,1] | 40.0, 75.0 | 87.5, 99.8 |" in text
+    assert "| jocor | [0.95,0.99) | 20.0 | 50.0 |" in text
+    assert "| jocor | [0.9,0.95) | 0.0 | none |" in text
+    assert "| jocor | all | 100.0, 100.0 | 75.0, 95.1 |" in text
 
 
 def test_the_page_of_all_results_begins_with_the_archetypes():

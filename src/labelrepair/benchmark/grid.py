@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from labelrepair import methods
 from labelrepair.benchmark.baselines import BASELINES
@@ -67,6 +67,8 @@ class Grid:
         training: loop settings that all methods share.
         seeds: one run each; noise, initialisation and order all vary with it.
         measure: what is compared: one of :data:`MEASURES`.
+        quantity: another published quantity that the page shows; its
+            values may be those of another data set than ours, which the note then says.
         noise_known: hand the methods the true T and realised rate, as the papers do (an oracle);
             False estimates them as a user would have to.
         refinement: the second look at every method's repair; measured beside the method's own.
@@ -87,6 +89,7 @@ class Grid:
     training: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1)
     measure: str = "test_accuracy_last10"
+    quantity: Literal["", "filter", "recovery_by_confidence"] = ""
     noise_known: bool = True
     refinement: RefinementSpec = RefinementSpec(rounds=0)
     jobs: int = 0

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from labelrepair.benchmark.grid import Grid
+from labelrepair.benchmark.quantities import QUANTITIES
 
 SIGNIFICANCE = 0.05
 POINTS = 0.5  # allowed difference, in points, where the paper gives no spread
@@ -54,13 +55,14 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
     return both[order]
 
 
-def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid) -> str:
+def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid, published: pd.DataFrame) -> str:
     """Return one grid's results as a section of Markdown for ``docs/results.md``.
 
     Args:
         table: from :func:`summarise`.
         cells: from :func:`run_grid`.
         grid: what was run.
+        published: as in :func:`summarise`.
     """
     wanted = len(grid.seeds) * len(grid.noises) * len(grid.methods)
     done = "" if len(cells) == wanted else f" of {wanted}; the others have not run yet"
@@ -78,6 +80,7 @@ def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid) -> str:
         "",
         *(_repair_rows(cells) if grid.measure == "recovery_accuracy" else _published_rows(table)),
         "",
+        *_quantity_rows(cells, grid, published),
         *(f"- {remark}" for remark in grid.remarks),
         *([""] if grid.remarks else []),
         f"![{grid.name}](results/{grid.name}.png)",
@@ -93,6 +96,16 @@ def collect(pages: Mapping[str, str]) -> str:
     """Return all sections as one page: what stands apart from the grids first, then by name."""
     order = sorted(pages, key=lambda name: (name != "archetypes", name))
     return "\n".join(["# Results", "", *(pages[name].strip() + "\n" for name in order)])
+
+
+def _quantity_rows(cells: pd.DataFrame, grid: Grid, published: pd.DataFrame) -> list[str]:
+    """Return the table of the grid's other quantity, if it has one; perhaps of another data set."""
+    if not grid.quantity:
+        return []
+    rows = published[
+        (published["paper"] == grid.paper) & (published["table"].astype(str) == grid.table)
+    ]
+    return [*QUANTITIES[grid.quantity](cells, rows), ""]
 
 
 def _published_rows(table: pd.DataFrame) -> list[str]:

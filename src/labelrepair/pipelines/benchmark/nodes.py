@@ -26,9 +26,9 @@ def draw(table: pd.DataFrame) -> Any:
     return plots.benchmark_plot(table)
 
 
-def report(table: pd.DataFrame, cells: pd.DataFrame, grid: Params) -> str:
+def report(table: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame, grid: Params) -> str:
     """Return the table as a section of Markdown with machine, versions, seeds and time."""
-    return benchmark.page(table, cells, from_dict(benchmark.Grid, grid, "benchmark"))
+    return benchmark.page(table, cells, from_dict(benchmark.Grid, grid, "benchmark"), published)
 
 
 def collect(_newest: str, pages: dict[str, Callable[[], str]]) -> str:

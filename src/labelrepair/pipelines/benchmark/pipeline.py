@@ -26,7 +26,12 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
             Node(draw, inputs="benchmark_table", outputs="benchmark_plot", name="draw_benchmark"),
             Node(
                 report,
-                inputs=["benchmark_table", "benchmark_cells", "params:benchmark"],
+                inputs=[
+                    "benchmark_table",
+                    "benchmark_cells",
+                    "published_results",
+                    "params:benchmark",
+                ],
                 outputs="benchmark_page",
                 name="report_benchmark",
             ),
