@@ -7,8 +7,9 @@ from pandas import NA
 from pandas.testing import assert_frame_equal
 
 from labelrepair.errors import DataError, TransitionError
-from labelrepair.evaluation import CURVE_POINTS, evaluate, summary
+from labelrepair.evaluation import CURVE_POINTS, evaluate
 from labelrepair.label_table import check_repaired_table
+from labelrepair.run_summary import summary
 
 # Twelve rows and two test rows, worked by hand. Wrong are s03, s07, s10 and s11; s03 and s07 are
 # repaired rightly, s06 wrongly, s10 is missed, s11 goes to review and was held out of training.

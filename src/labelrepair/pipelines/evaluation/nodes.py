@@ -6,6 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair import evaluation, plots
+from labelrepair.run_summary import summary
 
 
 def evaluate_repair(
@@ -32,4 +33,4 @@ def draw(
 
 def summarise(metrics: dict[str, Any], places: dict[str, str]) -> str:
     """Return the text that ends a run."""
-    return evaluation.summary(metrics, places)
+    return summary(metrics, places)
