@@ -12,6 +12,7 @@ from labelrepair.benchmark import page as page_of
 from labelrepair.benchmark.data import prepare
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError
+from labelrepair.refinement import RefinementSpec
 
 RAW = {
     "name": "tiny",
@@ -239,6 +240,14 @@ def test_a_page_of_repairs_shows_the_share_of_wrong_labels_that_the_baseline_lea
     assert "| jocor, second look | 98.00 | 0.40 | 0.990 | 0.0010 | 60 |" in page
     assert "- tried this" in page
     assert "2 cells of 4; the others have not run yet" in page
+    both = dataclasses.replace(repairs, measure="test_accuracy_model")
+    both = dataclasses.replace(both, refinement=RefinementSpec(rounds=1))
+    cells["test_accuracy_model"] = [np.nan, 0.9]
+    table = summarise(cells, published(), both)
+    assert list(table["method"]) == ["jocor"]
+    page = page_of(table, cells, both, published())
+    assert "| symmetric_exclusive | 0.2 | jocor | 90.00 |" in page
+    assert "| jocor, second look | 98.00 | 0.40 |" in page
 
 
 def lines_of(quantity, cells, rows):

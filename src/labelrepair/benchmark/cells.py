@@ -73,7 +73,7 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
                     done,
                     len(missing),
                     cell.key,
-                    100 * found[grid.measure],
+                    100 * found.get(grid.measure, float("nan")),  # a baseline may only repair
                     found["seconds"],
                 )
     rows = [json.loads(cell_file(root, cell).read_text()) for cell in cells]

@@ -49,6 +49,7 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
     rows = rows.drop_duplicates(keys)[[*keys, "mean", "std", "runs"]]
     names = {"mean": "published_mean", "std": "published_std", "runs": "published_runs"}
     both = ours.merge(rows.rename(columns=names), on=keys, how="left")
+    both = both[both["mean"].notna()].reset_index(drop=True)  # a baseline may only repair
     both["difference"] = both["mean"] - both["published_mean"]
     both["verdict"] = [_verdict(row) for _, row in both.iterrows()]
     order = [*keys, "mean", "std", "runs", *names.values(), "difference", "verdict", "seconds"]
@@ -80,7 +81,7 @@ def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid, published: pd.Dat
         "",
         *(_repair_rows(cells) if grid.measure == "recovery_accuracy" else _published_rows(table)),
         "",
-        *_quantity_rows(cells, grid, published),
+        *_second_table(cells, grid, published),
         *(f"- {remark}" for remark in grid.remarks),
         *([""] if grid.remarks else []),
         f"![{grid.name}](results/{grid.name}.png)",
@@ -98,14 +99,16 @@ def collect(pages: Mapping[str, str]) -> str:
     return "\n".join(["# Results", "", *(pages[name].strip() + "\n" for name in order)])
 
 
-def _quantity_rows(cells: pd.DataFrame, grid: Grid, published: pd.DataFrame) -> list[str]:
-    """Return the table of the grid's other quantity, if it has one; perhaps of another data set."""
-    if not grid.quantity:
-        return []
-    rows = published[
-        (published["paper"] == grid.paper) & (published["table"].astype(str) == grid.table)
-    ]
-    return [*QUANTITIES[grid.quantity](cells, rows), ""]
+def _second_table(cells: pd.DataFrame, grid: Grid, published: pd.DataFrame) -> list[str]:
+    """Return what a grid measures beside test accuracy: a quantity of the paper, or repairs."""
+    if grid.quantity:
+        rows = published[
+            (published["paper"] == grid.paper) & (published["table"].astype(str) == grid.table)
+        ]
+        return [*QUANTITIES[grid.quantity](cells, rows), ""]
+    if grid.refinement.rounds and grid.measure != "recovery_accuracy":
+        return ["Labels after the repair, every row kept:", "", *_repair_rows(cells), ""]
+    return []
 
 
 def _published_rows(table: pd.DataFrame) -> list[str]:
