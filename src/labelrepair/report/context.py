@@ -21,8 +21,9 @@ from labelrepair.label_table import (
 )
 from labelrepair.report.charts import Chart, Line, bars, histogram, line_chart, line_of
 from labelrepair.report.estimates import Quantity, quantities
-from labelrepair.report.flows import alluvial, flows_of
+from labelrepair.report.flows import RIGHT, WRONG, alluvial, flows_of, truth_flows
 from labelrepair.report.galleries import galleries
+from labelrepair.report.harm import warnings
 from labelrepair.report.matrix import matrix_of
 from labelrepair.report.samples import Viewer
 from labelrepair.report.spec import ReportSpec, Sources
@@ -51,6 +52,7 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
     flows = flows_of(rows, len(sources.class_names), spec.flow_classes)
     known = int(rows[TRUE_LABEL].notna().sum())
     digest = data_hash(sources.table)
+    ab = _differences(sources.ab, repaired_hash(sources.table))
     return {
         "title": spec.title,
         "level": sources.level,
@@ -62,18 +64,19 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
         "actions": _actions(rows),
         "quantities": found,
         "certainty": _certainty(found, known, len(rows)),
-        "warnings": _warnings(found),
+        "warnings": warnings(found, rows, sources, ab),
         "classes": _classes(sources.frames["class_health"], sources.class_names),
         "matrix": matrix_of(sources.noise, sources.class_names, len(rows)),
         "flow_wide": alluvial(flows, sources.class_names, WIDE),
         "flow_narrow": alluvial(flows, sources.class_names, NARROW),
         "flow_rows": _flow_rows(rows, sources.class_names),
+        "truth_flows": _truth_flows(rows, sources.class_names, spec.flow_classes) if known else [],
         "merged_classes": max(0, len(sources.class_names) - spec.flow_classes),
         "evidence": _evidence(rows, sources),
         "training_charts": _training_charts(sources.frames["training_curves"], sources.metrics),
         "training": dict(sources.training),
         "galleries": galleries(rows, sources.class_names, view, spec.gallery_size),
-        "ab": _differences(sources.ab, repaired_hash(sources.table)),
+        "ab": ab,
         "policy": dict(sources.policy),
         "facts": {**sources.facts, "data_hash": digest},
         "links": spec.links,
@@ -131,24 +134,6 @@ def _certainty(found: Mapping[str, Quantity], known: int, rows: int) -> str:
     )
 
 
-def _warnings(found: Mapping[str, Quantity]) -> list[str]:
-    """Say what a reader must not overlook where measurement contradicts the repair."""
-    given, repaired, relabel = (found[key] for key in ("given", "repaired", "relabel"))
-    warnings = []
-    if given.measured and repaired.measured and repaired.measured.value < given.measured.value:
-        warnings.append(
-            "Measured against the known truth, the repaired labels are less often right than the "
-            "given ones: do not use this repair as it is."
-        )
-    elif relabel.measured and relabel.measured.value < 0.5:
-        warnings.append("Measured against the known truth, most changed labels are wrong.")
-    outside = [q.name for q in found.values() if q.contradicted]
-    if outside:
-        names = ", ".join(f"'{name}'" for name in outside)
-        warnings.append(f"Estimates that the measurement contradicts: {names}.")
-    return warnings
-
-
 def _hundred(share: float) -> str:
     return f"{100 * share:.0f}"
 
@@ -194,6 +179,24 @@ def _flow_rows(
     return [
         {"given": class_names[f.source], "repaired": class_names[f.target], "count": f.count}
         for f in largest
+    ]
+
+
+def _truth_flows(
+    rows: pd.DataFrame, class_names: Sequence[str], limit: int
+) -> list[dict[str, Any]]:
+    """Return the confusions before and after the repair: from the true label to the other."""
+    before, after = truth_flows(rows, len(class_names), limit)
+    return [
+        {
+            "title": title,
+            "svg": alluvial(flows, class_names, NARROW, ("true label", head)),
+            "legend": [("right", RIGHT), ("wrong", WRONG)],
+        }
+        for title, flows, head in (
+            ("Before: true to given labels", before, "given label"),
+            ("After: true to repaired labels", after, "repaired label"),
+        )
     ]
 
 

@@ -1,31 +1,38 @@
-"""The flow of rows from given to repaired labels, as an SVG drawing."""
+"""Flows of rows, as SVG: from given to repaired labels, and from true labels to either."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 
-from labelrepair.label_table import ACTION, GIVEN_LABEL, REPAIRED_LABEL, Action
+from labelrepair.label_table import ACTION, GIVEN_LABEL, REPAIRED_LABEL, TRUE_LABEL, Action
 from labelrepair.report.svg import TEXT_WIDTH, picture, tag
 
+Integers = NDArray[np.int64]
 # Ends of a flow that are no class; class numbers are not negative.
 OTHERS, DROPPED, REVIEW = -1, -2, -3
 NAMES = {OTHERS: "other classes", DROPPED: "dropped", REVIEW: "to review"}
 ENDS = {Action.DROP: DROPPED, Action.REVIEW: REVIEW}
 NODE_STYLES = {DROPPED: "node drop", REVIEW: "node review"}
+RIGHT, WRONG = "keep", "wrong"  # styles of a flow from a true label
 FAINT_BELOW = 0.06  # share of a class; diffuse noise must not hide a systematic confusion
 ROW_HEIGHT, LEAST_HEIGHT, GAP, TOP, NODE = 30.0, 200.0, 7.0, 24.0, 8.0
 
 
 @dataclass(frozen=True)
 class Flow:
-    """So many rows given the label ``source`` that ended at ``target``, each a class or an end."""
+    """So many rows of the label ``source`` that ended at ``target``, each a class or an end.
+
+    ``action`` is an :class:`Action`, or right or wrong: the style of the band.
+    """
 
     source: int
     target: int
-    action: Action
+    action: str
     count: int
 
 
@@ -56,9 +63,7 @@ def flows_of(table: pd.DataFrame, num_classes: int, limit: int) -> list[Flow]:
         changed = actions != Action.KEEP
         moved = np.concatenate([given[changed], repaired[actions == Action.RELABEL]])
         totals = np.bincount(moved, minlength=num_classes)
-        merged = np.full(num_classes, OTHERS)
-        apart = np.argsort(-totals, kind="stable")[:limit]
-        merged[apart] = apart
+        merged = _merged(totals, limit)
         given, repaired = merged[given], merged[repaired]
     flows = []
     for action in Action:
@@ -70,8 +75,49 @@ def flows_of(table: pd.DataFrame, num_classes: int, limit: int) -> list[Flow]:
     return flows
 
 
-def alluvial(flows: Sequence[Flow], class_names: Sequence[str], width: float = 760) -> Markup:
-    """Draw the flows: given labels left, repaired labels and the rows taken out right."""
+def truth_flows(table: pd.DataFrame, num_classes: int, limit: int) -> tuple[list[Flow], list[Flow]]:
+    """Count the rows per true label and what they were given, and what they carry after repair.
+
+    Args:
+        table: decided rows, see :func:`flows_of`, with ``true_label``; null is left out.
+        num_classes: C.
+        limit: as there: the classes with the most wrong given labels stay apart.
+
+    Returns:
+        The flows before and after; both with the same classes.
+    """
+    rows = table[table[TRUE_LABEL].notna()]
+    true, given = (rows[name].to_numpy(np.int64) for name in (TRUE_LABEL, GIVEN_LABEL))
+    after = rows[REPAIRED_LABEL].astype("Int64").fillna(DROPPED).to_numpy(np.int64)
+    after = np.where(rows[ACTION] == Action.REVIEW, REVIEW, after)
+    wrong = true != given
+    totals = np.bincount(np.concatenate([true[wrong], given[wrong]]), minlength=num_classes)
+    merged = _merged(totals, limit if num_classes > limit else num_classes)
+    both = []
+    for label in (given, after):
+        style = np.where(label == true, RIGHT, WRONG).astype(object)
+        style[label == DROPPED], style[label == REVIEW] = str(Action.DROP), str(Action.REVIEW)
+        ends = np.where(label < 0, label, merged[np.maximum(label, 0)])
+        counted = Counter(zip(merged[true].tolist(), ends.tolist(), style, strict=True))
+        both.append([Flow(*ends, counted[ends]) for ends in sorted(counted)])
+    return both[0], both[1]
+
+
+def _merged(totals: Integers, limit: int) -> Integers:
+    """Return each class's own number if it is among the ``limit`` largest totals, else OTHERS."""
+    merged = np.full(len(totals), OTHERS)
+    apart = np.argsort(-totals, kind="stable")[:limit]
+    merged[apart] = apart
+    return merged
+
+
+def alluvial(
+    flows: Sequence[Flow],
+    class_names: Sequence[str],
+    width: float = 760,
+    heads: tuple[str, str] = ("given label", "repaired label"),
+) -> Markup:
+    """Draw the flows: labels left; on the right what became of them and the rows taken out."""
     known = {flow.source for flow in flows} | {flow.target for flow in flows}
     names = {i: (NAMES[i] if i < 0 else str(class_names[i])) for i in known}
     classes = [*sorted(i for i in known if i >= 0), *sorted(known & {OTHERS})]
@@ -86,8 +132,8 @@ def alluvial(flows: Sequence[Flow], class_names: Sequence[str], width: float = 7
     margin = 14 + TEXT_WIDTH * longest
     height = max(node.top + node.height for node in (*left.values(), *right.values())) + 12
     parts = [
-        tag("text", "given label", class_="label end", x=margin, y=14),
-        tag("text", "repaired label", class_="label", x=width - margin, y=14),
+        tag("text", heads[0], class_="label end", x=margin, y=14),
+        tag("text", heads[1], class_="label", x=width - margin, y=14),
         *_bands(flows, left, right, scale, (margin + NODE / 2, width - margin - NODE / 2), names),
     ]
     for side, x, shift, anchor in (
@@ -102,7 +148,8 @@ def alluvial(flows: Sequence[Flow], class_names: Sequence[str], width: float = 7
             parts.append(tag("rect", class_=style, **box))
             parts.append(tag("text", text, class_=anchor, x=x + shift, y=middle))
     moved = sum(flow.count for flow in flows if flow.action != Action.KEEP)
-    title = f"Flow of rows from given to repaired labels: {moved:,} rows change or leave"
+    differ = "change or leave" if heads[0] == "given label" else "are wrong or left out"
+    title = f"Flow of rows from {heads[0]} to {heads[1]}: {moved:,} rows {differ}"
     return picture(width, height, title, *parts, class_="flow")
 
 

@@ -197,7 +197,8 @@ def test_a_repair_that_does_harm_is_called_so(make_sources):
 
     assert "do not use this repair as it is" in text
     assert "Estimates that the measurement contradicts: 'Repaired labels that are right'" in text
-    assert "Attention" not in Page(render(make_sources(edit=ruin, known=0.0))).text
+    unmeasured = Page(render(make_sources(edit=ruin, known=0.0))).text
+    assert "100 % of the labels are flagged, but at most 32 % are wrong" in unmeasured
 
 
 def test_the_run_and_the_version_are_named(make_sources):

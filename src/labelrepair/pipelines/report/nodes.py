@@ -5,9 +5,11 @@ from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from labelrepair.config import from_dict
-from labelrepair.report import ReportSpec, Sources, render
+from labelrepair.pictures import pngs
+from labelrepair.report import ReportSpec, Sources, build_context, drawings, render_context
 
 
 def write_report(
@@ -27,8 +29,8 @@ def write_report(
     dataset: str,
     level: float,
     settings: dict[str, Any],
-) -> str:
-    """Return the page as text."""
+) -> tuple[str, dict[str, Image.Image]]:
+    """Return the page as text, and all that it draws as pictures."""
     sources = Sources(
         table=table,
         true_labels=true_labels,
@@ -44,4 +46,5 @@ def write_report(
         policy=policy,
         level=level,
     )
-    return render(sources, from_dict(ReportSpec, settings, "report"))
+    context = build_context(sources, from_dict(ReportSpec, settings, "report"))
+    return render_context(context), pngs(drawings(context))

@@ -1,4 +1,4 @@
-"""Everything that a run has made in, one HTML page out."""
+"""Everything that a run has made in, one HTML page and its pictures out."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from labelrepair.pipelines.report.nodes import write_report
 
 
 def create_pipeline(**_kwargs: Any) -> Pipeline:
-    """Return the pipeline: report."""
+    """Return the pipeline: report and report_pictures."""
     return Pipeline(
         [
             Node(
@@ -30,7 +30,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "level": "params:estimation.estimator.level",
                     "settings": "params:report",
                 },
-                outputs="report",
+                outputs=["report", "report_pictures"],
                 name="write_report",
             )
         ]

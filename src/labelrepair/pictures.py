@@ -1,0 +1,75 @@
+"""The report's drawings as PNG: the same SVG, coloured by the page's own style sheet."""
+
+import io
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from PIL import Image
+
+from labelrepair.report.render import TEMPLATES
+
+ZOOM = 2.0  # pixels per unit of the drawing
+FONT = "DejaVu Sans"
+_VARIABLE = re.compile(r"--([\w-]+): light-dark\((#\w+),")
+_RULE = re.compile(r"(?<=[}\s])(\.(?:chart|flow) [^{:]+\{[^}]*\})")  # of what is inside a drawing
+_TITLE = ".chart .title { font-size: 17px; font-weight: bold; }"
+
+
+def png(svg: str) -> Image.Image:
+    """Return a drawing of :func:`labelrepair.report.drawings.drawings` as a picture, light theme.
+
+    Args:
+        svg: a whole document.
+
+    Raises:
+        ValueError: it is no SVG.
+    """
+    import resvg_py  # noqa: PLC0415
+
+    content = resvg_py.svg_to_bytes(
+        svg_string=svg,
+        style_sheet=style_sheet(),
+        background=_variables()["card"],
+        zoom=int(ZOOM),
+        skip_system_fonts=True,  # reading them takes longer than drawing
+        font_files=_fonts(),
+        font_family=FONT,
+        sans_serif_family=FONT,
+    )
+    return Image.open(io.BytesIO(content))
+
+
+def pngs(drawn: Mapping[str, str]) -> dict[str, Image.Image]:
+    """Return :func:`png` of each drawing."""
+    return {name: png(svg) for name, svg in drawn.items()}
+
+
+@cache
+def style_sheet() -> str:
+    """Return the rules for drawings of the page's style sheet, with the light theme's colours."""
+    colours = _variables()
+    rules = "\n".join(_RULE.findall(_style()))
+    # The renderer knows neither variables nor the reader's system font.
+    plain = re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], rules)
+    return plain.replace("system-ui, sans-serif", f"'{FONT}'") + f"\n{_TITLE}"
+
+
+@cache
+def _variables() -> dict[str, str]:
+    return dict(_VARIABLE.findall(_style()))
+
+
+@cache
+def _style() -> str:
+    return (TEMPLATES / "report.css").read_text("utf-8")
+
+
+@cache
+def _fonts() -> list[str]:
+    """Return the font files that come with matplotlib: a server often has none."""
+    import matplotlib  # noqa: PLC0415
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return [str(folder / f"DejaVuSans{kind}.ttf") for kind in ("", "-Bold")]

@@ -1,0 +1,105 @@
+"""What a reader must not overlook: signs that the repair does harm, with and without the truth."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from labelrepair.label_table import IS_LABEL_ISSUE
+from labelrepair.report.estimates import Quantity
+from labelrepair.report.spec import Sources
+
+
+def warnings(
+    found: Mapping[str, Quantity], rows: pd.DataFrame, sources: Sources, ab: list[dict[str, Any]]
+) -> list[str]:
+    """Return sentences, the gravest first.
+
+    Args:
+        found: see :func:`labelrepair.report.estimates.quantities`.
+        rows: decided rows.
+        sources: of the report.
+        ab: lines of the retraining's evidence.
+    """
+    measured = _measured(found)
+    unmeasured = [] if found["given"].measured else _too_weak(sources) + _too_many(rows, sources)
+    return measured + unmeasured + _reviewed(found, sources) + _retrained(ab)
+
+
+def _measured(found: Mapping[str, Quantity]) -> list[str]:
+    """Say where the known truth contradicts the repair."""
+    given, repaired, relabel = (found[key] for key in ("given", "repaired", "relabel"))
+    said = []
+    if given.measured and repaired.measured and repaired.measured.value < given.measured.value:
+        said.append(
+            "Measured against the known truth, the repaired labels are less often right than the "
+            "given ones: do not use this repair as it is."
+        )
+    elif relabel.measured and relabel.measured.value < 0.5:
+        said.append("Measured against the known truth, most changed labels are wrong.")
+    outside = [q.name for q in found.values() if q.contradicted]
+    if outside:
+        names = ", ".join(f"'{name}'" for name in outside)
+        said.append(f"Estimates that the measurement contradicts: {names}.")
+    return said
+
+
+def _too_weak(sources: Sources) -> list[str]:
+    """Say when the model itself seems to be right less often than the given labels.
+
+    On rows that it has not seen, a model that is right in a share m of them agrees with given
+    labels of which a share g is right in about m * g of them: agreement by two errors of the same
+    name is rare with more than two classes, and makes the model look better, never worse.
+    """
+    agreement, place = sources.training.get("test_accuracy_of_model"), "the test split"
+    if agreement is None:
+        curves = sources.frames["training_curves"]
+        if "noisy_val_accuracy" not in curves or curves["noisy_val_accuracy"].isna().all():
+            return []
+        held_out = curves["noisy_val_accuracy"].dropna()
+        agreement, place = float(held_out.iloc[-1]), "the validation split"
+    low, high = (1 - share for share in reversed(sources.noise["interval"]))
+    if low <= 0 or agreement / low >= low:
+        return []
+    return [
+        f"On {place} the model agrees with {_percent(agreement)} of the given labels. If "
+        f"{_percent(low)} to {_percent(high)} of them are right, as estimated, the model is right "
+        f"in about {_percent(min(1.0, agreement / high))} to {_percent(min(1.0, agreement / low))}"
+        ": less often than the given labels. Its changes may do harm; train a better model first."
+    ]
+
+
+def _too_many(rows: pd.DataFrame, sources: Sources) -> list[str]:
+    """Say when more labels are flagged than are wrong by the estimate of the noise."""
+    flagged = float(rows[IS_LABEL_ISSUE].astype(bool).mean()) if len(rows) else 0.0
+    high = sources.noise["interval"][1]
+    if flagged <= high:
+        return []
+    return [
+        f"{_percent(flagged)} of the labels are flagged, but at most {_percent(high)} are wrong by "
+        "the estimate of the noise: some right labels must be among them."
+    ]
+
+
+def _reviewed(found: Mapping[str, Quantity], sources: Sources) -> list[str]:
+    """Say when people have found fewer changed labels right than the model expects."""
+    expected, policy = found["relabel"].estimated, sources.policy
+    if expected is None or not policy.get("audited") or policy["high"] >= expected.low:
+        return []
+    return [
+        f"People found {_percent(policy['precision'])} of the changed labels that they checked "
+        f"right ({_percent(policy['low'])} to {_percent(policy['high'])}), the model expects at "
+        f"least {_percent(expected.low)}: it is too sure of itself."
+    ]
+
+
+def _retrained(ab: list[dict[str, Any]]) -> list[str]:
+    """Say when a network learns worse from the repaired labels."""
+    worse = [row["name"] for row in ab if row["high"] < 0]
+    if not worse:
+        return []
+    return [f"A network retrained on the repaired labels is worse: {', '.join(worse)}."]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,84 @@
+"""Warnings: with the truth, and the honest signs there are without it."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from labelrepair.label_table import TRUE_LABEL
+from labelrepair.report import ReportSpec, build_context
+from labelrepair.report.flows import DROPPED, REVIEW, RIGHT, WRONG, truth_flows
+
+
+def warned(sources, **changes):
+    context = build_context(dataclasses.replace(sources, **changes), ReportSpec(gallery_size=1))
+    return context["warnings"]
+
+
+@pytest.fixture(scope="module")
+def unknown(make_sources):
+    """Return sources without any truth; a third of the labels is flagged, 30 % are wrong."""
+    sources = make_sources(known=0.0)
+    return dataclasses.replace(sources, noise={**sources.noise, "interval": [0.28, 0.4]})
+
+
+def test_a_sound_run_is_not_warned_about(unknown):
+    assert warned(unknown, training={"test_accuracy_of_model": 0.68}) == []
+
+
+@pytest.mark.parametrize(("agreement", "weak"), [(0.35, True), (0.37, False)])
+def test_a_model_that_knows_less_than_the_labels(unknown, agreement, weak):
+    """At least 60 % of the given labels are right: 0.6 * 0.6 = 0.36 is the border."""
+    found = warned(unknown, training={"test_accuracy_of_model": agreement})
+    assert bool(found) == weak
+    if weak:
+        assert "agrees with 35 % of the given labels" in found[0]
+        assert "the model is right in about 49 % to 58 %: less often" in found[0]
+
+
+def test_without_a_test_split_the_validation_split_tells(unknown):
+    curves = unknown.frames["training_curves"].assign(noisy_val_accuracy=0.2)
+    frames = {**unknown.frames, "training_curves": curves}
+    (found,) = warned(unknown, training={"test_accuracy_of_model": None}, frames=frames)
+    assert found.startswith("On the validation split the model agrees with 20 %")
+
+
+def test_more_flags_than_wrong_labels(unknown):
+    (found,) = warned(unknown, noise={**unknown.noise, "interval": [0.1, 0.2]}, training={})
+    assert "of the labels are flagged, but at most 20 % are wrong by the estimate" in found
+
+
+def test_people_find_less_than_the_model_expects(unknown):
+    policy = {"relabel_confidence": 0.7, "why": "as set", "audited": 50, "right": 20, "level": 0.95,
+              "precision": 0.4, "low": 0.26, "high": 0.55, "tested": []}  # fmt: skip
+    (found,) = warned(unknown, policy=policy)
+    assert "People found 40 % of the changed labels that they checked right (26 % to 55 %)" in found
+    assert warned(unknown, policy=policy | {"high": 0.99}) == []
+
+
+def test_retraining_that_gets_worse(unknown):
+    row = {"name": "accuracy", "mean_difference": -0.03, "low": -0.05, "high": -0.01, "seeds": 3}
+    (found,) = warned(unknown, ab={"rows": [row]})
+    assert found == "A network retrained on the repaired labels is worse: accuracy."
+    assert warned(unknown, ab={"rows": [row | {"high": 0.01}]}) == []
+
+
+def test_flows_from_the_truth_count_every_known_row():
+    rows = pd.DataFrame(
+        {
+            TRUE_LABEL: pd.array([0, 0, 0, 1, 1, pd.NA], dtype="Int64"),
+            "given_label": np.array([0, 1, 1, 1, 0, 0]),
+            "repaired_label": pd.array([0, 0, pd.NA, 1, pd.NA, 0], dtype="Int64"),
+            "action": ["keep", "relabel", "drop", "keep", "review", "keep"],
+        }
+    )
+    before, after = truth_flows(rows, 2, 12)
+    assert {(f.source, f.target, f.action, f.count) for f in before} == {
+        (0, 0, RIGHT, 1), (0, 1, WRONG, 2), (1, 1, RIGHT, 1), (1, 0, WRONG, 1)
+    }  # fmt: skip
+    assert {(f.source, f.target, f.action, f.count) for f in after} == {
+        (0, 0, RIGHT, 2), (0, DROPPED, "drop", 1), (1, 1, RIGHT, 1), (1, REVIEW, "review", 1)
+    }  # fmt: skip
+    merged, _ = truth_flows(rows, 2, 1)
+    assert sum(flow.count for flow in merged) == 5
