@@ -36,6 +36,7 @@ from labelrepair.report import ReportSpec
 from labelrepair.scoring import ScoringSpec
 from labelrepair.stages.workspace import stage_tags
 from labelrepair.thresholds import ReviewedThresholds
+from labelrepair.tracking import trained
 from labelrepair.training import choose_device
 from labelrepair.transition import check_transition
 from labelrepair.workflow import EstimationConfig, choose_preset
@@ -181,8 +182,10 @@ class ProvenanceHook:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Tag the hash of a label table that has just been written."""
+        """Tag the hash of a label table that has just been written, and a training that ended."""
         self._tag_table(dataset_name, data)
+        if dataset_name.rpartition(".")[2] == "training_report":
+            _tag({trained(data): "finished"})
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:

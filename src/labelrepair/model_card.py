@@ -32,6 +32,9 @@ estimated by `{{ f.noise_method }}`. The interval covers sampling error only.
 `{{ r.method }}`{{ " (chosen by " ~ f.chosen_by ~ ")" if f.chosen_by }}, \
 preset `{{ r.preset }}`{{ ": " ~ f.source if f.source }}. \
 {{ f.networks }} network(s), {{ f.parameters }} parameters, {{ f.epochs }} epochs.
+{%- if f.training_page %} Trained in MLflow run [{{ f.training_run_id }}]({{ f.training_page }}).
+{%- elif f.training_run_id %} Trained in MLflow run `{{ f.training_run_id }}`.
+{%- endif %}
 
 ## Metrics
 
@@ -76,7 +79,8 @@ def render(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     Args:
         record: of the handoff, see :func:`labelrepair.registry.hand_over`.
         facts: rows per split, class_names, input, noise_method, source, networks, parameters,
-            epochs, metrics (name -> number or None), test_accuracy.
+            epochs, metrics (name -> number or None), test_accuracy; perhaps training_run_id and
+            training_page.
     """
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
     from jinja2.filters import FILTERS  # noqa: PLC0415
@@ -97,6 +101,7 @@ def render(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     leads = gate.get("per_class", []) if gate["compared_with"] == "champion" else []
     shifts = list(zip(facts["class_names"], leads, strict=False))
     template = environment.from_string(TEMPLATE)
+    facts = {"training_run_id": "", "training_page": "", **facts}
     return template.render(r=record, g=gate, f=facts, estimates=estimates, shifts=shifts) + "\n"
 
 

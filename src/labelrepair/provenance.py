@@ -66,12 +66,19 @@ def _mlflow_facts() -> dict[str, str]:
     run = mlflow.active_run()
     if run is None:
         return {}
-    store, info = _without_password(mlflow.get_tracking_uri()), run.info
-    facts = {"mlflow_run": info.run_id, "mlflow_store": store}
-    if store.startswith(("http://", "https://")):
-        page = f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
-        facts["mlflow_url"] = f"{store.rstrip('/')}/{page}"
-    return facts
+    store = _without_password(mlflow.get_tracking_uri())
+    facts = {"mlflow_run": run.info.run_id, "mlflow_store": store}
+    return facts | ({"mlflow_url": page} if (page := run_page(run)) else {})
+
+
+def run_page(run: Any) -> str:
+    """Return the address of an MLflow run's page; nothing where the store has no pages."""
+    import mlflow  # noqa: PLC0415
+
+    store = _without_password(mlflow.get_tracking_uri())
+    if not store.startswith(("http://", "https://")):
+        return ""
+    return f"{store.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
 def _without_password(address: str) -> str:

@@ -8,6 +8,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -47,38 +48,38 @@ def hand_over(
         StoreError: another handoff of this model holds the lock for too long.
     """
     registry = Registry(spec.name)
-    key = _decision_key(evidence, spec)
+    case = _Case(package, evidence, facts, spec, _decision_key(evidence, spec))
     with registry.lock(spec.lock_timeout):
         version = registry.find(package.digest)
         if version is None:
             version = registry.register(package, _tags(package, evidence, facts))
-        if version.tags.get(f"{TAG}gate_key") == key:
+        if version.tags.get(f"{TAG}gate_key") == case.key:
             logger.info("version %s has been judged before; nothing changes", version.version)
             return registry.stored(version)
         registry.set_alias(CHALLENGER, version)
-        return _judge_and_move(registry, version, package, evidence, facts, spec, key)
+        return _judge_and_move(registry, version, case)
 
 
-def _judge_and_move(
-    registry: "Registry",
-    version: Any,
-    package: Package,
-    evidence: Evidence,
-    facts: Mapping[str, Any],
-    spec: HandoffSpec,
-    key: str,
-) -> tuple[dict[str, Any], str]:
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A model, what it is judged by, and the key of that judgement."""
+
+    package: Package
+    evidence: Evidence
+    facts: Mapping[str, Any]
+    spec: HandoffSpec
+    key: str
+
+
+def _judge_and_move(registry: "Registry", version: Any, case: _Case) -> tuple[dict[str, Any], str]:
     for _ in range(ATTEMPTS):
         champion = registry.champion()
         if champion is not None and str(champion.version) == str(version.version):
-            record, card = _stays(registry, version, package, evidence, facts, spec, key)
-            key = record["gate_key"]
+            record, card = _stays(registry, version, case)
             break
-        verdict = _verdict(registry, champion, package, evidence, spec)
+        verdict = _verdict(registry, champion, case)
         parent = None if champion is None else str(champion.version)
-        record = _record(version, package, evidence, facts, spec, verdict, parent, key)
-        card = render(record, facts)
-        registry.write(version, record, card)
+        record, card = _conclude(registry, version, case, verdict, parent)
         if not verdict["passed"]:
             break
         # Judged against a champion that is none any more: judge again.
@@ -88,45 +89,42 @@ def _judge_and_move(
             break
     else:
         raise StoreError(
-            f"{spec.name}: the champion changed {ATTEMPTS} times while version {version.version} "
-            "was judged; run the handoff again"
+            f"{case.spec.name}: the champion changed {ATTEMPTS} times while version "
+            f"{version.version} was judged; run the handoff again"
         )
     # Last, because this tag says that nothing is left to do.
-    registry.tag(version, gate=_outcome(record), gate_key=key, parent_version=_parent(record))
+    outcome, parent = _outcome(record), _parent(record)
+    registry.tag(version, gate=outcome, gate_key=record["gate_key"], parent_version=parent)
     return record, card
 
 
-def _verdict(
-    registry: "Registry", champion: Any, package: Package, evidence: Evidence, spec: HandoffSpec
-) -> dict[str, Any]:
+def _verdict(registry: "Registry", champion: Any, case: _Case) -> dict[str, Any]:
     if champion is None:
-        return judge(package, None, evidence, spec.gate)
+        return judge(case.package, None, case.evidence, case.spec.gate)
     with tempfile.TemporaryDirectory() as folder:
         try:
             contender = registry.contender(champion, folder)
         except DataError as error:
             return {"passed": False, "reasons": [str(error)], "rows": 0}
-        return judge(package, contender, evidence, spec.gate)
+        return judge(case.package, contender, case.evidence, case.spec.gate)
 
 
-def _stays(
-    registry: "Registry",
-    version: Any,
-    package: Package,
-    evidence: Evidence,
-    facts: Mapping[str, Any],
-    spec: HandoffSpec,
-    key: str,
-) -> tuple[dict[str, Any], str]:
+def _stays(registry: "Registry", version: Any, case: _Case) -> tuple[dict[str, Any], str]:
     """Return the record of a version that is the champion already; it is not judged again."""
     try:
         return registry.stored(version)
     except DataError:
         pass  # made champion by hand
     verdict = {"passed": True, "reasons": [], "rows": 0, "compared_with": "nothing"}
-    parent = version.tags.get(f"{TAG}parent_version")
-    record = _record(version, package, evidence, facts, spec, verdict, parent, key)
-    card = render(record, facts)
+    return _conclude(registry, version, case, verdict, version.tags.get(f"{TAG}parent_version"))
+
+
+def _conclude(
+    registry: "Registry", version: Any, case: _Case, verdict: dict[str, Any], parent: str | None
+) -> tuple[dict[str, Any], str]:
+    """Write down what was decided; return the record and the card."""
+    record = _record(version, case, verdict, parent)
+    card = render(record, case.facts)
     registry.write(version, record, card)
     return record, card
 
@@ -271,6 +269,7 @@ def _tags(package: Package, evidence: Evidence, facts: Mapping[str, Any]) -> dic
         "digest": package.digest,
         "labels_md5": package.labels_md5,
         "git_revision": facts.get("git_revision") or "none",
+        "training_run_id": facts.get("training_run_id") or "none",
         "method": facts["method"],
         "preset": facts["preset"],
         "noise_rate": f"{evidence.noise['noise_rate']:.6f}",
@@ -280,30 +279,24 @@ def _tags(package: Package, evidence: Evidence, facts: Mapping[str, Any]) -> dic
 
 
 def _record(
-    version: Any,
-    package: Package,
-    evidence: Evidence,
-    facts: Mapping[str, Any],
-    spec: HandoffSpec,
-    verdict: dict[str, Any],
-    parent: str | None,
-    key: str,
+    version: Any, case: _Case, verdict: dict[str, Any], parent: str | None
 ) -> dict[str, Any]:
-    low, high = evidence.noise["interval"]
+    noise = case.evidence.noise
     return {
-        "name": spec.name,
+        "name": case.spec.name,
         "version": str(version.version),
-        "digest": package.digest,
-        "labels_md5": package.labels_md5,
-        "preset": facts["preset"],
-        "method": facts["method"],
-        "noise_rate": evidence.noise["noise_rate"],
-        "noise_interval": [low, high],
+        "digest": case.package.digest,
+        "labels_md5": case.package.labels_md5,
+        "training_run_id": case.facts.get("training_run_id") or None,
+        "preset": case.facts["preset"],
+        "method": case.facts["method"],
+        "noise_rate": noise["noise_rate"],
+        "noise_interval": list(noise["interval"]),
         "parent_version": parent,
         "champion": str(version.version) if verdict["passed"] else parent,
-        "rule": to_dict(spec.gate),
+        "rule": to_dict(case.spec.gate),
         "gate": verdict,
-        "gate_key": key,
+        "gate_key": case.key,
     }
 
 

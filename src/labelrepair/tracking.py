@@ -5,6 +5,7 @@ Only this module, ``hooks``, ``registry`` and what writes and reads models may i
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from labelrepair.networks.classifier import Classifier
+from labelrepair.provenance import run_page
 from labelrepair.training import EXCLUSIVE
 
 BATCH = 1000  # metrics that MLflow takes in one call
@@ -36,6 +38,34 @@ def run_tag(name: str) -> str | None:
         return None
     tags = mlflow.MlflowClient().get_run(run.info.run_id).data.tags
     return tags.get(f"labelrepair.{name}")
+
+
+def trained(report: Mapping[str, Any]) -> str:
+    """Return the name of the tag of the run that has made a training's products.
+
+    The checkpoint is named after settings, labels, noise estimate and seed. The run's own id cannot
+    stand in the products: they are the same bytes whenever the same is trained.
+    """
+    return f"training.{str(report['checkpoint']).removesuffix('.pt')}"
+
+
+def training_run(report: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return id and page ("" without a server) of the latest run that trained what is reported.
+
+    None if there is no active run, or none that trained it in its experiment.
+    """
+    import mlflow  # noqa: PLC0415
+
+    run = mlflow.active_run()
+    if run is None:
+        return None
+    found = mlflow.MlflowClient().search_runs(
+        [run.info.experiment_id],
+        filter_string=f"tags.`labelrepair.{trained(report)}` = 'finished'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return (found[0].info.run_id, run_page(found[0])) if found else None
 
 
 class MlflowCurvesDataset(AbstractDataset[pd.DataFrame, NoReturn]):

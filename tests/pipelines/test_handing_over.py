@@ -80,6 +80,15 @@ def test_the_first_model_becomes_champion(handed):
     assert card == (handed / CARD).read_text()[:5000]
 
 
+def test_the_version_leads_to_its_training(handed):
+    (trained,) = [run for run in handed.mlflow_runs() if "loss" in str(run.data.metrics)]
+    tags, card, _ = registry(handed)["versions"]["1"]
+    assert tags["labelrepair.training_run_id"] == trained.info.run_id
+    assert f"Trained in MLflow run `{trained.info.run_id}`." in card
+    record = json.loads((handed / RECORD).read_text())
+    assert record["training_run_id"] == trained.info.run_id
+
+
 def test_the_card_says_what_one_has_to_know(handed):
     card = (handed / CARD).read_text()
 

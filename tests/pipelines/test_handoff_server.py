@@ -95,7 +95,11 @@ def test_handed_over_to_the_server_and_only_once(project, server):
     client = mlflow.MlflowClient(server.address)
     assert len(client.search_model_versions(f"name='{NAME}'")) == 1
     card = (project / "data/08_reporting/model_card.md").read_text()
-    assert client.get_model_version(NAME, "1").description == card[:5000]
+    version = client.get_model_version(NAME, "1")
+    assert version.description == card[:5000]
+    trained = version.tags["labelrepair.training_run_id"]
+    assert f"[{trained}]({server.address}/#/experiments/" in card
+    assert client.get_run(trained).data.tags["labelrepair.git_revision"] != "none"
 
 
 def test_another_process_scores_a_folder(project, server, tmp_path):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from labelrepair import registry
 from labelrepair.config import from_dict
 from labelrepair.handoff import Evidence, HandoffSpec, facts_of, package
-from labelrepair.tracking import run_tag
+from labelrepair.tracking import run_tag, training_run
 
 Params = dict[str, Any]
 
@@ -32,4 +32,5 @@ def hand_over(  # one argument per catalog entry
     evidence = Evidence(table, features, noise_estimate, curated, injected)
     facts = facts_of(bundle, evidence, training_report, metrics)
     facts["git_revision"] = run_tag("git_revision")
+    facts["training_run_id"], facts["training_page"] = training_run(training_report) or ("", "")
     return registry.hand_over(bundle, evidence, facts, spec)
