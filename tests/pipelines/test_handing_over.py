@@ -297,6 +297,15 @@ def test_ab_evidence(handed):
     logged = handed.mlflow_runs()[0].data.metrics
     assert logged["ab.difference"] == row["mean_difference"]
 
+    handed.run("report")
+
+    page = (handed / "data/08_reporting/report.html").read_text()
+    assert 'id="ab-title">Does retraining profit?' in page
+    assert row["name"] in page
+    shown = [f"{100 * row[key]:+.1f}".replace("-", "\N{MINUS SIGN}") for key in ("low", "high")]
+    assert f'<td class="range">{shown[0]} to {shown[1]}</td>' in page
+    assert (handed / "data/08_reporting/report_pictures/retraining.png").exists()
+
 
 def test_a_store_that_is_down_is_named_before_anything_happens(handed, free_port):
     address = f"http://127.0.0.1:{free_port}"
