@@ -8,10 +8,12 @@ noisy validation loss: an overfitted network gives one-hot rows and T near the i
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from labelrepair.chunks import row_slices
 from labelrepair.config import in_unit_interval, one_of, require
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.transition import (
@@ -35,6 +37,7 @@ MAX_RESAMPLED = (
 # cleanlab's slack below a threshold and the lowest threshold it allows (internal/constants.py).
 _SLACK = 1e-6
 _LOWEST_THRESHOLD = 2e-6
+_NEAR = 1e-8  # its tolerance for "the given label is the most probable class"
 
 
 @dataclass(frozen=True)
@@ -101,19 +104,22 @@ def known_transition(transition: Floats) -> EstimationSpec:
     return EstimationSpec(method="given", transition=rows)
 
 
-def check_probs(probs: ArrayLike, name: str = "probs") -> Floats:
+def check_probs(probs: ArrayLike, name: str = "probs", first: int = 0) -> Floats:
     """Return ``probs`` as float64 (N, C), the input itself where it already is that.
+
+    Args:
+        probs: (N, C).
+        name: how messages call them.
+        first: the number of their first row, for messages.
 
     Raises:
         DataError: unless N >= 1, C >= 2, and every row is finite, non-negative and sums to 1
             within 1e-3; the message names the first offending row.
     """
-    try:
-        array = np.asarray(probs, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name}: expected rows of numbers ({error})") from None
-    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
-        raise DataError(f"{name}: expected shape (N, C) with N >= 1, C >= 2, found {array.shape}")
+    array = _shaped(probs, name).astype(np.float64, copy=False)
+    sums = array @ np.ones(array.shape[1])  # much faster than a sum over rows of a few numbers
+    if array.min() >= 0 and (abs(sums - 1) <= ROW_SUM_TOLERANCE).all():
+        return array
     sums = array.sum(axis=1)
     rules = {
         "expected finite values": ~np.isfinite(sums),
@@ -123,8 +129,22 @@ def check_probs(probs: ArrayLike, name: str = "probs") -> Floats:
     for rule, wrong in rules.items():
         if wrong.any():
             row = int(np.argmax(wrong))
-            shown = np.array2string(array[row], threshold=8)
-            raise DataError(f"{name}: row {row} is {shown} with sum {sums[row]:.6g}, {rule}")
+            found = np.array2string(array[row], threshold=8)
+            where = f"{name}: row {first + row}"
+            raise DataError(f"{where} is {found} with sum {sums[row]:.6g}, {rule}")
+    return array
+
+
+def _shaped(probs: ArrayLike, name: str = "probs") -> NDArray[np.floating]:
+    """Return ``probs`` as an array (N, C) of whatever kind of float it is; values unchecked."""
+    try:
+        array = np.asarray(probs)
+        if array.dtype.kind != "f":
+            array = np.asarray(probs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name}: expected rows of numbers ({error})") from None
+    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+        raise DataError(f"{name}: expected shape (N, C) with N >= 1, C >= 2, found {array.shape}")
     return array
 
 
@@ -229,6 +249,34 @@ def confident_joint(probs: ArrayLike, given_labels: ArrayLike, calibrate: bool =
     return _joint_of(cells) if calibrate else _raw_joint(cells)
 
 
+def confident_issues(probs: ArrayLike, given_labels: ArrayLike) -> NDArray[np.bool_]:
+    """Flag the rows off the diagonal of the raw :func:`confident_joint` (Northcutt 2021).
+
+    Equal to ``cleanlab.filter.find_label_issues(..., filter_by="confident_learning")`` (2.9): a row
+    whose given label is its most probable class, within 1e-8, is not flagged.
+
+    Args:
+        probs: (N, C) out-of-sample probabilities; a memory map is read in portions.
+        given_labels: (N,) integers in 0..C-1.
+
+    Returns:
+        Bool (N,).
+
+    Raises:
+        DataError: for invalid probabilities or labels.
+    """
+    array = _shaped(probs)
+    labels = _matching_labels(array, given_labels)
+    flagged = np.zeros(len(labels), dtype=bool)
+    for part, portion, guess in _guesses(array, labels):
+        given = labels[part]
+        rows = np.flatnonzero((guess != given) & (guess < array.shape[1]))
+        kept = portion[rows].copy()
+        kept[np.arange(len(rows)), given[rows]] += _NEAR
+        flagged[part.start + rows] = kept.argmax(axis=1) != given[rows]
+    return flagged
+
+
 def confident_transition(probs: ArrayLike, given_labels: ArrayLike) -> Floats:
     """Estimate T as the row-normalised :func:`confident_joint`, (C, C) float64.
 
@@ -291,7 +339,8 @@ def estimate_noise(
         DataError: for invalid probabilities or labels.
         TransitionError: for an invalid ``spec.transition``.
     """
-    array = check_probs(probs)
+    lazy = spec.method == "confident_joint"  # reads and checks the rows in portions
+    array: Any = _shaped(probs) if lazy else check_probs(probs)
     labels = _matching_labels(array, given_labels)
     needed = spec.method == "curated"
     require((curated is not None) == needed, "curated: trusted rows go with method=curated only")
@@ -407,19 +456,47 @@ def _smooth(counts: Floats, smoothing: float) -> Floats:
 
 def _confident_cells(probs: ArrayLike, given_labels: ArrayLike) -> Labels:
     """Return (C + 1, C) counts of (guessed true class, given label); guess C means none."""
-    array = check_probs(probs)
+    array = _shaped(probs)
     labels = _matching_labels(array, given_labels)
     num_classes = array.shape[1]
+    cells = np.zeros((num_classes + 1) * num_classes, np.int64)
+    for part, _, guess in _guesses(array, labels):
+        cells += np.bincount(guess * num_classes + labels[part], minlength=len(cells))
+    return cells.reshape(num_classes + 1, num_classes)
+
+
+def _thresholds(array: NDArray[np.floating], labels: Labels) -> Floats:
+    """Return the mean probability of every class over the rows that are given it, less the slack.
+
+    A class that nobody is given has no threshold: infinity.
+    """
+    num_classes = array.shape[1]
     counts = np.bincount(labels, minlength=num_classes)
-    own = array[np.arange(len(labels)), labels]
+    own = np.concatenate(
+        [array[s][np.arange(s.stop - s.start), labels[s]] for s in row_slices(*array.shape)]
+    )
     sums = np.bincount(labels, weights=own, minlength=num_classes)
-    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
-    confident: NDArray[np.bool_] = array >= np.maximum(thresholds, _LOWEST_THRESHOLD) - _SLACK
-    number = confident.sum(axis=1)
-    guess = np.where(number > 1, array.argmax(axis=1), confident.argmax(axis=1))
-    guess = np.where(number == 0, num_classes, guess)
-    cells = np.bincount(guess * num_classes + labels, minlength=(num_classes + 1) * num_classes)
-    return cells.reshape(num_classes + 1, num_classes).astype(np.int64)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    return np.maximum(means, _LOWEST_THRESHOLD) - _SLACK
+
+
+def _guesses(array: NDArray[np.floating], labels: Labels) -> Iterator[tuple[slice, Floats, Labels]]:
+    """Yield rows in portions: which, their checked probabilities, and the guessed class (C: none).
+
+    The classes that a row is confident of are counted, and their numbers added up, by one matrix
+    product: where there is one class, the sum is it. That is much faster than reductions over rows
+    of a few numbers. Both sums are exact.
+    """
+    num_classes = array.shape[1]
+    thresholds = _thresholds(array, labels)
+    weights = np.stack([np.ones(num_classes), np.arange(num_classes)], axis=1).astype(np.float32)
+    for part in row_slices(*array.shape):
+        probs = check_probs(array[part], first=part.start)
+        number, total = ((probs >= thresholds).astype(np.float32) @ weights).T
+        guess = np.where(number == 0, num_classes, total).astype(np.int64)
+        several = np.flatnonzero(number > 1)
+        guess[several] = probs[several].argmax(axis=1)
+        yield part, probs, guess
 
 
 def _raw_joint(cells: Labels) -> Labels:
@@ -456,7 +533,7 @@ def _rows_or_identity(counts: Floats, name: str) -> Floats:
     return normalise_rows(counts)
 
 
-def _matching_labels(probs: Floats, given_labels: ArrayLike) -> Labels:
+def _matching_labels(probs: NDArray[np.floating], given_labels: ArrayLike) -> Labels:
     labels = check_labels(given_labels, probs.shape[1], "given_labels")
     if len(labels) != len(probs):
         raise DataError(f"given_labels: expected {len(probs)} rows like probs, found {len(labels)}")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelrepair.errors import DataError, nearest
 
@@ -99,12 +101,14 @@ def make_label_table(
         raise DataError(f"label table: given_label must hold whole numbers, found {labels.dtype}")
     table = pd.DataFrame(
         {
-            SAMPLE_ID: [str(value) for value in sample_ids],
+            SAMPLE_ID: pd.array(sample_ids, dtype="str"),
             GIVEN_LABEL: labels.astype(np.int64),
-            SPLIT: [str(value) for value in splits],
-            CONTENT_HASH: list(content_hashes),
+            SPLIT: pd.array(splits, dtype="str"),
+            CONTENT_HASH: pd.array(content_hashes, dtype="str"),
         }
     )
+    if _strictly_increasing(table[SAMPLE_ID]):
+        return table
     return table.sort_values(SAMPLE_ID, ignore_index=True)
 
 
@@ -131,7 +135,7 @@ def check_label_table(
         raise DataError(f"label table: given_label must be int64, found {label.dtype}")
     _refuse(table, ~label.between(0, num_classes - 1), f"given_label outside 0..{num_classes - 1}")
     _check_members(table, table[SPLIT], Split, SPLIT)
-    if not table[SAMPLE_ID].is_monotonic_increasing:
+    if not _strictly_increasing(table[SAMPLE_ID]):
         raise DataError("label table: rows are not sorted by sample_id; sort them, ignore_index")
     if not table.index.equals(pd.RangeIndex(len(table))):
         raise DataError("label table: the index must be 0..N-1; call reset_index(drop=True)")
@@ -162,21 +166,33 @@ def extend(table: pd.DataFrame, new_columns: pd.DataFrame) -> pd.DataFrame:
     """
     _require_columns(new_columns, (SAMPLE_ID,))
     _check_ids(new_columns, "new columns")
-    row_of = pd.Index(table[SAMPLE_ID])
-    rows = row_of.get_indexer(pd.Index(new_columns[SAMPLE_ID]))
+    rows = rows_of(table[SAMPLE_ID], new_columns[SAMPLE_ID])
     _refuse(new_columns, pd.Series(rows < 0), "unknown to the label table")
+    source = np.full(len(table), -1)
+    source[rows] = np.arange(len(rows))
     result = table.copy()
-    keyed = new_columns.set_index(SAMPLE_ID)
-    for name in keyed.columns:
+    for name in new_columns.columns.drop(SAMPLE_ID):
         if name in table.columns:
             differs = _objects(table[name].iloc[rows]) != _objects(new_columns[name])
             _refuse(new_columns, pd.Series(differs), f"would change the existing column {name}")
             continue
-        column = keyed[name]
-        if len(keyed) < len(table) and column.dtype.kind in "iub":
+        column = new_columns[name].reset_index(drop=True)
+        if len(column) < len(table) and column.dtype.kind in "iub":
             column = column.astype("boolean" if column.dtype.kind == "b" else "Int64")
-        result[name] = column.reindex(row_of).array
+        result[name] = column.reindex(source).array  # there is no row -1: null
     return result
+
+
+def rows_of(ids: "pd.Series[str]", wanted: "pd.Series[str]") -> npt.NDArray[np.int64]:
+    """Return the position in ``ids`` of every wanted id, -1 where it is not there.
+
+    Args:
+        ids: distinct texts, (N,).
+        wanted: texts, (M,).
+    """
+    found = pc.index_in(_arrow(wanted), value_set=_arrow(ids))
+    rows: npt.NDArray[np.int64] = found.fill_null(-1).to_numpy().astype(np.int64)
+    return rows
 
 
 def check_repaired_table(table: pd.DataFrame, num_classes: int) -> None:
@@ -229,7 +245,7 @@ def data_hash(table: pd.DataFrame) -> str:
     digest.update(table[GIVEN_LABEL].to_numpy("<i8").tobytes())
     for name in (SAMPLE_ID, SPLIT, CONTENT_HASH):
         digest.update(table[name].str.len().to_numpy("<i8").tobytes())
-        digest.update("".join(table[name]).encode())
+        digest.update(_joined(table[name]))
     return digest.hexdigest()
 
 
@@ -238,7 +254,7 @@ def repaired_hash(table: pd.DataFrame) -> str:
     _require_columns(table, (ACTION, REPAIRED_LABEL))
     digest = hashlib.md5(data_hash(table).encode(), usedforsecurity=False)
     digest.update(table[REPAIRED_LABEL].astype("Int64").fillna(-1).to_numpy("<i8").tobytes())
-    digest.update("|".join(table[ACTION].fillna("").astype(str)).encode())
+    digest.update("|".join(table[ACTION].fillna("").to_numpy(dtype=object)).encode())
     return digest.hexdigest()
 
 
@@ -248,9 +264,9 @@ def _check_decisions(table: pd.DataFrame) -> None:
     decided, sourced = action.notna(), source.notna()
     _refuse(table, test & decided, "a test row carries an action; its label is never repaired")
     _refuse(table, (table[SPLIT] == Split.TRAIN) & ~decided, "a training row has no action")
-    _check_members(table[decided], action[decided], Action, ACTION)
+    _check_members(table, action, Action, ACTION, among=decided)
     _refuse(table, decided & ~sourced, "label_source is missing")
-    _check_members(table[sourced], source[sourced], LabelSource, LABEL_SOURCE)
+    _check_members(table, source, LabelSource, LABEL_SOURCE, among=sourced)
     foreign = sourced & (source != LabelSource.GIVEN)
     _refuse(table, test & foreign, "a test row's label_source is not 'given'")
     for name in (LABEL_QUALITY, CONFIDENCE):
@@ -272,13 +288,45 @@ def _check_ids(table: pd.DataFrame, where: str) -> None:
         raise DataError(f"{where}: sample_id is missing in row {row}")
     if not pd.api.types.is_string_dtype(ids):
         raise DataError(f"{where}: sample_id must be text, found {ids.dtype}; read it as text")
-    _refuse(table, ids.duplicated(), "sample_id is repeated")
+    if not _strictly_increasing(ids):
+        _refuse(table, ids.duplicated(), "sample_id is repeated")
+
+
+def _arrow(texts: "pd.Series[str]") -> pa.LargeStringArray:
+    """Return a column of text as one Arrow array; shared memory where pandas holds it so."""
+    array = pa.array(texts, from_pandas=True)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array.cast(pa.large_string())
+
+
+def _strictly_increasing(texts: "pd.Series[str]") -> bool:
+    """Return whether every text is larger than the one before (by code point): distinct, sorted."""
+    array = _arrow(texts)
+    # Arrow compares bytes of UTF-8, which have the order of the code points.
+    return bool(pc.all(pc.less(array[:-1], array[1:]), skip_nulls=False, min_count=0).as_py())
+
+
+def _joined(texts: "pd.Series[str]") -> memoryview:
+    """Return the UTF-8 bytes of all texts, one after the other: Arrow holds them like that."""
+    array = _arrow(texts)
+    if array.null_count:
+        raise DataError(f"label table: {texts.name} is missing in {array.null_count} rows")
+    _, offsets, content = array.buffers()
+    start, stop = np.frombuffer(offsets, "<i8")[[array.offset, array.offset + len(array)]]
+    return memoryview(content if content is not None else b"")[start:stop]
 
 
 def _check_members(
-    table: pd.DataFrame, values: "pd.Series[Any]", valid: type[StrEnum], name: str
+    table: pd.DataFrame,
+    values: "pd.Series[Any]",
+    valid: type[StrEnum],
+    name: str,
+    among: "pd.Series[bool] | None" = None,
 ) -> None:
     wrong = ~values.isin(list(valid))
+    if among is not None:
+        wrong &= among
     if wrong.any():
         value = str(values[wrong].iloc[0])
         _refuse(table, wrong, f"unknown {name} '{value}'; {nearest(value, list(valid))}")

@@ -1,6 +1,7 @@
 """The repair policy: scores in, one action per row out. Nothing is overwritten."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,16 @@ from labelrepair.config import in_unit_interval
 
 Bools = NDArray[np.bool_]
 REPAIR_COLUMNS = ("action", "repaired_label", "label_source", "reason")
+_KEEP, _RELABEL, _DROP, _REVIEW = range(4)
+_REASONS = (
+    "the given label is the most probable class",
+    "another class is more probable",
+    "another class is more probable, but not surely",
+    "the given label is doubtful",
+    "wrong by all signs, right label unclear",
+    "doubtful, but the most probable class",
+    "kept to hold the class floor",
+)
 
 
 @dataclass(frozen=True)
@@ -72,46 +83,40 @@ def apply_policy(
     uncertain = doubt | (issue & ~confident)
     review = _worst(uncertain, quality, int(policy.review_budget * len(scores)))
     drop = issue & ~confident & ~review
-    actions = np.select([relabel, review, drop], ["relabel", "review", "drop"], "keep").astype(
-        object
-    )
-    reasons = np.select(
-        [relabel, review & issue, review, drop, doubt],
-        [
-            "another class is more probable",
-            "another class is more probable, but not surely",
-            "the given label is doubtful",
-            "wrong by all signs, right label unclear",
-            "doubtful, but the most probable class",
-        ],
-        "the given label is the most probable class",
-    ).astype(object)
+    # Numbers instead of texts until the end: a text for every row would take gigabytes.
+    actions = np.select([relabel, review, drop], [_RELABEL, _REVIEW, _DROP], _KEEP).astype(np.int8)
+    reasons = np.select([relabel, review & issue, review, drop, doubt], range(1, 6), 0)
     suggested = scores["suggested_label"].to_numpy()
     restored = _class_floor(actions, given_labels, suggested, quality, policy.class_floor)
-    actions[restored], reasons[restored] = "keep", "kept to hold the class floor"
-    kept, relabelled = actions == "keep", actions == "relabel"
+    actions[restored], reasons[restored] = _KEEP, 6
+    relabelled = actions == _RELABEL
     labels = pd.array(np.where(relabelled, suggested, given_labels), dtype="Int64")
-    labels[~(kept | relabelled)] = pd.NA
+    labels[(actions == _DROP) | (actions == _REVIEW)] = pd.NA
     return pd.DataFrame(
         {
-            "action": pd.array(actions, dtype="str"),
+            "action": _texts(("keep", "relabel", "drop", "review"), actions),
             "repaired_label": labels,
-            "label_source": pd.array(np.where(relabelled, "model", "given"), dtype="str"),
-            "reason": pd.array(reasons, dtype="str"),
+            "label_source": _texts(("given", "model"), relabelled),
+            "reason": _texts(_REASONS, reasons),
         }
     )
 
 
+def _texts(values: tuple[str, ...], codes: NDArray[np.integer] | Bools) -> Any:
+    """Return ``values[code]`` of every code, as text."""
+    return pd.array(values, dtype="str").take(codes.astype(np.intp))
+
+
 def _worst(candidates: Bools, quality: NDArray[np.float64], count: int) -> Bools:
     """Return the mask of the ``count`` candidates of lowest quality; ties go to the earlier row."""
-    order = np.argsort(np.where(candidates, quality, np.inf), kind="stable")[:count]
+    rows = np.flatnonzero(candidates)
     mask = np.zeros_like(candidates)
-    mask[order] = True
-    return mask & candidates
+    mask[rows[np.argsort(quality[rows], kind="stable")[:count]]] = True
+    return mask
 
 
 def _class_floor(
-    actions: NDArray[np.object_],
+    actions: NDArray[np.int8],
     given: NDArray[np.int64],
     suggested: NDArray[np.int64],
     quality: NDArray[np.float64],
@@ -126,11 +131,12 @@ def _class_floor(
     before = -1
     while before < restored.sum():
         before = int(restored.sum())
-        repaired = np.where((actions == "relabel") & ~restored, suggested, given)
-        remains = np.isin(actions, ["keep", "relabel"]) | restored
+        repaired = np.where((actions == _RELABEL) & ~restored, suggested, given)
+        remains = (actions == _KEEP) | (actions == _RELABEL) | restored
         missing = needed - np.bincount(repaired[remains], minlength=classes)
         for label in np.flatnonzero(missing > 0):
-            removed = np.isin(actions, ["drop", "relabel"]) & (given == label) & ~restored
+            taken = (actions == _DROP) | (actions == _RELABEL)
+            removed = taken & (given == label) & ~restored
             restored |= _best(removed, quality, int(missing[label]))
     return restored
 

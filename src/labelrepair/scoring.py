@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from labelrepair.chunks import row_slices
 from labelrepair.config import positive
 from labelrepair.errors import DataError
 from labelrepair.transition import check_labels, check_transition, noise_rate_of
@@ -91,15 +92,13 @@ def fit_temperature(
         counts = np.bincount(given_labels, minlength=len(transition))
         noise_rate = noise_rate_of(transition, given_frequencies=counts)
     every = np.arange(len(probs))
-    shares = np.array(
-        [
-            label_posterior(soften(probs, t), given_labels, transition)[every, given_labels].mean()
-            for t in TEMPERATURES
-        ]
-    )
-    reached = shares >= 1.0 - noise_rate - TOLERANCE
-    chosen = int(np.argmax(reached)) if reached.any() else int(np.argmax(shares))
-    return float(TEMPERATURES[chosen])
+    shares = []
+    for t in TEMPERATURES:
+        posterior = label_posterior(soften(probs, t), given_labels, transition)
+        shares.append(posterior[every, given_labels].mean())
+        if shares[-1] >= 1.0 - noise_rate - TOLERANCE:
+            return float(t)
+    return float(TEMPERATURES[int(np.argmax(shares))])
 
 
 def score(
@@ -129,27 +128,39 @@ def score(
         TransitionError: T is not row-stochastic.
     """
     spec = spec or ScoringSpec()
-    values = np.asarray(probs, dtype=np.float64)
+    values = np.asarray(probs)
     if values.ndim != 2 or len(values) != len(given_labels):
         raise DataError(f"probs: shape {values.shape} does not fit {len(given_labels)} labels")
-    bad = ~np.isfinite(values).all(1)
-    if bad.any():
-        raise DataError(f"probs: row {int(np.argmax(bad))} is not finite")
+    for part in row_slices(*values.shape):
+        bad = ~np.isfinite(values[part]).all(1)
+        if bad.any():
+            raise DataError(f"probs: row {part.start + int(np.argmax(bad))} is not finite")
     given_labels = check_labels(given_labels, values.shape[1], "given_labels")
     matrix = check_transition(transition, values.shape[1])
+    temperature = 1.0
     if spec.calibrate and len(values):
         rows = np.linspace(0, len(values) - 1, min(len(values), spec.calibration_rows)).astype(int)
-        found = fit_temperature(values[rows], given_labels[rows], matrix, noise_rate)
-        values = soften(values, found)
-    posterior = label_posterior(values, given_labels, matrix)
-    every = np.arange(len(posterior))
-    quality, suggested = posterior[every, given_labels], posterior.argmax(1)
-    suggested = np.where(quality >= posterior[every, suggested], given_labels, suggested)
+        sample = values[rows].astype(np.float64)
+        temperature = fit_temperature(sample, given_labels[rows], matrix, noise_rate)
+    quality, confidence = np.empty(len(values)), np.empty(len(values))
+    suggested = np.empty(len(values), np.int64)
+    for part in row_slices(*values.shape):
+        softened = soften(values[part].astype(np.float64, copy=False), temperature)
+        found = _judge(label_posterior(softened, given_labels[part], matrix), given_labels[part])
+        quality[part], suggested[part], confidence[part] = found
     return pd.DataFrame(
         {
             "label_quality": np.clip(quality, 0.0, 1.0),
             "is_label_issue": suggested != given_labels,
-            "suggested_label": suggested.astype(np.int64),
-            "confidence": np.clip(posterior[every, suggested], 0.0, 1.0),
+            "suggested_label": suggested,
+            "confidence": np.clip(confidence, 0.0, 1.0),
         }
     )
+
+
+def _judge(posterior: Floats, given_labels: Ints) -> tuple[Floats, Ints, Floats]:
+    """Return label quality, suggested label (the given one on a tie) and its probability."""
+    every = np.arange(len(posterior))
+    quality, suggested = posterior[every, given_labels], posterior.argmax(1)
+    suggested = np.where(quality >= posterior[every, suggested], given_labels, suggested)
+    return quality, suggested, posterior[every, suggested]

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
 
 from labelrepair.config import positive
 from labelrepair.errors import ConfigError, DataError, TransitionError
@@ -134,6 +133,8 @@ def solve_prior(transition: ArrayLike, given_frequencies: ArrayLike) -> Floats:
     """
     matrix = check_transition(transition)
     frequencies = _distribution(given_frequencies, len(matrix), "given_frequencies")
+    from scipy.optimize import nnls  # noqa: PLC0415 - as slow to import as half of torch
+
     solution, _ = nnls(matrix.T, frequencies)
     prior: Floats = solution / solution.sum()
     return prior

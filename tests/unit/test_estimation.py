@@ -14,6 +14,7 @@ from labelrepair.estimation import (
     anchor_transition,
     check_probs,
     cleanlab_transition,
+    confident_issues,
     confident_joint,
     confident_transition,
     curated_transition,
@@ -410,3 +411,20 @@ def test_estimate_noise_refuses_a_wrong_call():
 def test_estimation_spec_refuses(raw, message):
     with pytest.raises(ConfigError, match=message):
         from_dict(EstimationSpec, raw)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("elements", [8, 1 << 18])
+def test_confident_issues_are_cleanlabs_at_any_portion(dtype, elements, monkeypatch):
+    find = pytest.importorskip("cleanlab.filter").find_label_issues
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.full(5, 0.4), 700).astype(dtype)
+    probs[:40] = 0.2  # several confident classes, and ties
+    labels = rng.integers(0, 5, 700)
+    monkeypatch.setattr("labelrepair.chunks.ELEMENTS", elements)
+
+    flags = confident_issues(probs, labels)
+
+    expected = find(labels, probs.astype(np.float64), filter_by="confident_learning", n_jobs=1)
+    assert flags.tolist() == expected.tolist()
+    assert 0 < flags.sum() < 700

@@ -203,3 +203,14 @@ def test_errors():
         score(probs, labels, np.eye(2))
     with pytest.raises(ConfigError, match="calibration_rows"):
         ScoringSpec(calibration_rows=0)
+
+
+def test_scores_are_the_same_in_any_portion(monkeypatch):
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(4), 300)
+    given = rng.integers(0, 4, 300)
+    transition = 0.6 * np.eye(4) + 0.1
+    whole = score(probs, given, transition)
+    monkeypatch.setattr("labelrepair.chunks.ELEMENTS", 12)
+
+    pd.testing.assert_frame_equal(score(probs, given, transition), whole, check_exact=True)

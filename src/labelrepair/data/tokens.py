@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import CountVectorizer
 
 RESERVED = ("<padding>", "<start>", "<unknown>")
 PADDING, START, OUT_OF_VOCABULARY = range(3)
@@ -45,5 +44,7 @@ def encode_texts(
 
 def _analyzer() -> Callable[[str], list[str]]:
     """Return scikit-learn's default analyzer: lower case, words of two characters or more."""
+    from sklearn.feature_extraction.text import CountVectorizer  # noqa: PLC0415 - slow to import
+
     analyzer: Callable[[str], list[str]] = CountVectorizer().build_analyzer()
     return analyzer
