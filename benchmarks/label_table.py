@@ -22,9 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-
 import numpy as np
 import pandas as pd
 
@@ -70,7 +67,10 @@ def in_a_process(rows: int, arguments: argparse.Namespace) -> pd.DataFrame:
     command = [sys.executable, __file__, "--one", str(rows), "--classes", str(arguments.classes)]
     command += ["--again", str(arguments.again)]
     command += [] if arguments.cleanlab else ["--no-cleanlab"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads
+    )
     return pd.DataFrame([json.loads(line) for line in done.stdout.splitlines()])
 
 
@@ -78,12 +78,12 @@ def tabulate(found: pd.DataFrame) -> pd.DataFrame:
     """Return one row per step: seconds and peak memory at every size, and the growth exponent."""
     table = pd.DataFrame({"step": found["step"].unique()})
     for name, digits in (("seconds", 4), ("MB", 0)):
-        wide = found.pivot(index="step", columns="rows", values=name)
+        wide = found.pivot_table(name, "step", "rows", sort=False)
         for rows in wide:
             table[f"{name}, {rows:.0e}".replace("e+0", "e")] = (
                 table["step"].map(wide[rows]).round(digits)
             )
-    seconds = found[found["rows"] >= SMALL].pivot(index="step", columns="rows", values="seconds")
+    seconds = found[found["rows"] >= SMALL].pivot_table("seconds", "step", "rows", sort=False)
     if seconds.shape[1] > 1:
         at = np.log(seconds.columns.to_numpy(float))
         slope = {s: np.polyfit(at, np.log(row), 1)[0] for s, row in seconds.dropna().iterrows()}
@@ -100,46 +100,62 @@ def measure(rows: int, classes: int, again: int, cleanlab: bool) -> None:
     timer = Timer(rows, again)
     with tempfile.TemporaryDirectory() as folder:
         probs, given, truth = data(rows, classes, Path(folder))
-        flags = timer("flags (confident learning)", lambda: flag(probs, given))
+        timer("flags (confident learning)", lambda: estimation.confident_issues(probs, given))
         if cleanlab:
-            compare(timer, probs, given, flags)
-        spec = estimation.EstimationSpec()
-        rng = np.random.default_rng(0)
-        noise = timer(
-            "estimate T with intervals",
-            lambda: estimation.estimate_noise(probs, given, spec, rng),
-        )
-        scores = timer("score", lambda: score(probs, given, noise.transition))
-        timer("policy (relabel, drop, review)", lambda: apply_policy(scores, given, Policy()))
-        del scores
-        ids = pd.array([f"sample-{row:09d}" for row in range(rows)], dtype="str")
+            compare(timer, probs, given)
+        noise = judge(timer, probs, given)
+        table = labelled(timer, given)
         inside = rows - rows // 20
-        split = np.where(np.arange(rows) < inside, "train", "test")
-        table = timer("make table", lambda: make_label_table(ids, given, split, ids))
-        del ids, split
-        args = (np.empty(0, bool), noise, ScoringSpec(), Policy())
-        repaired = timer(
-            "repaired table, checked", lambda: repair_table(table, probs[:inside], *args)
-        )
+        args = (probs[:inside], np.empty(0, bool), noise, ScoringSpec(), Policy())
+        repaired = timer("repaired table, checked", lambda: repair_table(table, *args))
         timer("hash", lambda: data_hash(repaired))
-        patch = timer("diff", lambda: label_diff.diff(table, repaired))
-        timer(
-            "diff in numbers", lambda: (label_diff.counts(patch), label_diff.flow(patch, classes))
-        )
-        del patch
-        names = [str(label) for label in range(classes)]
-        timer("changes for git", lambda: label_diff.label_changes(repaired, names))
-        known = pd.DataFrame({"sample_id": table["sample_id"], "true_label": truth})
-        history = pd.DataFrame({"stage": ["train"], "epoch": [0], "loss": [1.0]})
-        used = np.packbits(np.ones((1, 1, inside), bool), axis=2)
-        record = noise_to_dict(noise)
-        timer(
-            "report tables",
-            lambda: evaluation.evaluate(repaired, known, record, history, used, classes),
-        )
+        differences(timer, table, repaired, classes)
+        report(timer, repaired, truth, noise, inside)
         file = Path(folder) / "repaired.parquet"
         timer("write Parquet", lambda: repaired.to_parquet(file, index=False))
         timer("read Parquet", lambda: pd.read_parquet(file))
+
+
+def judge(timer: "Timer", probs: np.ndarray, given: np.ndarray) -> estimation.NoiseEstimate:
+    """Estimate the noise, score the labels, decide."""
+    spec, rng = estimation.EstimationSpec(), np.random.default_rng(0)
+    noise = timer(
+        "estimate T with intervals", lambda: estimation.estimate_noise(probs, given, spec, rng)
+    )
+    scores = timer("score", lambda: score(probs, given, noise.transition))
+    timer("policy (relabel, drop, review)", lambda: apply_policy(scores, given, Policy()))
+    return noise
+
+
+def labelled(timer: "Timer", given: np.ndarray) -> pd.DataFrame:
+    """Make the label table; the last twentieth of the rows is the test split."""
+    rows = len(given)
+    ids = pd.array([f"sample-{row:09d}" for row in range(rows)], dtype="str")
+    split = np.where(np.arange(rows) < rows - rows // 20, "train", "test")
+    return timer("make table", lambda: make_label_table(ids, given, split, ids))
+
+
+def differences(timer: "Timer", table: pd.DataFrame, repaired: pd.DataFrame, classes: int) -> None:
+    """Compare the table with the repaired one."""
+    patch = timer("diff", lambda: label_diff.diff(table, repaired))
+    timer("diff in numbers", lambda: (label_diff.counts(patch), label_diff.flow(patch, classes)))
+    names = [str(label) for label in range(classes)]
+    timer("changes for git", lambda: label_diff.label_changes(repaired, names))
+
+
+def report(
+    timer: "Timer",
+    repaired: pd.DataFrame,
+    truth: np.ndarray,
+    noise: estimation.NoiseEstimate,
+    inside: int,
+) -> None:
+    """Measure the repair against the truth."""
+    known = pd.DataFrame({"sample_id": repaired["sample_id"], "true_label": truth})
+    history = pd.DataFrame({"stage": ["train"], "epoch": [0], "loss": [1.0]})
+    used = np.packbits(np.ones((1, 1, inside), bool), axis=2)
+    args = (noise_to_dict(noise), history, used, len(noise.transition))
+    timer("report tables", lambda: evaluation.evaluate(repaired, known, *args))
 
 
 def data(rows: int, classes: int, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,21 +177,14 @@ def data(rows: int, classes: int, folder: Path) -> tuple[np.ndarray, np.ndarray,
     return np.load(file, mmap_mode="r"), given, truth
 
 
-def flag(probs: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return the flags of confident learning."""
-    return estimation.confident_issues(probs, given)
-
-
-def compare(timer: "Timer", probs: np.ndarray, given: np.ndarray, flags: np.ndarray) -> None:
-    """Time cleanlab on the same probabilities in memory, and compare the flags."""
+def compare(timer: "Timer", probs: np.ndarray, given: np.ndarray) -> None:
+    """Time cleanlab and ours on the same array in memory; the flags must be the same."""
     from cleanlab.filter import find_label_issues  # noqa: PLC0415
 
     loaded = np.array(probs, dtype=np.float64)
-    options: dict[str, Any] = {"filter_by": "confident_learning", "n_jobs": 1}
-    theirs = timer(
-        "cleanlab's find_label_issues", lambda: find_label_issues(given, loaded, **options)
-    )
-    ours = timer("flags, same array", lambda: flag(loaded, given))
+    how: dict[str, Any] = {"filter_by": "confident_learning", "n_jobs": 1}
+    theirs = timer("cleanlab's find_label_issues", lambda: find_label_issues(given, loaded, **how))
+    ours = timer("flags, same array", lambda: estimation.confident_issues(loaded, given))
     if not np.array_equal(theirs, ours):
         raise SystemExit(f"{(theirs != ours).sum()} flags differ from cleanlab's")
 

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from labelrepair.training import TrainSet
+
+settings.register_profile("labelrepair", deadline=None)  # a busy machine is no error
+settings.load_profile("labelrepair")
 
 
 @pytest.fixture(autouse=True, scope="session")
