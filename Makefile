@@ -10,7 +10,7 @@ JOBS ?= 2
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu docs viz check lint types contracts dvc fix install repro ui bench clean
+.PHONY: help run test test-slow test-data test-gpu docs viz check lint types contracts dvc licences audit fix install repro ui bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -40,8 +40,8 @@ docs: $(READY)  ## the documentation site in build/site; MNIST's walk-through ru
 check: lint types contracts dvc test  ## everything that CI could ask for
 
 lint: $(READY)  ## style
-	@ruff format --check src tests benchmarks
-	@ruff check src tests benchmarks
+	@ruff format --check src tests benchmarks tools
+	@ruff check src tests benchmarks tools
 
 types: $(READY)  ## mypy --strict
 	@mypy
@@ -52,9 +52,15 @@ contracts: $(READY)  ## who may import whom
 dvc: $(READY)  ## is dvc.yaml what the Kedro graph wants? (write it: kedro dvc write)
 	@kedro dvc write --check
 
+licences: $(READY)  ## write docs/licences.md, the licences of all dependencies
+	@python tools/licences.py
+
+audit:  ## look the pinned versions up in the advisory database (needs the network)
+	@pipx run pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 fix: $(READY)  ## format and repair style
-	@ruff check --fix-only src tests benchmarks
-	@ruff format src tests benchmarks
+	@ruff check --fix-only src tests benchmarks tools
+	@ruff format src tests benchmarks tools
 
 install: $(READY)  ## set up only
 
