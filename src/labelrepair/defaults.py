@@ -23,8 +23,10 @@ PARAMETER_FILES = (
     "_refinement",
     "_repair",
     "_report",
+    "_handoff",
+    "_ab",
 )
-CATALOG_FILES = ("ingestion", "training", "reporting", "report")
+CATALOG_FILES = ("ingestion", "training", "reporting", "report", "handoff")
 MLFLOW_ARTIFACT = "kedro_mlflow.io.artifacts.MlflowArtifactDataset"
 TRACKING = "labelrepair.tracking."
 # ${runtime_params:preset,${globals:preset}}: a choice that becomes a plain value in a host.

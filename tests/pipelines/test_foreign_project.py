@@ -31,7 +31,10 @@ def register_pipelines():
     tickets = create_pipeline(namespace="tickets", parameters={"params:seed": "params:seed"})
     other = Pipeline([node(double, "params:seed", "doubled", name="double")])
     both = faces + tickets + other
-    return {"faces": faces, "tickets": tickets, "other": other, "__default__": both}
+    # Not a part of the default run: it decides about a model that others use.
+    after = create_pipeline(namespace="tickets", parts=("handoff", "ab"))
+    named = {"faces": faces, "tickets": tickets, "tickets_after": after, "other": other}
+    return {**named, "__default__": both}
 """
 SETTINGS = "from labelrepair.settings import CONFIG_LOADER_ARGS, HOOKS\n"
 # The host's own data set, preset and seed, beside those that ship with the package.
@@ -185,6 +188,33 @@ def test_two_namespaces_under_both_runners(host):
         assert {"seed", "faces.seed"} <= run.data.params.keys()
         assert "tickets.seed" not in run.data.params, "shared with the host"
         assert tags["labelrepair.faces.data_hash"] != tags["labelrepair.tickets.data_hash"]
+
+
+def test_review_and_handoff_in_a_namespace(host):
+    host.kedro("run", "--pipelines=tickets")
+    folder = host.root / "data/tickets"
+    people = folder / "03_primary/human_decisions.csv"
+    assert not people.exists(), "works without the file"
+    labels = ("labels", "--namespace", "tickets")
+    host.kedro(*labels, "audit", "draw", "--of", "keep", "--count", "3", "-o", "audit.csv")
+    sheet = pd.read_csv(host.root / "audit.csv", dtype=str, keep_default_na=False)
+    sheet.assign(reviewed_label="(no class fits)").to_csv(host.root / "audit.csv", index=False)
+    host.kedro(*labels, "import", "audit.csv", "--reviewer", "ada")
+    assert len(people.read_text().splitlines()) == 4
+    assert "ada" in host.kedro(*labels, "blame", sheet["sample_id"].iloc[0]).stdout
+    host.kedro("run", "--pipelines=tickets")
+    table = pd.read_parquet(host.root / "data/tickets" / TABLE).set_index("sample_id")
+    assert (table.loc[sheet["sample_id"], "label_source"] == "human").all()
+
+    host.kedro("run", "--pipelines=tickets_after", "--params=tickets.handoff.gate.min_rows=30")
+
+    client = mlflow.MlflowClient(f"sqlite:///{host.root / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("labelrepair-tickets", "challenger")
+    training = client.get_run(version.tags["labelrepair.training_run_id"])
+    assert training.data.tags["labelrepair.tickets.data_hash"]
+    assert "# labelrepair-tickets, version 1" in (folder / "08_reporting/model_card.md").read_text()
+    assert (folder / "08_reporting/ab_evidence.json").exists()
+    shutil.rmtree(folder)
 
 
 def test_parallel_runner_is_refused_before_anything_is_written(host):
