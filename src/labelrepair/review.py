@@ -127,6 +127,10 @@ def to_fiftyone(
     The key of a label is the stem of its image's file name, or the sample id without an image.
     FiftyOne reads suggestion and ``mistakenness`` (1 - label quality) as attributes.
     """
+    # As voxel51/fiftyone reads it (fiftyone/utils/data/importers.py, read at 000f8438): `classes`
+    # and `labels`; a key is a file of data/ without its ending, and must be there. A value is a
+    # class number, a name, or an object with `label` and `confidence`. Its documentation also
+    # names `attributes`; the source read here did not show them.
     codes = {name: code for code, name in enumerate(class_names)}
     labels = {}
     for row in shown.to_dict("records"):

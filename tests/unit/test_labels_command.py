@@ -321,9 +321,17 @@ def test_fiftyone_out(host):
     content = json.loads(Path("labels.json").read_text())
 
     assert content["classes"] == NAMES
+    for label in content["labels"].values():  # as FiftyOne's importer takes it apart
+        assert content["classes"][label["label"]] in NAMES
+        assert isinstance(label["attributes"]["mistakenness"], float)
     assert list(content["labels"]) == ["s/14", "s/13"]
     assert content["labels"]["s/14"]["label"] == 14 % 3
     assert content["labels"]["s/14"]["attributes"]["mistakenness"] == 0.64
+
+    # With images, keys are the files of data/ without their ending: a key without one is an error.
+    host.run("export", "--format", "fiftyone", "-o", "out/labels.json", "--images", "out/data")
+    keys = set(json.loads(Path("out/labels.json").read_text())["labels"])
+    assert keys == {file.stem for file in Path("out/data").iterdir()}
 
 
 @pytest.mark.parametrize(
