@@ -74,6 +74,13 @@ $(READY): pyproject.toml constraints.txt
 repro: $(READY)  ## the same run by DVC, stage by stage
 	@dvc repro
 
+bench: $(READY)  ## speed and memory (minutes); MNIST's part if LABELREPAIR_DATA is set, the authors' with JOCOR=checkout
+	@python benchmarks/methods.py
+	@python benchmarks/label_table.py
+	@if [ -n "$(LABELREPAIR_DATA)" ]; then \
+		python benchmarks/floor.py --data-root "$(LABELREPAIR_DATA)" $(if $(JOCOR),--script "$(JOCOR)"); \
+	else echo "benchmarks/floor.py: left out; LABELREPAIR_DATA names a folder with MNIST"; fi
+
 ui: $(READY)  ## look at the runs in MLflow
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db
 

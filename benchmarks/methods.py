@@ -1,0 +1,120 @@
+"""What an epoch of each method costs, relative to cross entropy on the same network.
+
+    python benchmarks/methods.py [--rows N] [--again N] [--out FILE]
+
+Beside it what it should cost: the rows that went through networks, a forward pass counted as 1 and
+a forward and backward pass as 3, counted while the method trained. "over" is the first by the
+second: what the method itself adds (losses, selection, book-keeping). CPU seconds of one thread,
+the best of several turns of all methods, on random pictures of MNIST's size and its MLP.
+"""
+
+import argparse
+import platform
+import time
+import warnings
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from labelrepair import methods
+from labelrepair.config import from_dict
+from labelrepair.estimation import NoiseEstimate
+from labelrepair.networks import build
+from labelrepair.noise import symmetric
+from labelrepair.training import TrainingConfig, TrainSet, train
+
+CLASSES, RATE, EPOCHS, BATCH = 10, 0.3, 8, 128
+BASE = "cross_entropy"
+
+
+class Counted(nn.Module):
+    """Counts the rows that pass, with and without a backward pass to come."""
+
+    rows: ClassVar[dict[bool, int]] = {True: 0, False: 0}
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.rows[torch.is_grad_enabled()] += len(features)
+        return self.inner(features)
+
+
+def main() -> None:
+    """Measure all methods in turn, print, and with --out write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=6_000)
+    parser.add_argument("--again", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    data = pictures(arguments.rows)
+    names = [BASE, *(name for name in methods.available() if name not in (BASE, "auto"))]
+    turns = [[epoch(name, data) for name in names] for _ in range(arguments.again)]
+    seconds = np.array([[found[0] for found in turn] for turn in turns]).min(0)
+    units = np.array([found[1] for found in turns[0]])
+    table = pd.DataFrame(
+        {
+            "method": names,
+            "ms per epoch": (1000 * seconds).round(1),
+            "cost": (seconds / seconds[0]).round(2),
+            "theory": (units / units[0]).round(2),
+            "over": (seconds / seconds[0] * units[0] / units).round(2),
+        }
+    )
+    print(f"{platform.machine()}, torch {torch.__version__}, one thread, {arguments.rows} rows")
+    print(table.to_string(index=False))
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(arguments.out, index=False)
+
+
+def pictures(rows: int) -> TrainSet:
+    """Return pictures of random greys, brighter where their class says, under noisy labels."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, CLASSES, rows)
+    images = rng.integers(0, 120, (rows, 1, 28, 28), dtype=np.uint8)
+    for label in range(CLASSES):
+        images[truth == label, :, 2 * label : 2 * label + 4] += 100
+    given = np.where(rng.random(rows) < RATE, rng.integers(0, CLASSES, rows), truth)
+    order = torch.from_numpy(rng.permutation(rows))
+    cut = rows // 10
+    return TrainSet(
+        torch.from_numpy(images), torch.from_numpy(given), CLASSES, order[cut:], order[:cut]
+    )
+
+
+def epoch(name: str, data: TrainSet) -> tuple[float, float]:
+    """Train a method; return CPU seconds and units of work of one of its epochs."""
+    method = methods.load(name)
+    noise = NoiseEstimate(
+        symmetric(CLASSES, RATE), RATE, (RATE, RATE), "given", np.full(CLASSES, 1 / CLASSES)
+    )
+    loop = {**method.TRAINING, "batch_size": BATCH, "device": "cpu"}
+    whole = methods.plan(name, {}, from_dict(TrainingConfig, loop), noise)
+    budget = EPOCHS / sum(stage.schedule.epochs for stage in whole)
+    config = from_dict(TrainingConfig, loop | {"budget": budget, "evaluate_every": 1_000})
+    stages = methods.plan(name, {}, config, noise)
+    needed = config.network.options
+    Counted.rows.update({True: 0, False: 0})
+    started = time.process_time()
+    result = train(
+        data,
+        stages,
+        lambda: Counted(build("mlp", (1, 28, 28), CLASSES, **needed)),
+        config,
+        seed=0,
+        progress=False,
+    )
+    seconds, epochs = time.process_time() - started, len(result.history)
+    return seconds / epochs, (3 * Counted.rows[True] + Counted.rows[False]) / epochs
+
+
+if __name__ == "__main__":
+    main()
