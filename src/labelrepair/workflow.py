@@ -395,11 +395,11 @@ def trained_parts(
     history = pd.DataFrame(result.history)
     seconds = history.pop("seconds")
     logger.info("trained %d epochs in %.1f s", len(history), seconds.sum())
-    method, why = methods.chosen(preset.method, preset.options, noise)
+    choice = methods.chosen(preset.method, preset.options, noise)
     report = {
         "preset": preset.name,
-        "method": method,
-        "chosen_by": why,
+        "method": choice.method,
+        "chosen_by": choice.why,
         "settings": resolved(preset),
         "epochs": len(history),
         "networks": len(result.networks),

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from hashlib import blake2b
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from labelrepair import methods
 from labelrepair.atomic import whole_file
 from labelrepair.benchmark.baselines import BASELINES
 from labelrepair.benchmark.data import Labels, load, prepare, with_labels
@@ -55,6 +57,7 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
     root, prepared = Path(folder), Path(cache)
     cells = [Cell(grid, n, m, s) for s in grid.seeds for n in grid.noises for m in grid.methods]
     missing = [cell for cell in cells if not cell_file(root, cell).exists()]
+    missing.sort(key=lambda cell: grid.methods[cell.method].method == "auto")  # see _twin
     logger.info("%s: %d of %d cells are there", grid.name, len(cells) - len(missing), len(cells))
     if not grid.run_missing:
         cells = [cell for cell in cells if cell not in missing]
@@ -96,20 +99,40 @@ def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
         measured = _baseline(cell, data, truth)
     else:
         noise = _noise(cell, Path(cache), data, truth, transition)
-        measured = _trained(cell, data, truth, noise, test)
+        measured = _twin(cell, noise, Path(folder)) or _trained(cell, data, truth, noise, test)
     found = {
         "noise": cell.noise.name,
         "noise_rate": cell.noise.rate,
         "method": cell.method,
         "seed": cell.seed,
         "actual_noise_rate": float((~right).mean()),
-        **measured,
         "seconds": time.process_time() - started,
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **measured,
     }
     _write(cell_file(Path(folder), cell), found)
     return found
+
+
+def _twin(cell: Cell, noise: NoiseEstimate, folder: Path) -> dict[str, Any] | None:
+    """Return what was measured of the method that this cell's method chose, if that has run.
+
+    The same method, options, training, noise and seed give the same bits; None where the grid has
+    no such cell, or it is not finished.
+    """
+    mine = preset_of(cell.grid, cell.method)
+    choice = methods.chosen(mine.method, mine.options, noise)
+    if not choice.why:
+        return None
+    wanted = replace(cell.grid.methods[cell.method], method=choice.method, options=choice.options)
+    grid = replace(cell.grid, methods={"wanted": wanted})
+    digest = Cell(grid, cell.noise, "wanted", cell.seed).key.rpartition("-")[2]
+    for file in (folder / cell.grid.name).glob(f"*-{digest}.json"):
+        logger.info("%s: the same run as %s (%s)", cell.key, file.stem, choice.why)
+        found: dict[str, Any] = json.loads(file.read_text())
+        return {**found, "method": cell.method, "chosen_by": choice.why}
+    return None
 
 
 def _trained(

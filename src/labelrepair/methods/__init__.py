@@ -9,12 +9,20 @@ a new file here; nothing has to be registered. One that leaves the training to a
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError, nearest
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.training import Stage, TrainingConfig, scale_epochs
+
+
+class Choice(NamedTuple):
+    """Attributes: method; options: what it is given; why: one sentence, empty if nobody chose."""
+
+    method: str
+    options: dict[str, Any]
+    why: str
 
 
 class Method(Protocol):
@@ -64,17 +72,11 @@ def plan(
     return method.stages(scale_epochs(settings, budget), scale_epochs(config, budget), noise)
 
 
-def chosen(
-    name: str, options: Mapping[str, Any] | None, noise: NoiseEstimate | None
-) -> tuple[str, str]:
-    """Return the method that trains under this name, and why it was chosen.
-
-    Returns:
-        ``name`` and an empty reason, except for a method that chooses another one.
-    """
+def chosen(name: str, options: Mapping[str, Any] | None, noise: NoiseEstimate | None) -> Choice:
+    """Return what trains under this name: itself, unless it is a method that chooses another."""
     method = load(name)
     choose = getattr(method, "choose", None)
     if choose is None:
-        return name, ""
-    found = choose(from_dict(method.Options, options, "options"), noise)
-    return found.method, f"{name}: {found.why}"
+        return Choice(name, dict(options or {}), "")
+    found: Choice = choose(from_dict(method.Options, options, "options"), noise)
+    return found._replace(why=f"{name}: {found.why}")

@@ -10,7 +10,7 @@ Not of a paper: a rule on what the estimation pipeline says of the noise, read o
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from labelrepair import methods
 from labelrepair.config import from_dict, in_unit_interval, require
@@ -61,15 +61,7 @@ class Options:
         in_unit_interval(clean_below=self.clean_below, paired_above=self.paired_above)
 
 
-class Choice(NamedTuple):
-    """Attributes: method; options: what it is given; why: one sentence for people."""
-
-    method: str
-    options: dict[str, Any]
-    why: str
-
-
-def choose(options: Options, noise: NoiseEstimate | None) -> Choice:
+def choose(options: Options, noise: NoiseEstimate | None) -> methods.Choice:
     """Return the method for this noise, and why it.
 
     Raises:
@@ -88,7 +80,7 @@ def choose(options: Options, noise: NoiseEstimate | None) -> Choice:
     else:
         found = options.spread
         why = f"{noise.noise_rate:.1%} of the labels are wrong and spread over the classes"
-    return Choice(found.method, found.options, why)
+    return methods.Choice(found.method, found.options, why)
 
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:

@@ -53,8 +53,8 @@ def test_it_trains_as_the_chosen_method_does():
 
 
 def test_who_was_chosen():
-    assert methods.chosen("jocor", {}, None) == ("jocor", "")
-    method, why = methods.chosen("auto", {"paired": {"method": "crf_em"}}, noise(PAIRS))
+    assert methods.chosen("jocor", {"ramp": 5}, None) == ("jocor", {"ramp": 5}, "")
+    method, _, why = methods.chosen("auto", {"paired": {"method": "crf_em"}}, noise(PAIRS))
     assert method == "crf_em"
     assert why.startswith("auto: 100% of the wrong labels")
 
