@@ -49,7 +49,7 @@ class RefinementSpec:
     rounds: int = 1
     folds: int = 5
     shift: float = 0.07
-    longer: float = 1.5
+    longer: float = 3.0
     fit_rows: int = 200_000
     iterations: int = 30
     bootstrap: int = 100

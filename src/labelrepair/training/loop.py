@@ -146,8 +146,11 @@ class _Loop:
         self.config, self.seed, self.checkpoint = config, seed, checkpoint
         for stage in self.stages:
             require_validation(stage, data)
-            if stage.window and config.drop_last:
-                raise ConfigError("drop_last: this method keeps state for all samples; set it off")
+            for name in ("drop_last", "max_batches"):
+                if stage.window and getattr(config, name):
+                    raise ConfigError(
+                        f"{name}: this method keeps state for all samples; set it off"
+                    )
         if config.drop_last and len(data.train_rows) < config.batch_size:
             raise ConfigError(
                 f"batch_size: {config.batch_size} exceeds the {len(data.train_rows)} training rows "
@@ -307,6 +310,8 @@ class _Loop:
         rows = self.data.train_rows
         draws = generator("cpu", self.seed, index, epoch, "order")
         order = rows[torch.randperm(len(rows), generator=draws).to(self.device)]
+        if self.config.max_batches:
+            order = order[: self.config.max_batches * self.config.batch_size]
         if self.config.drop_last:
             order = order[: len(order) // self.config.batch_size * self.config.batch_size]
         if len(order) % self.config.batch_size == 1 and _needs_two_rows(self.run.networks):

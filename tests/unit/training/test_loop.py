@@ -458,6 +458,7 @@ def test_every_optimizer_setting_matters(data, base, change):
     [
         {"batch_size": 20},
         {"drop_last": True},
+        {"max_batches": 2},
         {"normalize": "standardize"},
         {"normalize": "pixel_mean"},
         {"precision": "bfloat16"},
@@ -499,6 +500,21 @@ def test_drop_last_leaves_the_rest_out(data):
     sizes.clear()
     go(data, Stage("a", TWO, note))
     assert sizes == [16, 16, 16, 12] * 2
+
+
+def test_an_epoch_may_end_early_on_rows_drawn_anew(data):
+    seen = []
+
+    def note(logits, batch, run):
+        seen.append(set(batch.rows.tolist()))
+        return learn(logits, batch, run)
+
+    size = CONFIG.batch_size
+    result = go(data, Stage("a", TWO, note), config=dataclasses.replace(CONFIG, max_batches=2))
+    assert [len(rows) for rows in seen] == [size] * 4
+    assert not seen[0] & seen[1]
+    assert seen[0] | seen[1] != seen[2] | seen[3]
+    assert [row["used_share"] for row in result.history] == [1.0, 1.0]
 
 
 def test_drop_last_conflicts(data):
