@@ -88,6 +88,7 @@ class NoiseEstimate:
         transition_interval: (low, high), each (C, C) float64: the same kind of interval of every
             element of T. None where T was not resampled (known, or of more than
             :data:`MAX_RESAMPLED` values in all resamples).
+        rows: N, the labels that it was estimated on; None where T is known.
     """
 
     transition: Floats
@@ -96,6 +97,7 @@ class NoiseEstimate:
     method: str
     class_prior: Floats
     transition_interval: tuple[Floats, Floats] | None = None
+    rows: int | None = None
 
 
 def known_transition(transition: Floats) -> EstimationSpec:
@@ -357,6 +359,7 @@ def estimate_noise(
         method=spec.method,
         class_prior=solve_prior(transition, given_counts),
         transition_interval=_element_wise(matrices, spec),
+        rows=len(labels),
     )
 
 

@@ -184,6 +184,7 @@ def refined_noise(
         method=METHOD,
         class_prior=posterior.mean(0),
         transition_interval=(interval[0], interval[1]),
+        rows=count,
     )
 
 

@@ -428,6 +428,7 @@ def noise_to_dict(noise: NoiseEstimate) -> dict[str, Any]:
         "interval": list(noise.interval),
         "class_prior": noise.class_prior.tolist(),
         "transition": noise.transition.tolist(),
+        "rows": noise.rows,
     }
     if noise.transition_interval is not None:
         low, high = noise.transition_interval
@@ -452,6 +453,7 @@ def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
         method=raw["method"],
         class_prior=np.asarray(raw["class_prior"], dtype=np.float64),
         transition_interval=elements,
+        rows=raw.get("rows"),
     )
 
 

@@ -23,7 +23,7 @@ from labelrepair.training import loop as loop_module
 
 C, WIDTH, RATE = 4, 8, 0.3
 T = np.full((C, C), RATE / (C - 1)) + (1 - RATE - RATE / (C - 1)) * np.eye(C)
-NOISE = NoiseEstimate(T, RATE, (RATE, RATE), "given", np.full(C, 1 / C))
+NOISE = NoiseEstimate(T, RATE, (RATE, RATE), "given", np.full(C, 1 / C), rows=600)
 TINY = 0.15  # budget under which 20 epochs become 3
 
 SGD = {"optimizer": {"name": "sgd"}, "schedule": {"epochs": 20, "lr": 0.1}}
@@ -81,7 +81,7 @@ CASES = {
         SLOW_ADAM,
     ),
     "crf_em": ("crf_em", {"anneal": 13}, SLOW_ADAM),
-    "auto": ("auto", {"spread": {"method": "jocor", "options": {"ramp": 7}}}, JOCOR),
+    "auto": ("auto", {"small": {"method": "jocor", "options": {"ramp": 7}}}, JOCOR),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:quantile")  # few rows in the rarest class
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -304,7 +304,10 @@ SMALL_LOSS = {
 ALTERNATIVES = {
     "auto": {
         "clean_below": ({}, 0.5),
+        "small_below": ({}, 1000),
         "paired_above": ({}, 0.2),
+        "small.method": ({"small_below": 1000, "small.method": "jocor"}, "small_loss"),
+        "small.options": ({"small_below": 1000, "small.method": "jocor"}, {"co_lambda": 0.0}),
         "clean.method": ({"clean_below": 0.5, "clean.method": "cross_entropy"}, "savage"),
         "clean.options": (
             {"clean_below": 0.5, "clean.method": "generalized_cross_entropy"},
@@ -438,7 +441,7 @@ METHODS_OF_ONE_CASE = (
     "unhinged",
 )
 BASES = {
-    "auto": ("auto", {"spread": {"method": "jocor"}}, JOCOR),
+    "auto": ("auto", {"small_below": 0, "spread": {"method": "jocor"}}, JOCOR),
     "cross_entropy": CASES["cross_entropy"],
     "generalized_cross_entropy": CASES["lq"],
     "joint_optimization": CASES["joint_soft"],

@@ -109,9 +109,9 @@ def test_a_cell_tells_what_the_filter_and_the_confidence_are_worth(grid, tmp_pat
 
 
 def test_a_method_that_was_chosen_is_not_trained_twice(tmp_path, monkeypatch):
-    of_auto = {"method": "auto", "options": {"spread": {"method": "small_loss"}}}
+    of_auto = {"method": "auto", "options": {"small": {"method": "small_loss"}}}
     rows = {"auto": of_auto, "own": {"method": "small_loss"}}
-    grid = from_dict(Grid, {**RAW, "seeds": [0], "methods": rows}, "benchmark")
+    grid = from_dict(Grid, {**RAW, "seeds": [0], "methods": rows, "noise_known": False}, "")
     prepare(grid, tmp_path)
     first, second = (Cell(grid, grid.noises[0], name, 0) for name in rows)
     alone = run_cell(first, str(tmp_path / "alone"), str(tmp_path))
@@ -120,7 +120,7 @@ def test_a_method_that_was_chosen_is_not_trained_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(cells_module, "_trained", None)
     found = run_cell(first, str(tmp_path), str(tmp_path))
     assert (found["method"], own["method"]) == ("auto", "own")
-    assert found["chosen_by"].startswith("auto: 20.0% of the labels are wrong and spread")
+    assert " of only 1,438 labels are wrong" in found["chosen_by"]
     timed = ("seconds", "method", "chosen_by")
     for other in (own, found):
         assert {k: v for k, v in other.items() if k not in timed} == {

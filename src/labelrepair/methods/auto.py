@@ -1,8 +1,9 @@
 """The method that the estimated noise asks for.
 
 Not of a paper: a rule on what the estimation pipeline says of the noise, read off our own tables
-(``docs/results.md``, the ``repair_`` grids). It looks at the noise rate and at the structure of T
-(:func:`labelrepair.transition.paired_share`), names a method, and leaves all else to it.
+(``docs/results.md``, the ``repair_`` grids). It looks at the noise rate, the number of rows and the
+structure of T (:func:`labelrepair.transition.paired_share`), names a method, and leaves all else
+to it.
 
 ``choose`` says which and why; the training report, the log and the model card repeat it.
 """
@@ -42,22 +43,31 @@ class Options:
 
     Attributes:
         clean_below: the method is ``clean`` where the noise rate's interval ends below this.
+        small_below: it is ``small`` where there are fewer rows than this.
         paired_above: it is ``paired`` where at least this share of the wrong labels goes to one
             class for each true class (3 classes and more).
         clean: hardly a wrong label.
+        small: too few rows for JoCoR's weight on agreement; Joint-only.
         paired: classes are mixed up in pairs.
         spread: wrong labels fall anywhere.
     """
 
     clean_below: float = 0.02
+    small_below: int = 5_000
     paired_above: float = 0.5
     # Factories, so that another method does not inherit the options of the default one.
     clean: Candidate = field(default_factory=lambda: Candidate("cross_entropy"))
-    paired: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
+    small: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
+    paired: Candidate = field(
+        default_factory=lambda: Candidate(
+            "loss_correction", {"transition": "given", "keep": "last"}
+        )
+    )
     spread: Candidate = field(default_factory=lambda: Candidate("jocor"))
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        require(self.small_below >= 0, f"small_below: must be >= 0, found {self.small_below}")
         in_unit_interval(clean_below=self.clean_below, paired_above=self.paired_above)
 
 
@@ -73,6 +83,10 @@ def choose(options: Options, noise: NoiseEstimate | None) -> methods.Choice:
     if high < options.clean_below:
         found = options.clean
         why = f"at most {high:.1%} of the labels are wrong (limit {options.clean_below:.1%})"
+    elif noise.rows is not None and noise.rows < options.small_below:
+        found = options.small
+        why = f"{noise.noise_rate:.1%} of only {noise.rows:,} labels are wrong (limit"
+        why += f" {options.small_below:,} rows)"
     elif len(noise.transition) > 2 and share >= options.paired_above:
         found = options.paired
         why = f"{share:.0%} of the wrong labels go to one class each (limit"

@@ -16,11 +16,13 @@ PAIRS = asymmetric(10, {2: 7, 3: 8, 7: 1, 5: 6, 6: 5}, 0.4)
 OPTIONS = auto.Options()
 
 
-def noise(transition, low=None, high=None):
+def noise(transition, low=None, high=None, rows=60_000):
     rate = noise_rate_of(transition)
     interval = (rate if low is None else low, rate if high is None else high)
     prior = np.full(len(transition), 1 / len(transition))
-    return NoiseEstimate(np.asarray(transition), rate, interval, "confident_joint", prior)
+    return NoiseEstimate(
+        np.asarray(transition), rate, interval, "confident_joint", prior, rows=rows
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,13 @@ def test_the_noise_decides(transition, expected, why):
     found = auto.choose(OPTIONS, noise(transition))
     assert (found.method, found.options) == (expected.method, expected.options)
     assert why in found.why
+
+
+def test_few_rows_decide_before_the_structure():
+    found = auto.choose(OPTIONS, noise(PAIRS, rows=1_438))
+    assert found.method == OPTIONS.small.method
+    assert "of only 1,438 labels are wrong" in found.why
+    assert auto.choose(OPTIONS, noise(PAIRS, rows=None)).method == OPTIONS.paired.method
 
 
 def test_an_uncertain_rate_is_not_clean():
