@@ -95,7 +95,7 @@ def test_only_images_are_shifted_and_training_is_longer():
     images = refining(probe, RefinementSpec(), torch.zeros(1, 1, 28, 28)).training
     vectors = refining(probe, RefinementSpec(longer=0.1), torch.zeros(1, 64)).training
     assert images.augment.crop == 2
-    assert (images.schedule.epochs, images.schedule.decay_from) == (300, 150)
+    assert (images.schedule.epochs, images.schedule.decay_from) == (600, 300)
     assert vectors.augment.crop == 0
     assert vectors.schedule.epochs == 20
 
