@@ -24,6 +24,7 @@ from labelrepair.label_hook import LabelLockHook
 from labelrepair.label_io import DecisionsDataset, KnownLedgerDataset, LedgerDataset
 from labelrepair.label_table import INGESTED_COLUMNS
 from labelrepair.locks import Lock
+from labelrepair.pipeline_registry import register_pipelines
 from labelrepair.pipelines.repair import create_pipeline, nodes
 from labelrepair.settings import HOOKS
 
@@ -180,3 +181,11 @@ def test_another_table_has_another_lock(tmp_path):
     with first.lock:
         second.save(ledger.propose(repaired_table(), "jocor"))
     assert len(pd.read_parquet(files[1])) == 16
+
+
+def test_nothing_waits_for_a_training():
+    """The ledger's lock is taken by these nodes; a training must not lie between them."""
+    pipeline = register_pipelines()["__default__"]
+    order = [node.name for node in pipeline.nodes]
+    assert order.index("choose_policy") > order.index("train_model")
+    assert order.index("choose_policy") > order.index("look_again")

@@ -13,6 +13,7 @@ from labelrepair.workflow import noise_from_dict, repair_table
 
 
 def choose_policy(  # one argument per catalog entry
+    _noise: dict[str, Any],
     known_ledger: pd.DataFrame,
     human_decisions: pd.DataFrame,
     table: pd.DataFrame,
@@ -21,7 +22,12 @@ def choose_policy(  # one argument per catalog entry
     policy: dict[str, Any],
     reviewed: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, float | None]]:
-    """Return the threshold that the policy works with, and why; and its metrics for MLflow."""
+    """Return the threshold that the policy works with, and why; and its metrics for MLflow.
+
+    The noise only makes this node wait for the training: it reads what people decided and takes the
+    ledger's lock, which nobody else shall wait for through a training, and a training that fails
+    leaves the policy of the table that is there.
+    """
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     record = thresholds.choose(
         from_dict(Policy, policy, "policy"),

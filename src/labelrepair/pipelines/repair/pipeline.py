@@ -14,6 +14,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
             Node(
                 choose_policy,
                 inputs=[
+                    "refined_noise",
                     "known_ledger",
                     "human_decisions",
                     "label_table",
