@@ -353,11 +353,12 @@ def _long(
 # -- drawing ---------------------------------------------------------------------------------
 
 
-def benchmark_plot(table: pd.DataFrame) -> "Figure":
+def benchmark_plot(table: pd.DataFrame, label: str = "test accuracy (%)") -> "Figure":
     """Draw our means and spreads per method, published values marked, one panel per noise.
 
     Args:
         table: from :func:`labelrepair.benchmark.summarise`, values in percent.
+        label: of the horizontal axes.
     """
     groups = list(table.groupby(["noise", "noise_rate"], sort=False))
     methods = list(dict.fromkeys(table["method"]))
@@ -373,7 +374,7 @@ def benchmark_plot(table: pd.DataFrame) -> "Figure":
         if rows["published_mean"].notna().any():
             axes.plot(rows["published_mean"], place, "D", color=ORANGE, ms=5, label="published")
         _title(axes, f"{str(noise).replace('_', ' ')}, {rate:.0%}")
-        axes.set_xlabel("test accuracy (%)")
+        axes.set_xlabel(label)
     panels[0].set_yticks(range(len(methods)), [name.replace("_", " ") for name in methods])
     panels[0].invert_yaxis()
     handles, labels = panels[0].get_legend_handles_labels()

@@ -254,7 +254,9 @@ def test_a_page_of_repairs_shows_the_share_of_wrong_labels_that_the_baseline_lea
     raw = {**RAW, "paper": "none", "measure": "recovery_accuracy", "remarks": ["tried this"]}
     raw["methods"] = {name: {"method": name} for name in right}
     repairs = from_dict(Grid, raw, "")
-    page = page_of(summarise(cells, published(), repairs), cells, repairs, published())
+    table = summarise(cells, published(), repairs)
+    assert list(table["mean"]) == [95.0, 98.0], "the second look's, where there is one"
+    page = page_of(table, cells, repairs, published())
     assert "| cleanlab | 95.00 | 1.00 | 0.900 | 0.0040 | 60 |" in page
     assert "| jocor | 96.00 | 0.80 | 0.900 |" in page
     assert "| jocor, second look | 98.00 | 0.40 | 0.990 | 0.0010 | 60 |" in page

@@ -7,13 +7,14 @@ on.
 
 from labelrepair.benchmark.cells import run_cell, run_grid
 from labelrepair.benchmark.grid import Cell, Grid, GridMethod, GridNoise
-from labelrepair.benchmark.summary import collect, page, summarise
+from labelrepair.benchmark.summary import axis_label, collect, page, summarise
 
 __all__ = [
     "Cell",
     "Grid",
     "GridMethod",
     "GridNoise",
+    "axis_label",
     "collect",
     "page",
     "run_cell",

@@ -31,7 +31,7 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
         published_runs, difference (points), verdict, seconds (mean per run).
     """
     keys = ["noise", "noise_rate", "method"]
-    groups = cells.assign(value=100 * cells[grid.measure]).groupby(keys, sort=False)
+    groups = cells.assign(value=100 * _measured(cells, grid)).groupby(keys, sort=False)
     ours = groups.agg(
         mean=("value", "mean"),
         std=("value", "std"),
@@ -54,6 +54,20 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
     both["verdict"] = [_verdict(row) for _, row in both.iterrows()]
     order = [*keys, "mean", "std", "runs", *names.values(), "difference", "verdict", "seconds"]
     return both[order]
+
+
+def _measured(cells: pd.DataFrame, grid: Grid) -> "pd.Series[float]":
+    """Return what is compared; of a repair, what the second look makes of it where there is one."""
+    second = f"refined_{grid.measure}"
+    if second in cells:
+        return cells[second].fillna(cells[grid.measure])
+    return cells[grid.measure]
+
+
+def axis_label(grid: Grid) -> str:
+    """Return what the plot of a grid shows."""
+    repairs = grid.measure == "recovery_accuracy"
+    return "right labels (%)" if repairs else "test accuracy (%)"
 
 
 def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid, published: pd.DataFrame) -> str:

@@ -21,9 +21,10 @@ def compare(cells: pd.DataFrame, published: pd.DataFrame, grid: Params) -> pd.Da
     return benchmark.summarise(cells, published, from_dict(benchmark.Grid, grid, "benchmark"))
 
 
-def draw(table: pd.DataFrame) -> Any:
+def draw(table: pd.DataFrame, grid: Params) -> Any:
     """Return the picture: our means and spreads, the published values marked."""
-    return plots.benchmark_plot(table)
+    label = benchmark.axis_label(from_dict(benchmark.Grid, grid, "benchmark"))
+    return plots.benchmark_plot(table, label)
 
 
 def report(table: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame, grid: Params) -> str:

@@ -23,7 +23,12 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                 outputs="benchmark_table",
                 name="compare_with_published",
             ),
-            Node(draw, inputs="benchmark_table", outputs="benchmark_plot", name="draw_benchmark"),
+            Node(
+                draw,
+                inputs=["benchmark_table", "params:benchmark"],
+                outputs="benchmark_plot",
+                name="draw_benchmark",
+            ),
             Node(
                 report,
                 inputs=[
