@@ -137,15 +137,15 @@ def solve_prior(transition: ArrayLike, given_frequencies: ArrayLike) -> Floats:
     if solution is None:
         from scipy.optimize import nnls  # noqa: PLC0415 - as slow to import as half of torch
 
-        solution, _ = nnls(matrix.T, frequencies)
+        solution = np.asarray(nnls(matrix.T, frequencies)[0], dtype=np.float64)
     prior: Floats = solution / solution.sum()
     return prior
 
 
 def _exact_prior(matrix: Floats, frequencies: Floats) -> Floats | None:
-    """Return the non-negative solution if there is one: of 1,000 classes in a fiftieth of nnls."""
+    """Return the non-negative solution if there is one; much faster than nnls for many classes."""
     try:
-        solution: Floats = np.linalg.solve(matrix.T, frequencies)
+        solution = np.linalg.solve(matrix.T, frequencies).astype(np.float64)
     except np.linalg.LinAlgError:
         return None
     fits = (solution >= 0).all() and np.allclose(solution @ matrix, frequencies, rtol=0, atol=1e-12)
