@@ -119,7 +119,11 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """A readable name with a hash of everything that decides the result."""
+        """A readable name with a hash of everything that decides the result.
+
+        Values at their default are left out, so that a new setting leaves finished cells valid; who
+        changes a default removes the cells that it decided.
+        """
         row = self.grid.methods[self.method]
         preset = preset_of(self.grid, self.method)
         options: Any = from_dict(_options_of(row.method), row.options, "options")
