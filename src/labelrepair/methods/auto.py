@@ -58,11 +58,7 @@ class Options:
     # Factories, so that another method does not inherit the options of the default one.
     clean: Candidate = field(default_factory=lambda: Candidate("cross_entropy"))
     small: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
-    paired: Candidate = field(
-        default_factory=lambda: Candidate(
-            "loss_correction", {"transition": "given", "keep": "last"}
-        )
-    )
+    paired: Candidate = field(default_factory=lambda: Candidate("jocor"))
     spread: Candidate = field(default_factory=lambda: Candidate("jocor"))
 
     def __post_init__(self) -> None:
