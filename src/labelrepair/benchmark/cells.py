@@ -57,7 +57,7 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
     root, prepared = Path(folder), Path(cache)
     cells = [Cell(grid, n, m, s) for s in grid.seeds for n in grid.noises for m in grid.methods]
     missing = [cell for cell in cells if not cell_file(root, cell).exists()]
-    missing.sort(key=lambda cell: grid.methods[cell.method].method == "auto")  # see _twin
+    missing.sort(key=_chooses)  # last: what they choose may have run by then, see _twin
     logger.info("%s: %d of %d cells are there", grid.name, len(cells) - len(missing), len(cells))
     if not grid.run_missing:
         cells = [cell for cell in cells if cell not in missing]
@@ -81,6 +81,11 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
                 )
     rows = [json.loads(cell_file(root, cell).read_text()) for cell in cells]
     return pd.DataFrame(rows)
+
+
+def _chooses(cell: Cell) -> bool:
+    name = cell.grid.methods[cell.method].method
+    return name not in BASELINES and methods.chooses(name)
 
 
 def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
         published_runs, difference (points), verdict, seconds (mean per run).
     """
     keys = ["noise", "noise_rate", "method"]
-    groups = cells.assign(value=100 * _measured(cells, grid)).groupby(keys, sort=False)
+    groups = cells.assign(value=100 * _compared(cells, grid)).groupby(keys, sort=False)
     ours = groups.agg(
         mean=("value", "mean"),
         std=("value", "std"),
@@ -56,8 +56,8 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
     return both[order]
 
 
-def _measured(cells: pd.DataFrame, grid: Grid) -> "pd.Series[float]":
-    """Return what is compared; of a repair, what the second look makes of it where there is one."""
+def _compared(cells: pd.DataFrame, grid: Grid) -> "pd.Series[float]":
+    """Return the measure; of a repair, what the second look makes of it where there is one."""
     second = f"refined_{grid.measure}"
     if second in cells:
         return cells[second].fillna(cells[grid.measure])

@@ -72,11 +72,15 @@ def plan(
     return method.stages(scale_epochs(settings, budget), scale_epochs(config, budget), noise)
 
 
+def chooses(name: str) -> bool:
+    """Return whether this method leaves the training to one that it chooses."""
+    return hasattr(load(name), "choose")
+
+
 def chosen(name: str, options: Mapping[str, Any] | None, noise: NoiseEstimate | None) -> Choice:
     """Return what trains under this name: itself, unless it is a method that chooses another."""
-    method = load(name)
-    choose = getattr(method, "choose", None)
-    if choose is None:
+    if not chooses(name):
         return Choice(name, dict(options or {}), "")
-    found: Choice = choose(from_dict(method.Options, options, "options"), noise)
+    module: Any = load(name)
+    found: Choice = module.choose(from_dict(module.Options, options, "options"), noise)
     return found._replace(why=f"{name}: {found.why}")
