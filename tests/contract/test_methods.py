@@ -305,7 +305,7 @@ ALTERNATIVES = {
     "auto": {
         "clean_below": ({}, 0.5),
         "small_below": ({}, 1000),
-        "paired_above": ({}, 0.2),
+        "paired_above": ({"paired.method": "small_loss"}, 0.2),
         "small.method": ({"small_below": 1000, "small.method": "jocor"}, "small_loss"),
         "small.options": ({"small_below": 1000, "small.method": "jocor"}, {"co_lambda": 0.0}),
         "clean.method": ({"clean_below": 0.5, "clean.method": "cross_entropy"}, "savage"),
