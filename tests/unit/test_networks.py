@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from labelrepair.errors import ConfigError
 from labelrepair.networks import available, build, cifar_resnet
+from labelrepair.networks.text import _SpatialEmbedding
 
 RGB, GREY, VECTOR, TOKENS = (3, 32, 32), (1, 28, 28), (784,), (400,)
 
@@ -109,15 +110,18 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(network(x), network(x))
 
 
-def test_spatial_dropout_drops_whole_channels():
+@pytest.mark.parametrize("rectify", [True, False])
+def test_spatial_dropout_drops_whole_channels(rectify):
     torch.manual_seed(0)
-    embed = build("embedding", (6,), 2, vocabulary_size=20, embedding_size=200)[0]
-    out = embed(torch.randint(0, 20, (3, 6)))
+    embed = _SpatialEmbedding(20, 200, 0.8, rectify)
+    tokens = torch.randint(0, 20, (3, 6))
+    expected = embed.embedding(tokens)
+    expected = expected.relu() if rectify else expected
+    out = embed(tokens)
     dropped = (out == 0).all(dim=1)  # (B, E): the channel is zero at every position
-    assert torch.equal(dropped, (out == 0).any(dim=1))
     assert 0.7 < dropped.float().mean() < 0.9
-    embed.eval()
-    assert (embed(torch.randint(0, 20, (3, 6))) != 0).all()
+    torch.testing.assert_close(out, expected * ~dropped[:, None] / 0.2)
+    assert torch.equal(embed.eval()(tokens), expected)
 
 
 def test_lstm_reads_the_last_state_and_starts_open():
