@@ -39,7 +39,7 @@ from labelrepair.training import (
     TrainSet,
     train,
 )
-from labelrepair.training.loop import _optimizer
+from labelrepair.training.optimizer import build_optimizer
 
 RATE, BATCH = 0.2, 128
 OPTIONS = {"noise_rate": RATE, "co_lambda": 0.9}
@@ -134,7 +134,7 @@ def epoch_seconds(data: TrainSet, test: Holdout) -> tuple[float, float]:
 def floor_seconds(data: TrainSet) -> float:
     """Return the seconds of the same steps on one batch."""
     networks = torch.nn.ModuleList([network(), network()])
-    optimizer = _optimizer(networks, config(1).optimizer, 0.001)
+    optimizer = build_optimizer(networks, config(1).optimizer, 0.001)
     plan = stage(1)
     batch = Batch(torch.arange(BATCH), data.features[:BATCH] / 255.0, data.given_labels[:BATCH])
     run = Run(data, config(1), None, networks, None, plan, None)  # type: ignore[arg-type]

@@ -18,8 +18,16 @@ from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.networks import build
-from labelrepair.training import Checkpointer, Run, Stage, Step, TrainingConfig, TrainSet, train
-from labelrepair.training import loop as loop_module
+from labelrepair.training import (
+    Checkpointer,
+    Run,
+    Stage,
+    Step,
+    TrainingConfig,
+    TrainSet,
+    passes,
+    train,
+)
 
 C, WIDTH, RATE = 4, 8, 0.3
 T = np.full((C, C), RATE / (C - 1)) + (1 - RATE - RATE / (C - 1)) * np.eye(C)
@@ -566,14 +574,14 @@ def guarded(monkeypatch):
     counts = {"_step": 0, "_record": 0}
 
     def guard(name):
-        original = getattr(loop_module._Loop, name)
+        original = getattr(passes.Pass, name)
 
         def inside(self, *args):
             counts[name] += 1
             with NoHostSync():
                 return original(self, *args)
 
-        monkeypatch.setattr(loop_module._Loop, name, inside)
+        monkeypatch.setattr(passes.Pass, name, inside)
 
     guard("_step")
     guard("_record")

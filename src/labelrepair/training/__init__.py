@@ -11,7 +11,9 @@ from labelrepair.training.config import (
     epochs_field,
     scale_epochs,
 )
-from labelrepair.training.loop import EXCLUSIVE, TrainResult, choose_device, train
+from labelrepair.training.device import choose_device
+from labelrepair.training.loop import EXCLUSIVE, train
+from labelrepair.training.result import TrainResult
 from labelrepair.training.state import Run, SampleState, Stage, Step
 
 __all__ = [

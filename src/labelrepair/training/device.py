@@ -1,0 +1,31 @@
+"""Where training runs, and in which precision."""
+
+import contextlib
+from typing import Any
+
+import torch
+
+from labelrepair.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device: ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: the named device is unknown or absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: '{name}' is not available here ({error})") from error
+    return device
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Return the context of a forward pass; losses stay float32 in any."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

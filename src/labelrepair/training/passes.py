@@ -1,0 +1,147 @@
+"""Once over the training rows: gradient steps, and what they predict for every row."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelrepair.errors import LabelRepairError
+from labelrepair.training.batches import Batch
+from labelrepair.training.config import TrainingConfig
+from labelrepair.training.device import autocast
+from labelrepair.training.state import Run, Step
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means over one pass.
+
+    Attributes:
+        values: for the history.
+        most_predicted: the class predicted most often.
+    """
+
+    values: dict[str, float]
+    most_predicted: int
+
+
+class Pass:
+    """One pass; writes predictions and selections to ``run.samples``."""
+
+    def __init__(self, run: Run, optimizer: torch.optim.Optimizer) -> None:
+        """Start counting."""
+        self.run, self.optimizer = run, optimizer
+        self.device = run.data.given_labels.device
+        self._totals: dict[str, Tensor] = {}
+        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        # int64 (C,): how often each class was predicted.
+        self._predicted = torch.zeros(run.data.num_classes, dtype=torch.int64, device=self.device)
+        self._steps = 0
+
+    def go(self, chunks: Iterable[list[Batch]], rows: int) -> Means:
+        """Learn from all batches, ``rows`` rows in all; return the means.
+
+        Raises:
+            LabelRepairError: the loss is no longer finite.
+        """
+        self.run.samples.used.zero_()
+        for chunk in chunks:
+            logits, used = [], []
+            for batch in chunk:
+                step, outputs = self._step(batch)
+                logits.append(outputs)
+                used.append(step.used)
+                for name, value in (("loss", step.loss), *step.log.items()):
+                    self._totals[name] = self._totals.get(name, 0) + value.detach()
+            self._steps += len(chunk)
+            self._record(chunk, logits, used)
+        return self._means(rows)
+
+    def _step(self, batch: Batch) -> tuple[Step, Tensor]:
+        """One gradient step; returns the method's Step and the detached logits ``(K, B, C)``."""
+        run, optimizer = self.run, self.optimizer
+        with autocast(run.config.precision, self.device):
+            outputs = [network(batch.features) for network in run.networks]
+        logits = torch.stack(outputs).float() if len(outputs) > 1 else outputs[0].float()[None]
+        step = run.stage.step(logits, batch, run)
+        optimizer.zero_grad(set_to_none=True)
+        step.loss.backward()  # type: ignore[no-untyped-call]
+        # Fused optimizers leave parameters and state alone where this flag is 1, on the device.
+        skip = None if step.skip is None else step.skip.float().reshape(())
+        optimizer.found_inf = skip  # type: ignore[attr-defined]
+        optimizer.step()
+        return step, logits.detach()
+
+    def _record(self, chunk: list[Batch], logits: list[Tensor], used: list[Tensor | None]) -> None:
+        """Write a chunk's predictions and selection to the state; count the classes predicted."""
+        samples = self.run.samples
+        rows = torch.cat([batch.rows for batch in chunk])
+        labels = torch.cat([batch.labels for batch in chunk])
+        probs = torch.cat(logits, dim=1).softmax(-1).mean(0)
+        samples.probs[rows] = probs
+        if all(item is None for item in used):
+            samples.used[:, rows] = True
+        else:
+            samples.used[:, rows] = torch.cat([_two_dims(item) for item in used], dim=1)
+        best = probs.argmax(1)
+        self._predicted.index_add_(0, best, torch.ones_like(best))
+        self._correct += (best == labels).sum()
+
+    def _means(self, rows: int) -> Means:
+        run = self.run
+        # The only wait for the device in an epoch of training.
+        names = list(self._totals)
+        predicted = self._predicted
+        counts = torch.stack([self._correct, predicted.max(), predicted.argmax()]).double()
+        sums = torch.stack([self._totals[n].double() / self._steps for n in names])
+        host: list[Any] = torch.cat([sums, counts]).tolist()
+        means = dict(zip(names, host[:-3], strict=True))
+        if not np.isfinite(means["loss"]):
+            raise LabelRepairError(
+                f"stage '{run.stage.name}', epoch {run.epoch}: the loss is {means['loss']}; lower "
+                "the learning rate, or use forward instead of backward correction"
+            )
+        values = {
+            "loss": means.pop("loss"),
+            "train_accuracy_given": host[-3] / rows,
+            "largest_class_share": host[-2] / rows,
+            "used_share": float(run.samples.used[: len(run.networks)].double().sum())
+            / (len(run.networks) * rows),
+            **means,
+        }
+        return Means(values, int(host[-1]))
+
+
+def shuffled(
+    train_rows: Tensor, draws: torch.Generator, config: TrainingConfig, networks: nn.ModuleList
+) -> Tensor:
+    """Return int64 rows in the order of one epoch, as many as it takes.
+
+    Args:
+        train_rows: int64 ``(n,)``; the order comes back on its device.
+        draws: CPU generator of this epoch's order.
+        config: see ``drop_last`` and ``max_batches``.
+        networks: of the stage; some refuse a batch of one row.
+    """
+    order = train_rows[torch.randperm(len(train_rows), generator=draws).to(train_rows.device)]
+    if config.max_batches:
+        order = order[: config.max_batches * config.batch_size]
+    if config.drop_last:
+        order = order[: len(order) // config.batch_size * config.batch_size]
+    if len(order) % config.batch_size == 1 and _needs_two_rows(networks):
+        order = order[:-1]  # another row in every epoch
+    return order
+
+
+def _needs_two_rows(networks: nn.ModuleList) -> bool:
+    """Return whether a batch of one row is refused: normalised over itself it would be constant."""
+    return any(isinstance(module, nn.BatchNorm1d) for module in networks.modules())
+
+
+def _two_dims(used: Tensor | None) -> Tensor:
+    if used is None:
+        raise RuntimeError("a stage's steps must either all say which rows they used, or none")
+    return used if used.dim() > 1 else used[None]
