@@ -22,7 +22,7 @@ test: $(READY)  ## the quick tests, JOBS=2 processes
 	@pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(READY)  ## the tests that take minutes
-	@pytest -m slow
+	@pytest -m "slow and not data"
 
 test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
 	@pytest -m data

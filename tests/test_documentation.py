@@ -52,7 +52,6 @@ def test_the_walk_through_of_digits():
     assert share(text, r"flagged;") > 90
 
 
-@pytest.mark.slow
 @pytest.mark.data
 def test_the_walk_through_of_mnist():
     text, pictures = executed("mnist")
@@ -60,7 +59,6 @@ def test_the_walk_through_of_mnist():
     assert abs(share(text, "noise rate") - share(text, "actual")) < 6
 
 
-@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
     command = ["-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-D"]
     command += ["nb_execution_mode=off", "-d", str(tmp_path / "trees")]

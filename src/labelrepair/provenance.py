@@ -11,40 +11,54 @@ from urllib.parse import urlsplit, urlunsplit
 
 from kedro.io import AbstractDataset, DatasetError
 
+# What runs themselves write into git: a run after the first would else never be clean.
+PRODUCTS = ("dvc.lock", "label_changes.csv", "metrics.json")
+
 
 def project_facts(project: Path) -> dict[str, str]:
-    """Return git revision, whether files differ from it, and the hash of ``dvc.lock``.
+    """Return git revision, whether the project differs from it, and the hash of ``dvc.lock``.
 
     Args:
         project: the project's folder.
 
     Returns:
-        ``git_revision``, ``git_dirty`` ("True" or "False") and ``dvc_lock_md5``; "none" outside a
-        repository, or before ``dvc repro`` has run.
+        ``git_revision``, ``git_dirty`` ("True" or "False"; :data:`PRODUCTS` do not count),
+        ``dvc_lock_md5`` and ``dvc_lock_committed``; "none" outside a repository, or before
+        ``dvc repro`` has run.
     """
     revision = _git(project, "rev-parse", "HEAD")
     lock = project / "dvc.lock"
+    code = [".", *(f":(exclude,glob)**/{name}" for name in PRODUCTS)]
+    known = revision and lock.exists()
     return {
         "git_revision": revision or "none",
-        "git_dirty": str(bool(_git(project, "status", "--porcelain"))) if revision else "none",
+        "git_dirty": str(_changed(project, *code)) if revision else "none",
         "dvc_lock_md5": _md5(lock) if lock.exists() else "none",
+        "dvc_lock_committed": str(not _changed(project, lock.name)) if known else "none",
     }
 
 
 class RunFactsDataset(AbstractDataset[NoReturn, dict[str, str]]):
     """Where a run comes from: the active MLflow run, git and DVC. Works without MLflow, too."""
 
-    def __init__(self, *, filename: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the project's ``dvc.lock``, which need not exist."""
+    def __init__(
+        self, *, filename: str, table: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Name the project's ``dvc.lock`` and the repaired table; neither need exist."""
         self._lock = Path(filename)
+        self._table = Path(table) if table else None
         self.metadata = metadata
 
     def load(self) -> dict[str, str]:
         """Return :func:`project_facts` and what MLflow knows of the run.
 
-        ``mlflow_url`` is given where the tracking server has pages to link to.
+        ``mlflow_url`` is given where the tracking server has pages to link to, ``table_md5``, by
+        which DVC names a file, where the table does exist.
         """
-        return {**project_facts(self._lock.absolute().parent), **_mlflow_facts()}
+        facts = {**project_facts(self._lock.absolute().parent), **_mlflow_facts()}
+        if self._table and self._table.is_file():
+            facts["table_md5"] = _md5(self._table)
+        return facts
 
     def save(self, data: NoReturn) -> NoReturn:  # noqa: ARG002
         """Refuse: facts are found, not made."""
@@ -87,6 +101,11 @@ def _without_password(address: str) -> str:
     if "@" not in parts.netloc:
         return address  # also a path, which would lose a slash
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _changed(project: Path, *paths: str) -> bool:
+    """Return whether files among the paths differ from the last commit, or are not in git."""
+    return bool(_git(project, "status", "--porcelain", "--untracked-files=all", "--", *paths))
 
 
 def _git(project: Path, *arguments: str) -> str:

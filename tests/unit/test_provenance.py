@@ -10,6 +10,7 @@ def test_facts_of_a_repository_and_of_none(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     none = {"git_revision": "none", "git_dirty": "none", "dvc_lock_md5": "none"}
+    none["dvc_lock_committed"] = "none"
     assert project_facts(outside) == none
 
     git = ("git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org")
@@ -19,8 +20,26 @@ def test_facts_of_a_repository_and_of_none(tmp_path):
     found = project_facts(tmp_path)
 
     assert len(found["git_revision"]) == 40
-    assert found["git_dirty"] == "True"  # dvc.lock is not committed
+    assert found["git_dirty"] == "False", "a run's own products are no change"
+    assert found["dvc_lock_committed"] == "False"
     assert found["dvc_lock_md5"] == "d41d8cd98f00b204e9800998ecf8427e"
+
+    subprocess.run([*git, "add", "dvc.lock"], check=True)
+    subprocess.run([*git, "commit", "-qm", "y"], check=True)
+    assert project_facts(tmp_path)["dvc_lock_committed"] == "True"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/label_changes.csv").touch()
+    assert project_facts(tmp_path)["git_dirty"] == "False"
+    (tmp_path / "data/human_decisions.csv").touch()
+    assert project_facts(tmp_path)["git_dirty"] == "True"
+
+
+def test_the_table_is_named_as_dvc_names_it(tmp_path):
+    table = tmp_path / "repaired.parquet"
+    known = RunFactsDataset(filename=str(tmp_path / "dvc.lock"), table=str(table))
+    assert "table_md5" not in known.load()
+    table.write_bytes(b"")
+    assert known.load()["table_md5"] == "d41d8cd98f00b204e9800998ecf8427e"
 
 
 def test_the_page_of_a_run_carries_no_password(tmp_path, monkeypatch):

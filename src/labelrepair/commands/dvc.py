@@ -11,7 +11,7 @@ from labelrepair.errors import LabelRepairError
 FILE = "dvc.yaml"
 
 
-@click.group()
+@click.group(name="labelrepair")
 def commands() -> None:
     """Hold the commands, as Kedro's entry point wants it."""
 

@@ -41,7 +41,7 @@ def _alone(command: Callable[..., None]) -> Callable[..., None]:
     return held
 
 
-@click.group()
+@click.group(name="labelrepair")
 def commands() -> None:
     """Hold the commands, as Kedro's entry point wants it."""
 

@@ -191,13 +191,20 @@ def _truth_flows(
         {
             "title": title,
             "svg": alluvial(flows, class_names, NARROW, ("true label", head)),
-            "legend": [("right", RIGHT), ("wrong", WRONG)],
+            "legend": _truth_legend({str(flow.action) for flow in flows}),
         }
         for title, flows, head in (
             ("Before: true to given labels", before, "given label"),
             ("After: true to repaired labels", after, "repaired label"),
         )
     ]
+
+
+def _truth_legend(styles: set[str]) -> list[tuple[str, str]]:
+    """Return what the colours mean; wrong and dropped rows have the same."""
+    wrong = "wrong, or dropped" if Action.DROP in styles else "wrong"
+    review = [("for people to decide", str(Action.REVIEW))] if Action.REVIEW in styles else []
+    return [("right", RIGHT), (wrong, WRONG), *review]
 
 
 def _evidence(rows: pd.DataFrame, sources: Sources) -> list[dict[str, Any]]:

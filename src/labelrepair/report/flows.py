@@ -129,7 +129,8 @@ def alluvial(
     longest = max(
         len(_label(names[i], node.total)) for side in (left, right) for i, node in side.items()
     )
-    margin = 14 + TEXT_WIDTH * longest
+    # A head begins where the boxes are and must not be cut at the picture's edge.
+    margin = max(14 + TEXT_WIDTH * longest, TEXT_WIDTH * max(map(len, heads)))
     height = max(node.top + node.height for node in (*left.values(), *right.values())) + 12
     parts = [
         tag("text", heads[0], class_="label end", x=margin, y=14),

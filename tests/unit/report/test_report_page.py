@@ -206,6 +206,8 @@ def test_the_run_and_the_version_are_named(make_sources):
         "git_revision": "abc123",
         "git_dirty": "True",
         "dvc_lock_md5": "d41d8",
+        "dvc_lock_committed": "True",
+        "table_md5": "7ab1e",
         "mlflow_run": "0f1e2d",
         "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/0f1e2d",
         "mlflow_store": "http://127.0.0.1:5000",
@@ -216,6 +218,10 @@ def test_the_run_and_the_version_are_named(make_sources):
     assert facts["mlflow_url"] in [link["href"] for link in page.all("a")]
     for text in ("abc123", "d41d8", "0f1e2d", "dvc checkout", "changes that are not committed"):
         assert text in page.text
+    assert "git log -S 7ab1e -- dvc.lock" in page.text
+    newer = Page(render(make_sources(facts=facts | {"dvc_lock_committed": "False"}))).text
+    assert "commit it to keep this version" in newer
+    assert "dvc checkout" not in newer, "that commit's lock leads elsewhere"
 
 
 def test_ab_evidence_is_shown_unless_it_is_of_other_labels(make_sources, caplog):

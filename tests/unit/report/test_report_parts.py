@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -120,6 +121,23 @@ def test_classes_of_one_name_stay_apart():
     assert svg.count("dropped · 3") == 1  # given class 0
     assert svg.count("dropped · 1") == 3  # given class 1, repaired class 0, and what was dropped
     assert svg.count("dropped · 2") == 1  # repaired class 1
+
+
+def test_heads_of_the_flow_are_not_cut():
+    svg = str(alluvial(flows_of(HAND, 2, 12), ["0", "1"], 400, ("true label", "repaired label")))
+    left, right = (float(x) for x in re.findall(r'class="label[^>]* x="([0-9.]+)"', svg))
+    assert left >= 7 * len("true label")
+    assert right + 7 * len("repaired label") <= 400
+
+
+def test_the_truth_s_legend_names_every_colour(make_sources):
+    before, after = build_context(make_sources(), ReportSpec())["truth_flows"]
+    assert [name for name, _ in before["legend"]] == ["right", "wrong"]
+    assert [name for name, _ in after["legend"]] == [
+        "right",
+        "wrong, or dropped",
+        "for people to decide",
+    ]
 
 
 def test_given_classes_take_turns(make_sources):
