@@ -314,6 +314,7 @@ def _recovery(known: pd.DataFrame) -> pd.DataFrame:
 
 def _precision_recall(known: pd.DataFrame) -> pd.DataFrame:
     curve = metrics.precision_recall_curve(known[LABEL_QUALITY], ~_is_clean(known))
+    curve = curve[curve["recall"].notna()]  # no row is left where there is no wrong label to find
     points = np.linspace(0, len(curve) - 1, min(CURVE_POINTS, len(curve)))
     return curve.iloc[points.astype(int)].reset_index(drop=True)
 

@@ -314,6 +314,13 @@ def test_missing_measurements(table, truth, history, used):
     assert found["test.accuracy_best_noisy_val"] == pytest.approx(0.53)
 
 
+def test_where_no_label_is_wrong_there_is_no_detection_curve(table, truth, history, used):
+    truth = truth.assign(true_label=table["given_label"].to_numpy())
+    found = evaluate(table, truth, NOISE, history, used, 3)
+    assert len(found.precision_recall) == 0
+    assert found.metrics["detect.recall"] is None
+
+
 def test_a_table_read_back_from_parquet_gives_the_same(tmp_path, table, truth, history, used):
     expected = evaluate(table, truth, NOISE, history, used, 3).metrics
     table.to_parquet(tmp_path / "table.parquet")

@@ -55,10 +55,20 @@ def table_of(true, given, num_classes, rng):
     return pd.DataFrame(columns)
 
 
-def make(*, num_classes=5, rows=600, known=1.0, kind="grey", intervals=True, edit=None, **changes):
+def make(
+    *,
+    num_classes=5,
+    rows=600,
+    rate=0.3,
+    known=1.0,
+    kind="grey",
+    intervals=True,
+    edit=None,
+    **changes,
+):
     """Return the sources of a report; ``edit`` changes the repaired table before evaluation."""
     rng = np.random.default_rng(0)
-    transition = symmetric(num_classes, 0.3)
+    transition = symmetric(num_classes, rate)
     true = np.arange(rows) % num_classes
     given = inject(true, transition, rng)
     table = table_of(true, given, num_classes, rng)
@@ -77,8 +87,8 @@ def make(*, num_classes=5, rows=600, known=1.0, kind="grey", intervals=True, edi
     used = np.packbits(rng.random((EPOCHS, 1, rows)) < 0.8, axis=-1)
     noise = {
         "transition": transition.tolist(),
-        "noise_rate": 0.3,
-        "interval": [0.28, 0.32],
+        "noise_rate": rate,
+        "interval": [0.93 * rate, 1.07 * rate],
         "method": "confident_joint",
         "class_prior": np.full(num_classes, 1 / num_classes).tolist(),
     }

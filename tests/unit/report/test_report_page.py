@@ -71,6 +71,7 @@ CASES = {
     "text": {"kind": "text", "vocabulary": ["<padding>", "<start>", "<unknown>", "a", "b", "c"]},
     "vectors": {"kind": "vector"},
     "no intervals": {"intervals": False},
+    "no label is wrong": {"rate": 0.0, "edit": keep_all},
     "nothing changed": {"edit": keep_all},
     "everything dropped": {"edit": drop_all},
 }
