@@ -11,7 +11,6 @@ pytest.importorskip("matplotlib")
 from labelrepair.evaluation import evaluate
 from labelrepair.noise import inject, symmetric
 from labelrepair.plots import (
-    QUALITY_BINS,
     all_plots,
     benchmark_plot,
     class_health_plot,
@@ -24,6 +23,7 @@ from labelrepair.plots import (
     training_curves,
     transition_heat_map,
 )
+from labelrepair.plots.numbers import QUALITY_BINS
 from labelrepair.transition import actual_transition, count_pairs
 
 EPOCHS = 6
