@@ -38,6 +38,7 @@ from labelrepair.refinement import (
     refining,
 )
 from labelrepair.scoring import ScoringSpec, score
+from labelrepair.shared_fit import answer, answered, packed, unpacked
 from labelrepair.training import (
     Checkpointer,
     Holdout,
@@ -46,9 +47,12 @@ from labelrepair.training import (
     TrainingConfig,
     TrainResult,
     TrainSet,
+    launch,
     train,
 )
+from labelrepair.training.launch import together
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
+from labelrepair.training.ranks import Ranks
 from labelrepair.training.seeds import derive_seed
 from labelrepair.transition import check_transition
 
@@ -303,7 +307,27 @@ def fit(
 
     Raises:
         ConfigError: unknown method or option, with the nearest valid one.
+        LabelRepairError: one of several processes ended before its time; names it.
     """
+    if together(preset.training.distributed):
+        return fit_together(
+            preset, data, noise, seed=seed, test=test, checkpoint=checkpoint, progress=progress
+        )
+    return _fit(preset, data, noise, seed=seed, test=test, checkpoint=checkpoint, progress=progress)
+
+
+def _fit(
+    preset: Preset,
+    data: TrainSet,
+    noise: NoiseEstimate | None,
+    *,
+    seed: int,
+    test: Holdout | None,
+    checkpoint: Checkpointer | None,
+    progress: bool,
+    ranks: Ranks | None = None,
+) -> tuple[Classifier, TrainResult]:
+    """Train in this process, as one of ``ranks`` if there are any."""
     config = preset.training
     stages = methods.plan(preset.method, preset.options, config, noise)
     build, spec = network_builder(
@@ -318,8 +342,65 @@ def fit(
         test=test,
         checkpoint=checkpoint,
         progress=progress,
+        ranks=ranks,
     )
     return Classifier(result.normalizer, result.networks, spec), result
+
+
+def fit_together(
+    preset: Preset,
+    data: TrainSet,
+    noise: NoiseEstimate | None,
+    *,
+    seed: int,
+    test: Holdout | None = None,
+    checkpoint: Checkpointer | None = None,
+    progress: bool = True,
+) -> tuple[Classifier, TrainResult]:
+    """Train in several processes; see :func:`fit`."""
+    content = job(
+        preset, data, noise, seed=seed, test=test, checkpoint=checkpoint, progress=progress
+    )
+    folder = None if checkpoint is None else checkpoint.path.parent
+    config = preset.training.distributed
+    return answered(launch.run(f"{__name__}:fit_rank", content, config, folder))
+
+
+def job(
+    preset: Preset,
+    data: TrainSet,
+    noise: NoiseEstimate | None,
+    *,
+    seed: int,
+    test: Holdout | None = None,
+    checkpoint: Checkpointer | None = None,
+    progress: bool = True,
+) -> launch.Content:
+    """Return what :func:`fit_rank` needs, as tensors and plain values."""
+    methods.plan(preset.method, preset.options, preset.training, noise)  # refuse before starting
+    plain = {
+        "preset": to_dict(preset),
+        "noise": noise and noise_to_dict(noise),
+        "seed": seed,
+        "progress": progress,
+    }
+    return packed(plain, data, test, checkpoint)
+
+
+def fit_rank(content: launch.Content, ranks: Ranks) -> launch.Content:
+    """Do one rank's part of a training; the same function under torchrun and under Ray."""
+    plain, data, test, checkpoint = unpacked(content)
+    model, result = _fit(
+        from_dict(Preset, plain["preset"], "recipe"),
+        data,
+        plain["noise"] and noise_from_dict(plain["noise"]),
+        seed=plain["seed"],
+        test=test,
+        checkpoint=checkpoint,
+        progress=plain["progress"],
+        ranks=ranks,
+    )
+    return answer(model, result)
 
 
 def choose_preset(recipe: Mapping[str, Any], name: str) -> Preset:
@@ -351,8 +432,10 @@ def checkpointer(
     folder: str, preset: Preset, table: pd.DataFrame, noise: Mapping[str, Any], seed: int
 ) -> Checkpointer:
     """Return the checkpointer of one run: settings, label table, noise estimate and seed."""
+    settings = resolved(preset)
+    del settings["training"]["distributed"]  # other processes may go on where these were stopped
     content = {
-        "preset": resolved(preset),
+        "preset": settings,
         "labels": data_hash(table),
         "noise": noise,
         "seed": seed,

@@ -126,6 +126,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
             config.schedule,
             step,
             keep=options.keep,
+            divisible=False,
             before_stage=begin,
             after_epoch=watch,
             after_stage=finish,

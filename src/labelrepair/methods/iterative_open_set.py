@@ -125,6 +125,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
             config.schedule,
             step,
             keep=options.keep,
+            divisible=False,
             before_stage=begin,
             before_epoch=look,
             after_epoch=unhook,

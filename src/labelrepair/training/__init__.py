@@ -4,6 +4,7 @@ from labelrepair.training.batches import Batch, Holdout, TrainSet
 from labelrepair.training.checkpoint import Checkpointer
 from labelrepair.training.config import (
     Augment,
+    Distributed,
     Network,
     Optimizer,
     Schedule,
@@ -21,6 +22,7 @@ __all__ = [
     "Augment",
     "Batch",
     "Checkpointer",
+    "Distributed",
     "Holdout",
     "Network",
     "Optimizer",

@@ -74,21 +74,31 @@ class Batch:
     labels: Tensor
 
 
-def crop_flip(images: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
+def crop_flip(
+    images: Tensor,
+    augment: Augment,
+    draws: torch.Generator,
+    among: tuple[int, Tensor] | None = None,
+) -> Tensor:
     """Pad, crop at random and mirror at random; one gather, no host sync.
 
     Args:
         images: float ``(B, ch, H, W)``; the padding is 0, i.e. the mean where one is subtracted.
         augment: ``crop`` pixels of padding on each side and whether to ``flip``.
         draws: CPU generator of this epoch's augmentation.
+        among: the images are only these of so many, (n, int64 ``(B,)`` positions on the CPU), and
+            are treated as if all were here.
 
     Returns:
         Float ``(B, ch, H, W)``.
     """
     count, _, height, width = images.shape
     device = images.device
-    offsets = torch.randint(0, 2 * augment.crop + 1, (2, count, 1), generator=draws)
-    mirrored = torch.randint(0, 2, (count, 1), generator=draws).bool() & augment.flip
+    size = count if among is None else among[0]
+    offsets = torch.randint(0, 2 * augment.crop + 1, (2, size, 1), generator=draws)
+    mirrored = torch.randint(0, 2, (size, 1), generator=draws).bool() & augment.flip
+    if among is not None:
+        offsets, mirrored = offsets[:, among[1]], mirrored[among[1]]
     rows = (offsets[0] + torch.arange(height)).to(device)
     steps = torch.arange(width)
     columns = (offsets[1] + torch.where(mirrored, steps.flip(0), steps)).to(device)

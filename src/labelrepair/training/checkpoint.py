@@ -52,6 +52,18 @@ class Checkpointer:
         self.path = Path(folder) / f"{self.fingerprint}.pt"
         self.every = every
 
+    def address(self) -> dict[str, Any]:
+        """Return plain values from which :meth:`at` finds the same file in another process."""
+        return {"path": str(self.path), "fingerprint": self.fingerprint, "every": self.every}
+
+    @classmethod
+    def at(cls, address: Mapping[str, Any]) -> "Checkpointer":
+        """Return the checkpointer of an :meth:`address`."""
+        made = cls.__new__(cls)
+        made.path = Path(address["path"])
+        made.fingerprint, made.every = address["fingerprint"], address["every"]
+        return made
+
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` (tensors and plain values), whole or not at all."""
         content = {"format": FORMAT, "fingerprint": self.fingerprint, **state}

@@ -104,6 +104,26 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Distributed:
+    """Several processes, or GPUs, for one training; the result stays that of one, up to rounding.
+
+    Attributes:
+        processes: on this machine; 1 = this one. Under torchrun its own processes are taken.
+        backend: ``nccl``, ``gloo``, or ``auto``: NCCL where each process has its own GPU.
+        timeout: seconds without a sign of another process after which it counts as lost.
+    """
+
+    processes: int = 1
+    backend: str = "auto"
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        positive(processes=self.processes, timeout=self.timeout)
+        one_of(("auto", "gloo", "nccl"), backend=self.backend)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything about training that is not the method's own.
 
@@ -125,6 +145,7 @@ class TrainingConfig:
         precision: ``float32`` or ``bfloat16`` (autocast; losses stay float32).
         device: ``auto`` (CUDA, then CPU) or a torch device name.
         threads: CPU threads of the training process; 0 leaves torch's choice.
+        distributed: several processes or GPUs.
     """
 
     network: Network = Network()
@@ -142,6 +163,7 @@ class TrainingConfig:
     precision: str = "float32"
     device: str = "auto"
     threads: int = 0
+    distributed: Distributed = Distributed()
 
     def __post_init__(self) -> None:
         """Check names and ranges."""

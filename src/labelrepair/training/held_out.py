@@ -19,7 +19,7 @@ class HeldOut:
         """Return what enters the history; remember the best weights so far, if asked to."""
         found: dict[str, float] = {}
         if len(self._val.labels):
-            logits = predict_logits(run.networks, run.normalizer, self._val.features)
+            logits = self._predict(run, self._val)
             probs = logits.softmax(-1).mean(0)
             hits = (probs.argmax(1) == self._val.labels).double().mean()
             criterion = run.stage.val_loss or _cross_entropy
@@ -37,9 +37,13 @@ class HeldOut:
         """Return each network's accuracy on the test split; empty without one."""
         if self._test is None or len(self._test.labels) == 0:
             return []
-        logits = predict_logits(run.networks, run.normalizer, self._test.features)
+        logits = self._predict(run, self._test)
         scores: list[float] = (logits.argmax(-1) == self._test.labels).double().mean(1).tolist()
         return scores
+
+    def _predict(self, run: Run, rows: Holdout) -> Tensor:
+        """Return float32 ``(K, M, C)`` logits of all rows."""
+        return predict_logits(run.networks, run.normalizer, rows.features)
 
 
 def _remember_best(run: Run, epoch: int, found: dict[str, float]) -> None:

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from labelrepair.training.config import TrainingConfig
 from labelrepair.training.device import choose_device
 from labelrepair.training.held_out import HeldOut
 from labelrepair.training.optimizer import build_optimizer, set_schedule
-from labelrepair.training.passes import Pass, shuffled
+from labelrepair.training.passes import Means, Pass, shuffled
 from labelrepair.training.position import found_in, restore, snapshot
 from labelrepair.training.progress import Progress
+from labelrepair.training.ranks import Ranks
 from labelrepair.training.result import TrainResult
 from labelrepair.training.seeds import derive_seed, generator
 from labelrepair.training.state import Run, SampleState, Stage, require_validation
@@ -43,6 +45,7 @@ def train(
     test: Holdout | None = None,
     checkpoint: Checkpointer | None = None,
     progress: bool = True,
+    ranks: Ranks | None = None,
 ) -> TrainResult:
     """Train the stages one after the other.
 
@@ -55,6 +58,7 @@ def train(
         test: only looked at: its accuracy enters the history and nothing else.
         checkpoint: where to save after epochs and to resume from, bit for bit.
         progress: show progress.
+        ranks: the processes that share this training; each calls this with the same arguments.
 
     Returns:
         The result; the same seed on the same machine and versions gives the same bits.
@@ -69,14 +73,21 @@ def train(
         if config.threads:
             torch.set_num_threads(config.threads)
         try:
-            loop = _Loop(data, stages, build_network, config, seed, test, checkpoint, progress)
-            return loop.run_all()
+            loop = Loop if ranks is None else _shared_loop(ranks)
+            parts = (data, stages, build_network, config, seed, test, checkpoint, progress)
+            return loop(*parts).run_all()
         finally:
             torch.set_rng_state(cpu_state)
             torch.set_num_threads(threads)
 
 
-class _Loop:
+def _shared_loop(ranks: Ranks) -> "Callable[..., Loop]":
+    from labelrepair.training.rank_loop import RankLoop  # noqa: PLC0415 (it extends Loop)
+
+    return partial(RankLoop, ranks)
+
+
+class Loop:
     """State of one call of :func:`train`."""
 
     def __init__(
@@ -90,7 +101,21 @@ class _Loop:
         checkpoint: Checkpointer | None,
         progress: bool,
     ) -> None:
+        """Place the data and begin the state; the arguments are those of :func:`train`."""
         self.device = choose_device(config.device)
+        self.stages, self.build_network = list(stages), build_network
+        self.config, self.seed, self.checkpoint = config, seed, checkpoint
+        _check(self.stages, data, config)
+        self._place(data, test)
+        self.history: list[dict[str, Any]] = []
+        self.used: list[Tensor] = []
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.collapse = Collapse(self.data)
+        self.progress = Progress(sum(s.schedule.epochs for s in self.stages), show=progress)
+        self.run = self._first_run()
+
+    def _place(self, data: TrainSet, test: Holdout | None) -> None:
+        """Put the rows where they are needed and fit the normalizer."""
         self.data = data.to(self.device)
         self.held_out = HeldOut(
             Holdout(
@@ -98,17 +123,8 @@ class _Loop:
             ),
             test and Holdout(test.features.to(self.device), test.labels.to(self.device)),
         )
-        self.stages, self.build_network = list(stages), build_network
-        self.config, self.seed, self.checkpoint = config, seed, checkpoint
-        _check(self.stages, data, config)
-        normalizer = Normalizer.fit(config.normalize, self.data.features, self.data.train_rows)
+        normalizer = Normalizer.fit(self.config.normalize, self.data.features, self.data.train_rows)
         self.normalizer = normalizer.to(self.device)
-        self.history: list[dict[str, Any]] = []
-        self.used: list[Tensor] = []
-        self.optimizer: torch.optim.Optimizer | None = None
-        self.collapse = Collapse(self.data)
-        self.progress = Progress(sum(s.schedule.epochs for s in self.stages), show=progress)
-        self.run = self._first_run()
 
     def _first_run(self) -> Run:
         count, classes = len(self.data.given_labels), self.data.num_classes
@@ -131,6 +147,7 @@ class _Loop:
     # -- the whole ---------------------------------------------------------------------------
 
     def run_all(self) -> TrainResult:
+        """Train all stages from the checkpoint on."""
         position, epoch = self._resume()
         self.progress.start(len(self.history))
         try:
@@ -209,17 +226,22 @@ class _Loop:
 
     def _pass(self, index: int, epoch: int) -> dict[str, float]:
         """Go once over the training rows; return the epoch's means."""
-        run, config = self.run, self.config
+        run = self.run
         draws = generator("cpu", self.seed, index, epoch, "order")
-        order = shuffled(self.data.train_rows, draws, config, run.networks)
         augmentation = generator("cpu", self.seed, index, epoch, "augment")
-        chunks = batches(
-            run.data, order, config.batch_size, self.normalizer, config.augment, augmentation
-        )
-        means = Pass(run, self._optimizer).go(chunks, len(order))
+        means = self._go(draws, augmentation)
         share = means.values["largest_class_share"]
         self.collapse.look(run.stage.name, epoch, share, means.most_predicted)
         return means.values
+
+    def _go(self, draws: torch.Generator, augmentation: torch.Generator) -> Means:
+        """Make one pass in an order drawn now."""
+        run, config = self.run, self.config
+        order = shuffled(self.data.train_rows, draws, config, run.networks)
+        chunks = batches(
+            run.data, order, config.batch_size, self.normalizer, config.augment, augmentation
+        )
+        return Pass(run, self._optimizer).go(chunks, len(order))
 
     # -- checkpoints -------------------------------------------------------------------------
 
@@ -231,11 +253,18 @@ class _Loop:
         if self.checkpoint is None or not (force or epoch % self.checkpoint.every == 0):
             return
         content = snapshot(self.run, self._optimizer, self.history, self.used)
-        self.checkpoint.save({"position": [index, epoch], **content})
+        self._write({"position": [index, epoch], **content})
+
+    def _write(self, state: dict[str, Any]) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.save(state)
+
+    def _read(self) -> dict[str, Any] | None:
+        return self.checkpoint.load() if self.checkpoint else None
 
     def _resume(self) -> tuple[int, int]:
         """Return (stage, epoch) to go on from, with everything restored."""
-        state = self.checkpoint.load() if self.checkpoint else None
+        state = self._read()
         if self.checkpoint is None or state is None:
             return 0, 0
         try:

@@ -63,9 +63,7 @@ class Pass:
     def _step(self, batch: Batch) -> tuple[Step, Tensor]:
         """One gradient step; returns the method's Step and the detached logits ``(K, B, C)``."""
         run, optimizer = self.run, self.optimizer
-        with autocast(run.config.precision, self.device):
-            outputs = [network(batch.features) for network in run.networks]
-        logits = torch.stack(outputs).float() if len(outputs) > 1 else outputs[0].float()[None]
+        logits = self._forward(batch)
         step = run.stage.step(logits, batch, run)
         optimizer.zero_grad(set_to_none=True)
         step.loss.backward()  # type: ignore[no-untyped-call]
@@ -74,6 +72,12 @@ class Pass:
         optimizer.found_inf = skip  # type: ignore[attr-defined]
         optimizer.step()
         return step, logits.detach()
+
+    def _forward(self, batch: Batch) -> Tensor:
+        """Return the logits ``(K, B, C)`` of a batch, with their gradient."""
+        with autocast(self.run.config.precision, self.device):
+            outputs = [network(batch.features) for network in self.run.networks]
+        return torch.stack(outputs).float() if len(outputs) > 1 else outputs[0].float()[None]
 
     def _record(self, chunk: list[Batch], logits: list[Tensor], used: list[Tensor | None]) -> None:
         """Write a chunk's predictions and selection to the state; count the classes predicted."""

@@ -21,6 +21,10 @@ class Progress:
         self._done, self._last_line = 0, 0.0
         self._bar: RichProgress | None = None
 
+    def silence(self, silent: bool = True) -> None:
+        """Show nothing from now on, if ``silent``."""
+        self._show = self._show and not silent
+
     def start(self, done: int) -> None:
         """Begin, ``done`` epochs having been trained before a resume."""
         self._done, self._last_line = done, time.monotonic()

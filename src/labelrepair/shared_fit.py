@@ -1,0 +1,54 @@
+"""A training as content that other processes can read, and its result as what they answer.
+
+Tensors and plain values only: the same on processes that we start, that torchrun has started, and
+on Ray's workers.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from labelrepair.networks.classifier import Classifier
+from labelrepair.training import Checkpointer, Holdout, TrainResult, TrainSet
+from labelrepair.training.launch import Content
+
+_RESULT = ("probs", "selected", "history", "used", "shared", "test_accuracy")
+
+
+def packed(
+    plain: dict[str, Any],
+    data: TrainSet,
+    test: Holdout | None,
+    checkpoint: Checkpointer | None,
+) -> Content:
+    """Return the content for a rank; ``plain`` must fit into JSON."""
+    content = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    if test is not None:
+        content |= {"test_features": test.features, "test_labels": test.labels}
+    address = checkpoint and checkpoint.address()
+    return content | {"plain": json.dumps({**plain, "checkpoint": address})}
+
+
+def unpacked(
+    content: Content,
+) -> tuple[dict[str, Any], TrainSet, Holdout | None, Checkpointer | None]:
+    """Return the arguments of :func:`packed`; tensors may be mapped files."""
+    data = TrainSet(**{field.name: content[field.name] for field in dataclasses.fields(TrainSet)})
+    test = None
+    if "test_features" in content:
+        test = Holdout(content["test_features"], content["test_labels"])
+    plain = json.loads(content["plain"])
+    address = plain.pop("checkpoint")
+    return plain, data, test, address and Checkpointer.at(address)
+
+
+def answer(model: Classifier, result: TrainResult) -> Content:
+    """Return a finished training as tensors and plain values."""
+    return {"model": model.state(), **{name: getattr(result, name) for name in _RESULT}}
+
+
+def answered(content: Content) -> tuple[Classifier, TrainResult]:
+    """Return the model and the result of :func:`answer`."""
+    model = Classifier.from_state(content["model"], trusted=True)  # it comes from our own process
+    parts = {name: content[name] for name in _RESULT}
+    return model, TrainResult(networks=model.networks, normalizer=model.normalizer, **parts)
