@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
 # Test processes side by side; each test trains on one thread.
 JOBS ?= 2
 # A warning of MLflow about a class of kedro-mlflow's, at every start.

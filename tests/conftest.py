@@ -1,5 +1,6 @@
 """Shared by all tests: one CPU thread, and small data with known noise."""
 
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import settings
 from torch import Tensor
 
 from labelrepair.training import TrainSet
+
+# Before anything imports MLflow, which takes no DO_NOT_TRACK=1 for an answer: its thread would ask
+# the network and change os.environ while a request reads it (a KeyError, on a busy machine).
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 settings.register_profile("labelrepair", deadline=None)  # a busy machine is no error
 settings.load_profile("labelrepair")

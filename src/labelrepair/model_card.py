@@ -79,8 +79,8 @@ def render(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     Args:
         record: of the handoff, see :func:`labelrepair.registry.hand_over`.
         facts: rows per split, class_names, input, noise_method, source, networks, parameters,
-            epochs, metrics (name -> number or None), test_accuracy; perhaps training_run_id and
-            training_page.
+            epochs, metrics (name -> number or None), test_accuracy; perhaps training_run_id,
+            training_page and chosen_by.
     """
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
     from jinja2.filters import FILTERS  # noqa: PLC0415
@@ -101,7 +101,7 @@ def render(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     leads = gate.get("per_class", []) if gate["compared_with"] == "champion" else []
     shifts = list(zip(facts["class_names"], leads, strict=False))
     template = environment.from_string(TEMPLATE)
-    facts = {"training_run_id": "", "training_page": "", **facts}
+    facts = {"training_run_id": "", "training_page": "", "chosen_by": "", **facts}
     return template.render(r=record, g=gate, f=facts, estimates=estimates, shifts=shifts) + "\n"
 
 

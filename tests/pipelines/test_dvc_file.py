@@ -40,10 +40,17 @@ def test_write_and_check(kedro, tmp_path):
     assert missing.exit_code == 1
     assert not (tmp_path / "dvc.yaml").exists()
 
-    assert kedro("dvc", "write").output == "dvc.yaml written\n"
+    people = "data/03_primary/human_decisions.csv"
+    assert kedro("dvc", "write").output == (
+        "data/01_raw/.gitkeep made, empty: DVC wants it to exist\n"
+        f"{people} made, empty: DVC wants it to exist\ndvc.yaml written\n"
+    )
+    assert (tmp_path / people).read_text() == (ROOT / people).read_text().splitlines()[0] + "\n"
+    (tmp_path / people).write_text("mine")
 
     assert kedro("dvc", "write").output == "dvc.yaml is up to date\n"
     assert kedro("dvc", "write", "--check").exit_code == 0
+    assert (tmp_path / people).read_text() == "mine"
 
 
 def test_a_stale_file_is_shown_and_left_alone(kedro, tmp_path, rendered):

@@ -26,7 +26,7 @@ def dvc() -> None:
 @click.pass_obj
 def write(metadata: ProjectMetadata, check: bool) -> None:
     """Write dvc.yaml: one stage for each pipeline of the default run."""
-    from labelrepair.stages.dvc_file import render  # noqa: PLC0415
+    from labelrepair.stages.dvc_file import make_inputs, render  # noqa: PLC0415
 
     file = Path(metadata.project_path) / FILE
     present = file.read_text(encoding="utf-8") if file.exists() else ""
@@ -34,6 +34,8 @@ def write(metadata: ProjectMetadata, check: bool) -> None:
         wanted = render(Path(metadata.project_path))
     except LabelRepairError as error:
         raise click.ClickException(str(error)) from error
+    for path in [] if check else make_inputs(file.parent, wanted):
+        click.echo(f"{path} made, empty: DVC wants it to exist")
     if present == wanted:
         click.echo(f"{FILE} is up to date")
     elif check:

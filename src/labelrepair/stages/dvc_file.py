@@ -12,10 +12,12 @@ from kedro.inspection.models import PipelineSnapshot
 from kedro.io.catalog_config_resolver import CatalogConfigResolver
 
 from labelrepair.config import from_dict
+from labelrepair.decisions import COLUMNS
 from labelrepair.errors import ConfigError
 from labelrepair.stages.parameters import ParameterFiles, Place
 from labelrepair.stages.sources import SourceTree
 
+DECISIONS = "human_decisions.csv"
 BASE = "base"  # what is in git; conf/local is another machine's business
 HEADER = """\
 # Written by `kedro dvc write` from the Kedro graph. Do not edit: change pipelines, parameters or
@@ -83,6 +85,30 @@ def render(project: Path) -> str:
     }
     filled = {key: value for key, value in content.items() if value}
     return HEADER + yaml.dump(filled, Dumper=_Dumper, sort_keys=False, width=100)
+
+
+def make_inputs(project: Path, text: str) -> list[str]:
+    """Make what DVC wants to exist before the first run, though the pipelines do without it.
+
+    Args:
+        project: the project's folder.
+        text: of ``dvc.yaml``.
+
+    Returns:
+        The paths made: a ``.gitkeep`` in folders of raw data, and empty files of decisions.
+    """
+    stages = yaml.safe_load(text)["stages"].values()
+    outs = {str(next(iter(o)) if isinstance(o, dict) else o) for s in stages for o in s["outs"]}
+    made = []
+    for path in sorted({dep for stage in stages for dep in stage.get("deps", ())} - outs):
+        file = project / path
+        if file.exists() or path.startswith("src/") or (file.suffix and file.name != DECISIONS):
+            continue
+        file = file if file.suffix else file / ".gitkeep"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(",".join(COLUMNS) + "\n" if file.suffix else "", encoding="utf-8")
+        made.append(file.relative_to(project).as_posix())
+    return made
 
 
 def _stages(pipelines: dict[str, PipelineSnapshot]) -> list[PipelineSnapshot]:
