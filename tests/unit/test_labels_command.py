@@ -184,7 +184,9 @@ def test_diff_reads_git_and_dvc_revisions(host):
     assert "1 rows differ" in host.run("diff", "HEAD")
     assert "s/20" in host.run("diff", "HEAD~1", "HEAD", "-o", "patch.parquet", "--flow", "flow.csv")
     assert pd.read_parquet("patch.parquet")["to_action"].tolist() == ["drop"]
-    assert pd.read_csv("flow.csv").loc[2, "-"] == 1
+    flow = pd.read_csv("flow.csv")
+    assert flow.columns[0] == "from"
+    assert flow.loc[2, "-"] == 1
     assert "'nowhere': not to be had from git or DVC" in host.run("diff", "nowhere", fails=True)
 
 

@@ -96,7 +96,9 @@ def diff(
         _write_frame(named, output)
     if flow:
         head = [*project.class_names, label_diff.NO_LABEL]
-        _write_frame(matrix.set_axis(head, axis=1).assign(**{"from": head}), flow)
+        counts = matrix.set_axis(head, axis=1)
+        counts.insert(0, "from", head)
+        _write_frame(counts, flow)
 
 
 @labels.command()

@@ -69,7 +69,10 @@ def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
             console.print(f"  written: {project.path(name)} (commit it)")
         for name in ("repaired_table", "label_ledger"):
             console.print(f"  written: {project.path(name)}")
-        console.print("Then bring metrics and report up to date: kedro run, or dvc repro")
+        console.print("Then bring metrics and report up to date: dvc repro, or")
+        mounted = f"--from-nodes {project.namespace}.choose_policy"
+        which = mounted if project.namespace else "--pipelines repair,evaluation,report"
+        console.print(f"  kedro run {which}")
 
 
 def imported(decided: int, conflicts: Sequence[str], unanswered: int) -> None:
