@@ -11,7 +11,7 @@ JOBS ?= 2
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu docs viz check lint types contracts dvc licences audit fix install repro ui bench clean
+.PHONY: help run test test-slow test-data test-gpu test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -30,6 +30,10 @@ test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
 
 test-gpu: $(READY)  ## the tests that need CUDA
 	@pytest -m gpu
+
+test-ray: $(READY)  ## the tests that start a local Ray cluster; installs the extra (80 MB)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
+	@pytest -m ray tests/ray
 
 viz: $(READY)  ## the graph and its products in Kedro-Viz
 	@kedro viz run

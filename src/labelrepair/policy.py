@@ -12,6 +12,7 @@ from labelrepair.config import in_unit_interval
 Bools = NDArray[np.bool_]
 REPAIR_COLUMNS = ("action", "repaired_label", "label_source", "reason")
 _KEEP, _RELABEL, _DROP, _REVIEW = range(4)
+CALM, _SURE, _ISSUE, _DOUBT = range(4)  # no sign; a sure suggestion; an unsure one; a doubt
 _REASONS = (
     "the given label is the most probable class",
     "another class is more probable",
@@ -73,22 +74,69 @@ def apply_policy(
         for drop and review), ``label_source`` (model for relabel, else given) and ``reason``.
     """
     quality = scores["label_quality"].to_numpy()
+    suggested = scores["suggested_label"].to_numpy()
+    signs = signs_of(scores, policy)
+    actions, reasons = settle(signs, given_labels, suggested, quality, policy)
+    return worded(actions, reasons, given_labels, suggested)
+
+
+def signs_of(scores: pd.DataFrame, policy: Policy) -> NDArray[np.int8]:
+    """Return what each row says for itself, int8 ``(N,)``; :data:`CALM` rows are kept.
+
+    The frame is that of :func:`apply_policy`.
+    """
     issue = scores["is_label_issue"].to_numpy(dtype=bool)
     confident = scores["confidence"].to_numpy() >= policy.relabel_confidence
-    disbelieved = np.zeros(len(scores), dtype=bool)
+    doubt = scores["label_quality"].to_numpy() < policy.keep_quality
     if "selected" in scores:
-        disbelieved = ~scores["selected"].to_numpy(dtype=bool)
-    relabel = issue & confident
-    doubt = ~issue & ((quality < policy.keep_quality) | disbelieved)
-    uncertain = doubt | (issue & ~confident)
-    review = _worst(uncertain, quality, int(policy.review_budget * len(scores)))
-    drop = issue & ~confident & ~review
+        doubt = doubt | ~scores["selected"].to_numpy(dtype=bool)
+    signs = np.select([issue & confident, issue, doubt], [_SURE, _ISSUE, _DOUBT], CALM)
+    return signs.astype(np.int8)
+
+
+def settle(
+    signs: NDArray[np.int8],
+    given_labels: NDArray[np.int64],
+    suggested: NDArray[np.int64],
+    quality: NDArray[np.float64],
+    policy: Policy,
+    calm: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Decide what takes all rows together: who goes to review, and the classes' floors.
+
+    Args:
+        signs: int8 ``(N,)`` of :func:`signs_of`, and the other columns of the same rows.
+        given_labels: int64 ``(N,)``.
+        suggested: int64 ``(N,)``.
+        quality: float64 ``(N,)``, label quality.
+        policy: thresholds and budgets.
+        calm: int64 ``(C,)``, calm rows of each class that are not among the N. Nothing happens to
+            them, so they need not be here; the others have to be, in the order of the table.
+
+    Returns:
+        Actions and reasons, int8 ``(N,)``, for :func:`worded`.
+    """
+    total = len(signs) + (0 if calm is None else int(calm.sum()))
+    issue, doubt = signs == _ISSUE, signs == _DOUBT
+    review = _worst(issue | doubt, quality, int(policy.review_budget * total))
+    conditions = [signs == _SURE, review, issue]
     # Numbers instead of texts until the end: a text for every row would take gigabytes.
-    actions = np.select([relabel, review, drop], [_RELABEL, _REVIEW, _DROP], _KEEP).astype(np.int8)
-    reasons = np.select([relabel, review & issue, review, drop, doubt], range(1, 6), 0)
-    suggested = scores["suggested_label"].to_numpy()
-    restored = _class_floor(actions, given_labels, suggested, quality, policy.class_floor)
+    actions = np.select(conditions, [_RELABEL, _REVIEW, _DROP], _KEEP).astype(np.int8)
+    conditions = [signs == _SURE, review & issue, review, issue, doubt]
+    reasons = np.select(conditions, range(1, 6), 0).astype(np.int8)
+    floor = policy.class_floor
+    restored = _class_floor(actions, given_labels, suggested, quality, floor, calm)
     actions[restored], reasons[restored] = _KEEP, 6
+    return actions, reasons
+
+
+def worded(
+    actions: NDArray[np.int8],
+    reasons: NDArray[np.int8],
+    given_labels: NDArray[np.int64],
+    suggested: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Return the columns of :func:`apply_policy` for the numbers of :func:`settle`."""
     relabelled = actions == _RELABEL
     labels = pd.array(np.where(relabelled, suggested, given_labels), dtype="Int64")
     labels[(actions == _DROP) | (actions == _REVIEW)] = pd.NA
@@ -121,10 +169,15 @@ def _class_floor(
     suggested: NDArray[np.int64],
     quality: NDArray[np.float64],
     floor: float,
+    calm: NDArray[np.int64] | None,
 ) -> Bools:
     """Return the mask of rows to keep after all so that no class falls under its floor."""
     classes = int(max(given.max(), suggested.max())) + 1 if len(given) else 0
-    needed = np.ceil(floor * np.bincount(given, minlength=classes)).astype(int)
+    others = np.zeros(classes, np.int64)
+    if calm is not None:
+        others = np.pad(calm, (0, max(0, classes - len(calm))))
+        classes = len(others)
+    needed = np.ceil(floor * (np.bincount(given, minlength=classes) + others)).astype(int)
     restored = np.zeros(len(given), dtype=bool)
     # Keeping a row of one class may take a relabelled row away from another: look again until
     # there is nothing to keep. A row once kept stays so, hence this ends.
@@ -133,7 +186,7 @@ def _class_floor(
         before = int(restored.sum())
         repaired = np.where((actions == _RELABEL) & ~restored, suggested, given)
         remains = (actions == _KEEP) | (actions == _RELABEL) | restored
-        missing = needed - np.bincount(repaired[remains], minlength=classes)
+        missing = needed - others - np.bincount(repaired[remains], minlength=classes)
         for label in np.flatnonzero(missing > 0):
             taken = (actions == _DROP) | (actions == _RELABEL)
             removed = taken & (given == label) & ~restored

@@ -108,6 +108,7 @@ def score(
     *,
     noise_rate: float | None = None,
     spec: ScoringSpec | None = None,
+    temperature: float | None = None,
 ) -> pd.DataFrame:
     """Score every given label.
 
@@ -117,6 +118,8 @@ def score(
         transition: ``(C, C)``, ``T[i, j] = P(given = j | true = i)``.
         noise_rate: share of wrong labels; None = that of ``transition`` and the label counts.
         spec: see :class:`ScoringSpec`.
+        temperature: of the probabilities, where it is known already (from all shards of a table,
+            see :func:`calibration_rows` and :func:`fit_temperature`); None = fitted to these rows.
 
     Returns:
         Frame of N rows: ``label_quality`` (probability that the given label is right, 0..1),
@@ -137,11 +140,11 @@ def score(
             raise DataError(f"probs: row {part.start + int(np.argmax(bad))} is not finite")
     given_labels = check_labels(given_labels, values.shape[1], "given_labels")
     matrix = check_transition(transition, values.shape[1])
-    temperature = 1.0
-    if spec.calibrate and len(values):
-        rows = np.linspace(0, len(values) - 1, min(len(values), spec.calibration_rows)).astype(int)
+    if temperature is None and spec.calibrate and len(values):
+        rows = calibration_rows(len(values), spec)
         sample = values[rows].astype(np.float64)
         temperature = fit_temperature(sample, given_labels[rows], matrix, noise_rate)
+    temperature = 1.0 if temperature is None else temperature
     quality, confidence = np.empty(len(values)), np.empty(len(values))
     suggested = np.empty(len(values), np.int64)
     for part in row_slices(*values.shape):
@@ -156,6 +159,11 @@ def score(
             "confidence": np.clip(confidence, 0.0, 1.0),
         }
     )
+
+
+def calibration_rows(count: int, spec: ScoringSpec) -> Ints:
+    """Return the rows of ``count`` that the temperature is fitted to, ascending."""
+    return np.linspace(0, count - 1, min(count, spec.calibration_rows)).astype(np.int64)
 
 
 def _judge(posterior: Floats, given_labels: Ints) -> tuple[Floats, Ints, Floats]:

@@ -5,6 +5,7 @@ from kedro.config import OmegaConfigLoader
 from labelrepair.choices import choose
 from labelrepair.hooks import ParameterHook, ProvenanceHook, RunnerHook, StoreHook, SummaryHook
 from labelrepair.label_hook import LabelLockHook
+from labelrepair.rank_hook import RankHook
 from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
 from labelrepair.stages.workspace import in_home
 
@@ -17,6 +18,7 @@ HOOKS = (
     SummaryHook(),
     LabelLockHook(),
     HiddenSettingsHook(),
+    RankHook(),  # last: of those that want to be first, Kedro calls it first
 )
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -14,7 +14,7 @@ from labelrepair.label_table import (
     extend,
     make_label_table,
 )
-from labelrepair.policy import Policy, apply_policy
+from labelrepair.policy import CALM, Policy, apply_policy, settle, signs_of
 
 NO_FLOOR = Policy(class_floor=0.0, review_budget=0.0)
 
@@ -215,3 +215,31 @@ def test_a_class_that_the_model_lost_is_not_relabelled_away():
     assert kept[10:].tolist() == [False] * 5 + [True] * 5  # the five of best quality
     assert (decided["reason"][15:] == "kept to hold the class floor").all()
     assert (decided["action"][10:15] == "relabel").all()
+
+
+@pytest.mark.parametrize("selected", [False, True])
+def test_rows_without_a_sign_need_not_be_there_to_settle_the_others(selected):
+    """What decides about a table in shards from the rows with a sign alone."""
+    rng = np.random.default_rng(0)
+    given, suggested = rng.integers(0, 4, 900), rng.integers(0, 4, 900)
+    suggested = np.where(rng.random(900) < 0.6, given, suggested)
+    scores = pd.DataFrame(
+        {
+            "label_quality": rng.random(900).round(2),
+            "is_label_issue": suggested != given,
+            "suggested_label": suggested,
+            "confidence": rng.random(900),
+        }
+    )
+    if selected:
+        scores["selected"] = rng.random(900) < 0.9
+    policy = Policy(class_floor=0.95, review_budget=0.1)
+    signs, quality = signs_of(scores, policy), scores["label_quality"].to_numpy()
+    actions, reasons = settle(signs, given, suggested, quality, policy)
+    some = signs != CALM
+    calm = np.bincount(given[~some], minlength=4)
+    found = settle(signs[some], given[some], suggested[some], quality[some], policy, calm)
+    assert (reasons == 6).any()
+    assert not actions[~some].any()
+    assert np.array_equal(found[0], actions[some])
+    assert np.array_equal(found[1], reasons[some])

@@ -91,6 +91,7 @@ def join() -> None:
     """
     if _joined or int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         return
+    own_gpu()
     distributed.init_process_group("gloo", timeout=FOREVER)
     ranks = Ranks.joined()
     if ranks is None:
@@ -129,6 +130,13 @@ def choose_backend(name: str) -> str:
             f"this machine, found {torch.cuda.device_count()}; choose gloo or fewer processes"
         )
     return name if name != "auto" else "nccl" if enough else "gloo"
+
+
+def own_gpu() -> None:
+    """Take the GPU that is this process's turn as the one that ``auto`` and ``cuda`` mean."""
+    if torch.cuda.is_available():
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        torch.cuda.set_device(local % torch.cuda.device_count())
 
 
 def _serve(ranks: Ranks) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from labelrepair.errors import ConfigError
+from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.networks.classifier import Normalizer
 from labelrepair.training.batches import CHUNK_ROWS, Batch, Holdout, TrainSet, crop_flip
 from labelrepair.training.held_out import HeldOut
@@ -121,7 +121,16 @@ class RankLoop(Loop):
             super()._write(state)
 
     def _read(self) -> dict[str, Any] | None:
-        return self.ranks.from_first(super()._read() if self.ranks.rank == 0 else None)
+        found: tuple[dict[str, Any] | None, LabelRepairError | None] = (None, None)
+        if self.ranks.rank == 0:
+            try:
+                found = super()._read(), None
+            except LabelRepairError as error:
+                found = None, error
+        state, refusal = self.ranks.from_first(found)
+        if refusal is not None:  # everyone's, or the others would wait for rank 0
+            raise refusal
+        return state
 
     def _result(self) -> TrainResult:
         found = super()._result()

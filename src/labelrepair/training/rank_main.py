@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 
 from labelrepair.errors import LabelRepairError
-from labelrepair.training.launch import choose_backend, work
+from labelrepair.training.launch import choose_backend, own_gpu, work
 from labelrepair.training.ranks import Ranks
 
 
@@ -24,6 +24,7 @@ def main(target: str, place: str, backend: str, timeout: str) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("labelrepair").setLevel(level if rank == 0 else logging.ERROR)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])))
+    own_gpu()
     wait = datetime.timedelta(seconds=float(timeout))
     distributed.init_process_group(choose_backend(backend), timeout=wait)
     try:
