@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from labelrepair.config import require
+from labelrepair.data.rows import RowStore, take
 from labelrepair.errors import DataError
 from labelrepair.gate import corrected_hits
 from labelrepair.label_table import GIVEN_LABEL, REPAIRED_LABEL, SAMPLE_ID, TRUE_LABEL
 from labelrepair.serving import probabilities
 from labelrepair.training import TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
-from labelrepair.workflow import Preset, fit, repairable
+from labelrepair.workflow import Preset, fit, loop_features, repairable
 
 Array = NDArray[Any]
 
@@ -35,7 +36,7 @@ class AbSpec:
 
 
 def compare(
-    features: Array,
+    features: Array | RowStore,
     repaired: pd.DataFrame,
     true_labels: pd.DataFrame,
     noise_transition: Array,
@@ -80,7 +81,7 @@ def compare(
         "given": (given, np.arange(len(kept))),
         "repaired": (fixed.fillna(0).to_numpy(np.int64), np.flatnonzero(used)),
     }
-    stored = torch.from_numpy(np.ascontiguousarray(features[mask]))
+    stored, unseen = loop_features(features, mask), take(features, ~mask)
     preset = Preset("ab", "cross_entropy", training=training)
     runs = []
     for number in range(spec.seeds):
@@ -95,7 +96,7 @@ def compare(
                 none,
             )
             model, _ = fit(preset, data, None, seed=derive_seed(seed, "ab", number), progress=False)
-            probs = probabilities(model.cpu().eval(), features[~mask], len(transition))
+            probs = probabilities(model.cpu().eval(), unseen, len(transition))
             hits = corrected_hits(probs.argmax(1), labels, transition)
             run[kind] = float(hits.mean())
         runs.append(run)

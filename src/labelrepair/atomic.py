@@ -37,8 +37,8 @@ def whole_path(path: Path) -> Iterator[Path]:
     """Offer a path whose file or folder replaces ``path`` once the block has ended well.
 
     For writers that want a path, of a certain ending, instead of a stream. A file is replaced by
-    one rename. A folder is set aside first, so a kill between the two renames leaves none at all,
-    never a mixture.
+    one rename. A folder, or what a folder replaces, is set aside first, so a kill between the two
+    renames leaves none at all, never a mixture.
 
     Args:
         path: the file or folder; the folder around it is made if needed. After an error it is as
@@ -58,7 +58,7 @@ def whole_path(path: Path) -> Iterator[Path]:
     try:
         yield new
         _sync(new)
-        if path.is_dir():
+        if path.is_dir() or (path.exists() and new.is_dir()):
             os.replace(path, old)
         try:
             os.replace(new, path)

@@ -5,6 +5,7 @@ noise: Tanaka 2018, section 5.3 (PL-CIFAR).
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from labelrepair.config import in_unit_interval, positive
 from labelrepair.errors import DataError
 from labelrepair.transition import Floats, Labels, check_labels, count_pairs
 
-CHUNK_ROWS = 8192  # rows projected at once; bounds the float64 copy of uint8 images
+CHUNK_ROWS = 8192  # rows projected at once ...
+CHUNK_BYTES = 1 << 28  # ... and at most so many bytes of their float64 copy
 Array = NDArray[np.generic]
 
 
@@ -56,16 +58,18 @@ def instance_dependent(
     in_unit_interval(rate=rate)
     positive(spread=spread)
     true = check_labels(true_labels, num_classes, "true_labels")
-    flat = _flat(features, len(true))
+    _check(features, len(true))
+    width = math.prod(features.shape[1:])
+    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (8 * max(1, width))))
     low, high = -rate / spread, (1.0 - rate) / spread
     flips = truncnorm.rvs(low, high, rate, spread, size=len(true), random_state=rng)
     uniform = rng.random(len(true))
     given = true.copy()
     for label in range(num_classes):
-        weights = rng.standard_normal((flat.shape[1], num_classes))
+        weights = rng.standard_normal((width, num_classes))
         rows = np.flatnonzero(true == label)
-        for part in np.split(rows, range(CHUNK_ROWS, len(rows), CHUNK_ROWS)):
-            probs = _other_classes(_numbers(flat[part]) @ weights, label) * flips[part, None]
+        for part in np.split(rows, range(step, len(rows), step)):
+            probs = _other_classes(_rows(features, part) @ weights, label) * flips[part, None]
             probs[:, label] = 1.0 - flips[part]
             cumulative = np.cumsum(probs, axis=1)
             # At most the last class that is possible at all: the sum may end a hair below 1.
@@ -98,11 +102,11 @@ def pseudo_labels(
         DataError: fewer samples than classes, or features that are tokens or do not fit the labels.
     """
     true = check_labels(true_labels, num_classes, "true_labels")
-    flat = _flat(features, len(true))
-    if len(flat) < num_classes:
-        raise DataError(f"features: {len(flat)} samples for {num_classes} clusters")
+    _check(features, len(true))
+    if len(true) < num_classes:
+        raise DataError(f"features: {len(true)} samples for {num_classes} clusters")
     means = KMeans(num_classes, init="k-means++", n_init=restarts, random_state=seed)
-    clusters = means.fit_predict(np.asarray(_numbers(flat), dtype=np.float32))
+    clusters = means.fit_predict(_rows(features, slice(None)).astype(np.float32))
     counts = count_pairs(clusters.astype(np.int64), true, num_classes)
     _, classes = linear_sum_assignment(counts, maximize=True)
     given: Labels = classes[clusters].astype(np.int64)
@@ -117,7 +121,7 @@ def _other_classes(scores: Floats, label: int) -> Floats:
     return result
 
 
-def _flat(features: Array, count: int) -> Array:
+def _check(features: Array, count: int) -> None:
     if len(features) != count:
         raise DataError(f"features: {len(features)} rows for {count} labels")
     if features.dtype.kind in "iu" and features.dtype != np.uint8:
@@ -125,9 +129,11 @@ def _flat(features: Array, count: int) -> Array:
             f"features: {features.dtype} token numbers say nothing by their size; noise that "
             "depends on features needs images or vectors (for pseudo_label: set embedding)"
         )
-    return features.reshape(count, math.prod(features.shape[1:]))
 
 
-def _numbers(features: Array) -> Floats:
-    scale = 255.0 if features.dtype == np.uint8 else 1.0
-    return features.astype(np.float64) / scale
+def _rows(features: Array, rows: Any) -> Floats:
+    """Return rows flattened, images as they enter a network."""
+    part = np.asarray(features[rows])
+    scale = 255.0 if part.dtype == np.uint8 else 1.0
+    flat: Floats = part.reshape(len(part), -1).astype(np.float64) / scale
+    return flat

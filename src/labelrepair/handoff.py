@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from labelrepair.config import from_dict, positive, require, to_dict
 from labelrepair.data.input_format import InputFormat
+from labelrepair.data.rows import take
 from labelrepair.data.tokens import OUT_OF_VOCABULARY, PADDING, RESERVED
 from labelrepair.errors import DataError
 from labelrepair.gate import GateSpec, Judged, decide, most_frequent
@@ -260,7 +261,7 @@ def _judged(
     labels = evidence.table[GIVEN_LABEL].to_numpy()[rows]
     clean = evidence.injected and source == Split.TEST
     transition = np.eye(len(noise.transition)) if clean else noise.transition
-    ours, theirs = _predictions(challenger, champion, evidence.features[rows])
+    ours, theirs = _predictions(challenger, champion, take(evidence.features, rows))
     if theirs is None:
         theirs = np.full(len(rows), most_frequent(labels, transition))
     return Judged(ours, theirs, labels, transition, None if clean else noise.interval)
@@ -279,7 +280,7 @@ def _audited(
     rows = np.flatnonzero((labels >= 0) & unseen)
     if champion is None or len(rows) < spec.min_audited:
         return None
-    ours, theirs = _predictions(challenger, champion, evidence.features[rows])
+    ours, theirs = _predictions(challenger, champion, take(evidence.features, rows))
     assert theirs is not None
     classes = len(challenger.contender.predictor.class_names)
     return Judged(ours, theirs, labels[rows], np.eye(classes))
@@ -318,7 +319,7 @@ def translate(features: Array, source: InputFormat, target: InputFormat) -> Arra
     ids = {word: token for token, word in enumerate(target.vocabulary)}
     known = [ids.get(word, OUT_OF_VOCABULARY) for word in source.vocabulary]
     known[: len(RESERVED)] = range(len(RESERVED))
-    tokens = np.array(known, dtype=np.int32)[features]
+    tokens = np.array(known, dtype=np.int32)[np.asarray(features)]
     length = target.shape[0]
     padded = np.pad(tokens, ((0, 0), (length, 0)), constant_values=PADDING)
     return np.ascontiguousarray(padded[:, -length:])

@@ -12,8 +12,10 @@ from labelrepair.audit import curated
 from labelrepair.config import in_unit_interval, require
 from labelrepair.data import Samples
 from labelrepair.data.files import column_of, read_table
+from labelrepair.data.rows import RowStore, take
 from labelrepair.data.samples import UNKNOWN
 from labelrepair.data.splits import assign_test
+from labelrepair.data.storage import StorageSpec, stored
 from labelrepair.data.store import read_features
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.label_table import (
@@ -24,12 +26,12 @@ from labelrepair.label_table import (
     TRUE_LABEL,
     Split,
     check_label_table,
-    content_hashes,
     make_label_table,
 )
 from labelrepair.noise import OF_FEATURES, NoiseSpec, corrupt
 
 Frame = pd.DataFrame
+RESIDENT = StorageSpec("resident")
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,10 @@ class CuratedSpec:
         require(not (self.path and self.count), "path, count: set one of them, found both")
 
 
-def tabulate(samples: Samples, split: SplitSpec) -> tuple[NDArray[Any], Frame, Frame, list[str]]:
-    """Return features, label table, true labels (perhaps no row) and class names.
+def tabulate(
+    samples: Samples, split: SplitSpec, storage: StorageSpec = RESIDENT
+) -> tuple[Any, Frame, Frame, list[str]]:
+    """Return features as they are kept, label table, true labels (perhaps none) and class names.
 
     Raises:
         DataError: the table breaks a rule, e.g. a class without a training sample.
@@ -77,7 +81,7 @@ def tabulate(samples: Samples, split: SplitSpec) -> tuple[NDArray[Any], Frame, F
         splits = assign_test(
             splits, samples.labels, samples.sample_ids, split.test_fraction, split.seed
         )
-    hashes = content_hashes(samples.features)
+    features, hashes = stored(samples.features, storage)
     table = make_label_table(samples.sample_ids, samples.labels, splits, hashes)
     check_label_table(table, len(samples.class_names), allow_empty_classes=True)
     _require_all_classes(table, samples.class_names)
@@ -85,7 +89,7 @@ def tabulate(samples: Samples, split: SplitSpec) -> tuple[NDArray[Any], Frame, F
     truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID][:0], TRUE_LABEL: np.empty(0, np.int64)})
     if samples.true_labels is not None:
         truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID], TRUE_LABEL: samples.true_labels})
-    return samples.features, table, truth, list(samples.class_names)
+    return features, table, truth, list(samples.class_names)
 
 
 def inject_noise(
@@ -93,7 +97,7 @@ def inject_noise(
     true_labels: Frame,
     num_classes: int,
     spec: NoiseSpec,
-    features: NDArray[Any] | None = None,
+    features: Any = None,
 ) -> tuple[Frame, dict[str, Any]]:
     """Replace the given labels of all rows but the test split by noisy ones.
 
@@ -192,9 +196,7 @@ def _configured(table: Frame, true_labels: Frame, num_classes: int, spec: Curate
     return known.iloc[rows].reset_index(drop=True)
 
 
-def _features_for(
-    spec: NoiseSpec, features: NDArray[Any] | None, rows: NDArray[np.bool_]
-) -> NDArray[Any] | None:
+def _features_for(spec: NoiseSpec, features: Any, rows: NDArray[np.bool_]) -> Any:
     """Return what the noise looks at, for the rows that are to be changed."""
     if spec.kind not in OF_FEATURES or features is None:
         return None
@@ -203,14 +205,23 @@ def _features_for(
     elif spec.embedding.endswith(".npy"):
         found = read_features(spec.embedding)
     else:
-        import torch  # noqa: PLC0415
-
         from labelrepair.networks.penultimate import model_features  # noqa: PLC0415
 
-        found = model_features(spec.embedding, torch.from_numpy(np.array(features))).numpy()
+        found = model_features(spec.embedding, _whole(features)).numpy()
     if len(found) != len(rows):
         raise DataError(f"{spec.embedding}: {len(found)} rows of features for {len(rows)} samples")
-    return np.asarray(found[rows])
+    return take(found, rows)
+
+
+def _whole(features: Any) -> Any:
+    """Return all rows as networks take them."""
+    import torch  # noqa: PLC0415
+
+    from labelrepair.training.streamed import Streamed  # noqa: PLC0415
+
+    if isinstance(features, RowStore):
+        return Streamed(features)
+    return torch.from_numpy(np.array(features))
 
 
 def _require_all_classes(table: Frame, class_names: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ from kedro.io.core import parse_dataset_definition
 from numpy.typing import NDArray
 
 from labelrepair.atomic import whole_file, whole_path
+from labelrepair.data.rows import RowStore
+from labelrepair.data.storage import load_features, save_features
 from labelrepair.data.store import read_features, write_features
 
 Array = NDArray[Any]
@@ -44,6 +46,50 @@ class ArrayDataset(AbstractDataset[Array, Array]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "mmap": self._mmap}
+
+
+class FeatureDataset(AbstractDataset[Any, Any]):
+    """Features as ingestion keeps them: a ``.npy`` file, or a folder of shards or of paths.
+
+    Written whole or not at all. An array is read as a memory map; rows of a folder when needed.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        mmap: bool = True,
+        workers: int | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file or folder.
+
+        Args:
+            filepath: a local path.
+            mmap: False reads an array into memory.
+            workers: processes that decode images of ``storage: files``; None = by cores.
+            metadata: for other tools, as everywhere in Kedro.
+        """
+        self._filepath, self._mmap, self._workers = Path(filepath), mmap, workers
+        self.metadata = metadata
+
+    def load(self) -> Any:
+        """Return an array or a :class:`~labelrepair.data.rows.RowStore`."""
+        if not self._filepath.exists():
+            raise DatasetError(f"{self._filepath}: no features; run the ingestion pipeline")
+        return load_features(self._filepath, self._mmap, self._workers)
+
+    def save(self, data: Any) -> None:
+        """Write beside the target, then rename."""
+        if not isinstance(data, RowStore) and np.asarray(data).dtype.hasobject:
+            raise DatasetError(f"{self._filepath}: refusing to pickle an object array")
+        save_features(self._filepath, data)
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "mmap": self._mmap, "workers": self._workers}
 
 
 class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from torch import Tensor
 
 from labelrepair.config import positive, require
 from labelrepair.estimation import NoiseEstimate
+from labelrepair.networks.features import Features
 from labelrepair.scoring import label_posterior, soften
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.transition import check_transition, normalise_rows
@@ -73,13 +73,13 @@ class Likelihood(NamedTuple):
     value: float
 
 
-def refining(probe: ProbeSpec, spec: RefinementSpec, features: Tensor) -> ProbeSpec:
+def refining(probe: ProbeSpec, spec: RefinementSpec, features: Features) -> ProbeSpec:
     """Return the probe's training as the second look uses it: longer, decaying, images shifted."""
     plain = probe.training
     epochs = max(1, round(spec.longer * plain.schedule.epochs))
     schedule = replace(plain.schedule, epochs=epochs, decay_from=epochs // 2)
     augment = plain.augment
-    if features.dim() == 4 and spec.shift:
+    if len(features.shape) == 4 and spec.shift:
         augment = replace(augment, crop=round(spec.shift * features.shape[-1]))
     training = replace(plain, schedule=schedule, augment=augment)
     return ProbeSpec(folds=spec.folds, training=training)

@@ -13,6 +13,7 @@ from torch import nn
 
 from labelrepair import methods
 from labelrepair.config import from_dict, to_dict
+from labelrepair.data.rows import RowStore
 from labelrepair.data.splits import holdout
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise, known_transition
@@ -29,6 +30,7 @@ from labelrepair.label_table import (
     extend,
 )
 from labelrepair.networks.classifier import Classifier, build_from_spec, classifier_spec
+from labelrepair.networks.features import CHUNK_ROWS, Features, in_order, is_tokens
 from labelrepair.policy import Policy, apply_policy
 from labelrepair.refinement import (
     RefinementSpec,
@@ -54,6 +56,7 @@ from labelrepair.training.launch import together
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
 from labelrepair.training.ranks import Ranks
 from labelrepair.training.seeds import derive_seed
+from labelrepair.training.streamed import Streamed
 from labelrepair.transition import check_transition
 
 logger = logging.getLogger(__name__)
@@ -97,7 +100,7 @@ def repairable(table: pd.DataFrame) -> NDArray[np.bool_]:
     return mask
 
 
-def check_alignment(table: pd.DataFrame, features: Array) -> None:
+def check_alignment(table: pd.DataFrame, features: Array | RowStore) -> None:
     """Compare evenly spaced rows of the feature store with the table's content hashes.
 
     Raises:
@@ -119,7 +122,7 @@ def check_alignment(table: pd.DataFrame, features: Array) -> None:
 
 def train_set(
     table: pd.DataFrame,
-    features: Array,
+    features: Array | RowStore,
     num_classes: int,
     validation_fraction: float,
     seed: int,
@@ -132,7 +135,7 @@ def train_set(
 
     Args:
         table: label table, sorted by sample id.
-        features: ``(M, ...)``, one row per row of ``table``.
+        features: ``(M, ...)``, one row per row of ``table``; rows of a store stay there.
         num_classes: C.
         validation_fraction: see :class:`TrainingConfig`.
         seed: decides the holdout.
@@ -141,14 +144,14 @@ def train_set(
     labels = table.loc[mask, GIVEN_LABEL].to_numpy()
     held_out = held_out_rows(table, validation_fraction, seed)[mask]
     data = TrainSet(
-        _tensor(features, mask),
+        loop_features(features, mask),
         torch.from_numpy(labels.copy()),
         num_classes,
         torch.from_numpy(np.flatnonzero(~held_out)),
         torch.from_numpy(np.flatnonzero(held_out)),
     )
     test_labels = table.loc[~mask, GIVEN_LABEL].to_numpy().copy()
-    return data, Holdout(_tensor(features, ~mask), torch.from_numpy(test_labels))
+    return data, Holdout(loop_features(features, ~mask), torch.from_numpy(test_labels))
 
 
 def held_out_rows(table: pd.DataFrame, validation_fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -170,7 +173,7 @@ def held_out_rows(table: pd.DataFrame, validation_fraction: float, seed: int) ->
 
 def network_builder(
     network: Network,
-    features: torch.Tensor,
+    features: Features,
     num_classes: int,
     count: int = 1,
     test: Holdout | None = None,
@@ -181,9 +184,10 @@ def network_builder(
     the test split count, as a rare word may stand only there.
     """
     options = dict(network.options)
-    if not features.is_floating_point() and features.dtype != torch.uint8:
+    if is_tokens(features):
         tokens = [features] if test is None else [features, test.features]
-        largest = max(int(part.max()) for part in tokens if part.numel())
+        parts = (part for some in tokens for part in in_order(some, CHUNK_ROWS))
+        largest = max(int(part.max()) for part in parts if part.numel())
         options.setdefault("vocabulary_size", largest + 1)
     spec = classifier_spec(network.name, options, tuple(features.shape[1:]), num_classes, count)
     return lambda: build_from_spec(spec), spec
@@ -599,5 +603,8 @@ def repair_table(
     return repaired
 
 
-def _tensor(features: Array, mask: NDArray[np.bool_]) -> torch.Tensor:
+def loop_features(features: Array | RowStore, mask: NDArray[np.bool_]) -> Features:
+    """Return rows under a mask as the loop takes them: a tensor, or, from a store, a stream."""
+    if isinstance(features, RowStore):
+        return Streamed(features.take(mask))
     return torch.from_numpy(np.ascontiguousarray(features[mask]))

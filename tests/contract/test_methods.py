@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from labelrepair import methods
 from labelrepair.config import from_dict
+from labelrepair.data.storage import StorageSpec, stored
 from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.networks import build
@@ -28,6 +29,7 @@ from labelrepair.training import (
     passes,
     train,
 )
+from labelrepair.training.streamed import Streamed
 
 C, WIDTH, RATE = 4, 8, 0.3
 T = np.full((C, C), RATE / (C - 1)) + (1 - RATE - RATE / (C - 1)) * np.eye(C)
@@ -191,6 +193,19 @@ def test_same_seed_same_bits_other_seed_other_bits(case, small):
     first, again, other = (run(case, small, seed=seed) for seed in (1, 1, 2))
     assert not differences(first, again)
     assert "probs" in differences(first, other)
+
+
+# One of each way to go through the rows.
+FAMILIES = ["cross_entropy", "truncated_lq", "joint_soft", "jocor", "forward_anchor", "nlnl"]
+FAMILIES += ["d2l", "ding_semi", "iterative_open_set", "crf_em", "co_teaching_plus"]
+
+
+@pytest.mark.parametrize("case", [CASES[name] for name in FAMILIES], ids=FAMILIES)
+def test_rows_read_from_shards_give_the_bits_of_resident_ones(case, small, tmp_path):
+    spec = StorageSpec("shards", shard_bytes=50 * 4 * WIDTH, unfinished=str(tmp_path))
+    store, _ = stored(small.features.numpy(), spec)
+    streamed = dataclasses.replace(small, features=Streamed(store))
+    assert not differences(run(case, small), run(case, streamed))
 
 
 class Stopped(Exception):

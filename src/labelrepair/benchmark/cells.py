@@ -95,7 +95,7 @@ def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
     data, truth, test = load(cell.grid, Path(cache))
     # Not the training's seed, so that noise and initialisation do not move together by accident.
     rng = np.random.default_rng([cell.noise.spec.seed, cell.seed])
-    samples = data.features.numpy()
+    samples = np.asarray(data.features)
     given, transition = corrupt(truth, cell.noise.spec, data.num_classes, rng, samples)
     right = given == truth
     fraction = preset_of(cell.grid, cell.method).training.validation_fraction

@@ -5,14 +5,18 @@ from pathlib import Path
 import numpy as np
 
 from labelrepair.data.files import inside, require_file
-from labelrepair.data.images import stack_images
+from labelrepair.data.images import image_features
 from labelrepair.data.samples import UNKNOWN, Samples
 from labelrepair.errors import DataError
 from labelrepair.label_table import Split
 
 
 def read_clothing1m(
-    root: str, image_size: tuple[int, int] = (64, 64), add_clean_train: bool = False
+    root: str,
+    image_size: tuple[int, int] = (64, 64),
+    add_clean_train: bool = False,
+    *,
+    decode: bool = True,
 ) -> Samples:
     """Read the noisy training images, the clean validation and the clean test images.
 
@@ -25,6 +29,7 @@ def read_clothing1m(
             at the default, 200 GB at the papers' 256x256.
         add_clean_train: also train on the images of the clean training list that have a noisy
             label, with that label: the training rows whose truth is known.
+        decode: see :func:`labelrepair.data.sources.read_source`.
 
     Raises:
         DataError: a list or an image is missing, or a key has no label.
@@ -47,7 +52,7 @@ def read_clothing1m(
     files = [str(require_file(inside(root, k, "clothing1m"), f"clothing1m: '{k}'")) for k in keys]
     return Samples(
         sample_ids=np.array(keys),
-        features=stack_images(files, files, "RGB", image_size),
+        features=image_features(files, files, "RGB", image_size, decode),
         labels=np.array([labels[key] for _, part, labels in parts for key in part], np.int64),
         splits=np.repeat([str(split) for split, _, _ in parts], [len(p) for _, p, _ in parts]),
         class_names=tuple(_lines(folder / "category_names_eng.txt")),

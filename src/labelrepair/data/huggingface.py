@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from labelrepair.config import one_of
 from labelrepair.data.files import column_of, text_of
-from labelrepair.data.images import stack_images
+from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.manifest import image_bytes
-from labelrepair.data.samples import Array, Samples, numbered_ids
+from labelrepair.data.samples import Samples, numbered_ids
 from labelrepair.data.tokens import build_vocabulary, encode_texts
 from labelrepair.errors import DataError
 from labelrepair.label_table import Split
@@ -33,6 +33,7 @@ def read_huggingface(
     vocabulary_size: int = 5000,
     length: int = 400,
     labels_are_true: bool = False,
+    decode: bool = True,
 ) -> Samples:
     """Read Parquet files; ids are "<split>-<row>" over a split's files in sorted order.
 
@@ -45,6 +46,7 @@ def read_huggingface(
         vocabulary_size: for text, token ids in all, the three reserved ones included.
         length: tokens per text.
         labels_are_true: the labels are the truth, as in a benchmark.
+        decode: see :func:`labelrepair.data.sources.read_source`.
 
     Raises:
         ConfigError: a key of ``files`` is not a split.
@@ -67,7 +69,8 @@ def read_huggingface(
     vocabulary = None
     if content in _IMAGE_COLUMNS:
         sources = image_bytes(table[content], ids, where)
-        features: Array = stack_images(sources, [f"{where}: '{i}'" for i in ids], mode, image_size)
+        names_of = [f"{where}: '{i}'" for i in ids]
+        features: Any = image_features(sources, names_of, mode, image_size, decode)
     else:
         texts = text_of(table, content, where)
         vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size)

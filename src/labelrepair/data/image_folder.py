@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from labelrepair.data.files import inside
-from labelrepair.data.images import stack_images
+from labelrepair.data.images import image_features
 from labelrepair.data.samples import Samples
 from labelrepair.errors import DataError
 from labelrepair.label_table import Split
@@ -24,6 +24,8 @@ def read_image_folder(
     image_size: tuple[int, int] | None = None,
     mode: str = "RGB",
     labels_are_true: bool = False,
+    *,
+    decode: bool = True,
 ) -> Samples:
     """Read ``path/class/**/image`` or ``path/{train,validation,test}/class/**/image``.
 
@@ -36,6 +38,7 @@ def read_image_folder(
         image_size: (H, W) to resize to, bilinear; None: all images must share one size.
         mode: "L" or "RGB".
         labels_are_true: the folder names are the truth.
+        decode: see :func:`labelrepair.data.sources.read_source`.
 
     Raises:
         DataError: no such folder, a class without images, an unreadable image, sizes that differ,
@@ -61,7 +64,7 @@ def read_image_folder(
     files = [str(file) for file, _, _ in rows]
     return Samples(
         sample_ids=np.array(ids),
-        features=stack_images(files, files, mode, image_size),
+        features=image_features(files, files, mode, image_size, decode),
         labels=np.array([label for _, _, label in rows], np.int64),
         splits=np.array([split for _, split, _ in rows]),
         class_names=names,

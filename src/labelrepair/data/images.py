@@ -4,11 +4,13 @@ import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from labelrepair.data.rows import Positions, RowStore, positions
 from labelrepair.errors import DataError
 
 Images = npt.NDArray[np.uint8]
@@ -65,40 +67,103 @@ def _check_pixels(image: Image.Image, name: str) -> None:
         )
 
 
+class EncodedImages(RowStore):
+    """Images that are decoded when their rows are asked for: uint8 (N, ch, H, W)."""
+
+    def __init__(
+        self,
+        sources: Sequence[bytes | str],
+        names: Sequence[str],
+        mode: str,
+        image_size: tuple[int, int] | None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """Look at the first image, unless the shape of one is known.
+
+        Args:
+            sources: N >= 1 paths or encoded images.
+            names: what messages call them.
+            mode: see :func:`decode_image`.
+            image_size: see :func:`decode_image`; None: all images must share one size.
+            shape: (ch, H, W).
+
+        Raises:
+            DataError: the first image is not readable.
+        """
+        self.sources, self.names, self.mode, self.image_size = sources, names, mode, image_size
+        if shape is None:
+            shape = decode_image(sources[0], mode, image_size, names[0]).shape
+        self.shape, self.dtype = (len(sources), *shape), np.dtype(np.uint8)
+
+    def decode(self, row: int) -> Images:
+        """Return one image.
+
+        Raises:
+            DataError: as :func:`decode_image`, or it has another size than the first one.
+        """
+        image = decode_image(self.sources[row], self.mode, self.image_size, self.names[row])
+        _, _, height, width = self.shape
+        if image.shape != self.shape[1:]:
+            raise DataError(
+                f"{self.names[row]}: image is {image.shape[1]}x{image.shape[2]}, {self.names[0]} "
+                f"is {height}x{width}; set image_size: [height, width]"
+            )
+        return image
+
+    def read(self, rows: Positions) -> Images:
+        """Decode, many rows in parallel.
+
+        Raises:
+            DataError: as :meth:`decode`, or the rows do not fit into memory.
+        """
+        try:
+            stack = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        except MemoryError as error:
+            height, width = self.shape[2:]
+            raise DataError(
+                f"{self.names[0]}: {len(rows)} images of {height}x{width} do not fit into memory "
+                f"({error}); set image_size: [height, width], or ingestion.storage.kind: shards"
+            ) from None
+
+        def fill(start: int) -> None:
+            for place in range(start, min(start + _CHUNK, len(rows))):
+                stack[place] = self.decode(int(rows[place]))
+
+        if len(rows) <= _CHUNK:  # also in the processes of a loader: no threads there
+            fill(0)
+            return stack
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            for _ in pool.map(fill, range(0, len(rows), _CHUNK)):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return stack
+
+    def take(self, rows: Any) -> "EncodedImages":
+        """Return the images at positions, or under a mask; nothing is read."""
+        chosen = positions(rows, len(self)).tolist()
+        sources, names = ([part[row] for row in chosen] for part in (self.sources, self.names))
+        return EncodedImages(sources, names, self.mode, self.image_size, self.shape[1:])
+
+
 def stack_images(
     sources: Sequence[bytes | str],
     names: Sequence[str],
     mode: str,
     image_size: tuple[int, int] | None,
 ) -> Images:
-    """Decode N >= 1 images into one uint8 array (N, ch, H, W); see :func:`decode_image`.
+    """Decode N >= 1 images into one uint8 array (N, ch, H, W); see :class:`EncodedImages`."""
+    return EncodedImages(sources, names, mode, image_size).read(np.arange(len(sources)))
 
-    Raises:
-        DataError: as :func:`decode_image`, or an image has another size than the first one.
-    """
-    first = decode_image(sources[0], mode, image_size, names[0])
-    try:
-        stack = np.empty((len(sources), *first.shape), np.uint8)
-    except MemoryError as error:
-        raise DataError(
-            f"{names[0]}: {len(sources)} images of {first.shape[1]}x{first.shape[2]} do not fit "
-            f"into memory ({error}); set image_size: [height, width]"
-        ) from None
 
-    def fill(start: int) -> None:
-        for row in range(start, min(start + _CHUNK, len(sources))):
-            image = decode_image(sources[row], mode, image_size, names[row])
-            if image.shape != first.shape:
-                raise DataError(
-                    f"{names[row]}: image is {image.shape[1]}x{image.shape[2]}, {names[0]} is "
-                    f"{first.shape[1]}x{first.shape[2]}; set image_size: [height, width]"
-                )
-            stack[row] = image
-
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for _ in pool.map(fill, range(0, len(sources), _CHUNK)):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return stack
+def image_features(
+    sources: Sequence[bytes | str],
+    names: Sequence[str],
+    mode: str,
+    image_size: tuple[int, int] | None,
+    decode: bool,
+) -> "Images | EncodedImages":
+    """Return :func:`stack_images`, or, without ``decode``, what decodes them later."""
+    images = EncodedImages(sources, names, mode, image_size)
+    return images.read(np.arange(len(images))) if decode else images

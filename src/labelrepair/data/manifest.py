@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from labelrepair.data.files import column_of, inside, read_table, text_of
-from labelrepair.data.images import stack_images
+from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import Array, Samples
 from labelrepair.data.tokens import build_vocabulary, encode_texts
@@ -33,6 +33,7 @@ def read_manifest(
     vocabulary_size: int = 5000,
     length: int = 400,
     labels_are_true: bool = False,
+    decode: bool = True,
 ) -> Samples:
     """Read a manifest; features come from text_column, else image_column, else path_column.
 
@@ -52,6 +53,7 @@ def read_manifest(
         vocabulary_size: token ids in all, the three reserved ones included.
         length: tokens per text.
         labels_are_true: the label column is the truth.
+        decode: see :func:`labelrepair.data.sources.read_source`.
 
     Raises:
         DataError: a column is missing, an id or label blank, a file missing or outside the root.
@@ -69,14 +71,15 @@ def read_manifest(
     if text_column is not None:
         texts = text_of(table, text_column, path)
         vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size)
-        features: Array = encode_texts(texts.tolist(), vocabulary, length)
+        features: Any = encode_texts(texts.tolist(), vocabulary, length)
     else:
         if image_column is not None:
             sources: list[Any] = image_bytes(column_of(table, image_column, path), ids, path)
         else:
             root = Path(path).parent if image_root is None else image_root
             sources = _image_paths(text_of(table, path_column, path), ids, root, path)
-        features = stack_images(sources, [f"{path}: sample '{i}'" for i in ids], mode, image_size)
+        names_of = [f"{path}: sample '{i}'" for i in ids]
+        features = image_features(sources, names_of, mode, image_size, decode)
     return Samples(
         np.array(ids),
         features,

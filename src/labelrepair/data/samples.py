@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelrepair.data.lookalikes import check_names
+from labelrepair.data.rows import take
 from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import OPEN_SET, Split
 
@@ -23,7 +24,9 @@ class Samples:
 
     Attributes:
         sample_ids: str (N,), unique.
-        features: uint8 (N, ch, H, W) images, float32 (N, D) vectors or int32 (N, L) tokens.
+        features: uint8 (N, ch, H, W) images, float32 (N, D) vectors or int32 (N, L) tokens: an
+            array or, for images that are not decoded yet, a
+            :class:`~labelrepair.data.rows.RowStore`.
         labels: int64 (N,) in 0..C-1, the given labels.
         splits: str (N,), values of :class:`~labelrepair.label_table.Split`.
         class_names: C names; the position is the class number.
@@ -36,7 +39,7 @@ class Samples:
     """
 
     sample_ids: npt.NDArray[np.str_]
-    features: Array
+    features: Any
     labels: Labels
     splits: npt.NDArray[np.str_]
     class_names: tuple[str, ...]
@@ -50,7 +53,7 @@ class Samples:
         return dataclasses.replace(
             self,
             sample_ids=self.sample_ids[rows],
-            features=self.features[rows],
+            features=take(self.features, rows),
             labels=self.labels[rows],
             splits=self.splits[rows],
             true_labels=None if self.true_labels is None else self.true_labels[rows],

@@ -20,6 +20,8 @@ from labelrepair.data.samples import UNKNOWN, Samples, check_samples
 from labelrepair.data.tokens import RESERVED
 from labelrepair.errors import ConfigError, nearest
 
+DECODE = "decode"  # an argument of readers of images that is no option of a source
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceSpec:
@@ -72,7 +74,7 @@ class SourceSpec:
     def __post_init__(self) -> None:
         """Check the options against the reader's parameters, and their ranges."""
         one_of(tuple(READERS), kind=self.kind)
-        parameters = inspect.signature(READERS[self.kind]).parameters
+        parameters = _parameters(self.kind)
         for option in self.options():
             if option not in parameters:
                 hint = nearest(option, parameters) if parameters else "it has no options"
@@ -100,26 +102,33 @@ class SourceSpec:
         return {k: v for k, v in set_fields.items() if k != "kind" and v is not None}
 
 
-def read_source(spec: SourceSpec) -> Samples:
+def read_source(spec: SourceSpec, *, decode: bool = True) -> Samples:
     """Read a source, check it, and return its samples sorted by ``sample_id``.
 
     The order is that of :func:`labelrepair.label_table.make_label_table`, so that row r of
     ``features`` belongs to row r of the table.
+
+    Args:
+        spec: the source.
+        decode: decode images now, into one array; else features may be
+            :class:`~labelrepair.data.images.EncodedImages`, of which only the first was looked at.
 
     Raises:
         DataError: the data break a rule; see the reader and
             :func:`labelrepair.data.samples.check_samples`.
         ConfigError: options that contradict each other.
     """
-    samples = _read(spec)
+    samples = _read(spec, decode)
     order = np.argsort(samples.sample_ids, kind="stable")
     is_sorted = bool((order == np.arange(len(order))).all())
     return samples if is_sorted else samples.take(order)
 
 
-def _read(spec: SourceSpec) -> Samples:
+def _read(spec: SourceSpec, decode: bool = True) -> Samples:
     """Read and check a source in its own order."""
-    samples = READERS[spec.kind](**spec.options())
+    reader = READERS[spec.kind]
+    knows = DECODE in inspect.signature(reader).parameters
+    samples = reader(**spec.options(), **({DECODE: decode} if knows else {}))
     place = next((str(v) for k in ("path", "root", "labels") if (v := getattr(spec, k))), "")
     check_samples(samples, f"{spec.kind} {place}".strip())
     truth = samples.true_labels
@@ -131,11 +140,22 @@ def _read(spec: SourceSpec) -> Samples:
     return samples
 
 
+def _parameters(kind: str) -> dict[str, inspect.Parameter]:
+    """Return the options of a reader, by name."""
+    known = inspect.signature(READERS[kind]).parameters
+    return {name: parameter for name, parameter in known.items() if name != DECODE}
+
+
 def _read_overlay(
-    base: SourceSpec, labels: str, key: str | None = None, column: str | None = None
+    base: SourceSpec,
+    labels: str,
+    key: str | None = None,
+    column: str | None = None,
+    *,
+    decode: bool = True,
 ) -> Samples:
     """See overlay_labels; the base keeps its own order until the labels are laid over it."""
-    return overlay_labels(_read(base), labels, key, column)
+    return overlay_labels(_read(base, decode), labels, key, column)
 
 
 def _read_open_set(

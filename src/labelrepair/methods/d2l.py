@@ -148,7 +148,7 @@ def _mean_dimensionality(run: Run, options: Options) -> float:
     rows = run.data.train_rows
     chosen = torch.randperm(len(rows), generator=run.generator, device=rows.device)
     rows = rows[chosen[: options.rows]]
-    features = penultimate(run.networks[0], run.normalizer, run.data.features[rows])
+    features = penultimate(run.networks[0], run.normalizer, run.data.features, rows)
     parts = [part for part in torch.split(features, BATCH) if len(part) > 2]
     found = torch.cat([intrinsic_dimensionality(part, options.neighbours) for part in parts])
     return float(found.nanmean())

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from labelrepair.errors import DataError
 from labelrepair.networks import available, build
-
-FIT_ROWS = 8192  # rows per step when fitting; bounds the float64 copy
+from labelrepair.networks.features import Features, chunk_rows, is_tokens, portions
 
 
 class Normalizer(nn.Module):
@@ -27,7 +26,7 @@ class Normalizer(nn.Module):
         self.register_buffer("scale", torch.ones(1) if scale is None else scale)
 
     @classmethod
-    def fit(cls, kind: str, features: Tensor, rows: Tensor) -> "Normalizer":
+    def fit(cls, kind: str, features: Features, rows: Tensor) -> "Normalizer":
         """Fit on the training rows.
 
         Args:
@@ -37,12 +36,13 @@ class Normalizer(nn.Module):
             rows: the training rows, int64 ``(n,)``.
         """
         unit = 1.0 / 255.0 if features.dtype == torch.uint8 else 1.0
-        if kind == "none" or not (features.dtype == torch.uint8 or features.is_floating_point()):
+        if kind == "none" or is_tokens(features):
             return cls(scale=torch.tensor([unit]))
-        total = torch.zeros(features.shape[1:], dtype=torch.float64, device=features.device)
+        shape = tuple(features.shape[1:])
+        total = torch.zeros(shape, dtype=torch.float64, device=features.device)
         squares = torch.zeros_like(total)
-        for part in torch.split(rows, FIT_ROWS):
-            values = features[part].to(torch.float64)
+        for part in portions(features, torch.split(rows, chunk_rows(features))):
+            values = part.to(torch.float64)
             total += values.sum(0)
             squares += values.square().sum(0)
         mean = total / len(rows)

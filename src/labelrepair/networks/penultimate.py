@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.networks.classifier import Classifier
+from labelrepair.networks.features import Features, chunk_rows, in_order
 
 ROWS = 2048  # rows per forward pass
 
@@ -37,24 +38,27 @@ def captured(network: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def penultimate(network: nn.Module, normalizer: nn.Module, features: Tensor) -> Tensor:
+def penultimate(
+    network: nn.Module, normalizer: nn.Module, features: Features, rows: Tensor | None = None
+) -> Tensor:
     """Return float32 ``(N, d)`` penultimate features in eval mode, without gradient.
 
     Args:
         network: left in the mode in which it was.
         normalizer: turns stored features into its input.
         features: ``(N, ...)`` as stored.
+        rows: int64 ``(M,)``, only these.
     """
     mode = network.training
     network.eval()
     with torch.no_grad(), captured(network) as seen:
-        for part in torch.split(features, ROWS):
+        for part in in_order(features, min(ROWS, chunk_rows(features)), rows):
             network(normalizer(part))
     network.train(mode)
     return torch.cat(seen).float()
 
 
-def model_features(file: str | Path, features: Tensor) -> Tensor:
+def model_features(file: str | Path, features: Features) -> Tensor:
     """Return the penultimate features of a model file that a training wrote.
 
     Args:

@@ -1,7 +1,7 @@
-"""Data as the loop sees it: resident tensors, normalised and augmented many batches at a time.
+"""Data as the loop sees it: normalised and augmented many batches at a time.
 
-``batches()`` is the seam: another source of (rows, features, labels), e.g. one that reads a memory
-map, replaces this function and nothing else.
+Features are a tensor on the device or a stream of rows that lie elsewhere
+(:mod:`labelrepair.training.streamed`); ``batches()`` makes the same of both.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,8 @@ from torch.nn import functional
 
 from labelrepair.errors import DataError
 from labelrepair.networks.classifier import Normalizer
+from labelrepair.networks.features import Features, chunk_rows, portions
 from labelrepair.training.config import Augment
-
-CHUNK_ROWS = 8192  # rows gathered by one operation; bounds the float copy of uint8 data
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,14 @@ class TrainSet:
 
     Attributes:
         features: uint8 or float32 ``(N, ch, H, W)`` images, float32 ``(N, D)`` vectors or integer
-            ``(N, L)`` tokens.
+            ``(N, L)`` tokens: a tensor, or a stream of such rows.
         given_labels: int64 ``(N,)`` in 0..num_classes-1.
         num_classes: C.
         train_rows: int64 ``(n,)``, the rows that gradient steps may use.
         val_rows: int64 ``(m,)``, rows held out for model choice; their labels are noisy too.
     """
 
-    features: Tensor
+    features: Features
     given_labels: Tensor
     num_classes: int
     train_rows: Tensor
@@ -61,7 +60,7 @@ class TrainSet:
 class Holdout:
     """A split that is only looked at: features as in :class:`TrainSet`, labels int64 ``(M,)``."""
 
-    features: Tensor
+    features: Features
     labels: Tensor
 
 
@@ -119,7 +118,7 @@ def batches(
     """Yield chunks of batches in the given order.
 
     Args:
-        data: the resident set.
+        data: the set.
         order: int64 ``(n,)`` rows of this epoch, already shuffled, on the data's device.
         batch_size: B; the last batch may be smaller (cut ``order`` to avoid that).
         normalizer: applied once per chunk.
@@ -129,9 +128,10 @@ def batches(
     Yields:
         Lists of consecutive batches; together they cover ``order``.
     """
-    per_chunk = max(1, CHUNK_ROWS // batch_size) * batch_size
-    for rows in torch.split(order, per_chunk):
-        features = normalizer(data.features[rows])
+    per_chunk = max(1, chunk_rows(data.features) // batch_size) * batch_size
+    chunks = torch.split(order, per_chunk)
+    for rows, stored in zip(chunks, portions(data.features, chunks), strict=True):
+        features = normalizer(stored)
         if augment.active and features.dim() == 4:
             features = crop_flip(features, augment, draws)
         pieces = (

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from labelrepair.errors import CheckpointError, ConfigError, shown
 from labelrepair.networks.classifier import Normalizer
+from labelrepair.networks.features import take
 from labelrepair.training.batches import Holdout, TrainSet, batches
 from labelrepair.training.checkpoint import Checkpointer
 from labelrepair.training.collapse import Collapse
@@ -119,7 +120,8 @@ class Loop:
         self.data = data.to(self.device)
         self.held_out = HeldOut(
             Holdout(
-                self.data.features[self.data.val_rows], self.data.given_labels[self.data.val_rows]
+                take(self.data.features, self.data.val_rows),
+                self.data.given_labels[self.data.val_rows],
             ),
             test and Holdout(test.features.to(self.device), test.labels.to(self.device)),
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from labelrepair.config import require
 from labelrepair.errors import ConfigError
 from labelrepair.losses import cross_entropy
+from labelrepair.networks.features import Features
 from labelrepair.training.batches import Batch, TrainSet
 from labelrepair.training.config import TrainingConfig
 from labelrepair.training.loop import BuildNetwork, train
@@ -34,7 +35,7 @@ class ProbeSpec:
 
 
 def cross_validated_probs(
-    features: Tensor,
+    features: Features,
     given_labels: Tensor,
     num_classes: int,
     build_network: BuildNetwork,
@@ -91,7 +92,7 @@ def _step(logits: Tensor, batch: Batch, _run: Run) -> Step:
 def _predict(held_out: Tensor) -> Callable[[Run], None]:
     def after_stage(run: Run) -> None:
         rows = held_out.to(run.data.given_labels.device)
-        logits = run.predict_logits(run.data.features[rows])
+        logits = run.predict_logits(rows=rows)
         run.samples.shared["held_out"] = logits[0].softmax(-1)
 
     return after_stage

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from labelrepair.errors import ConfigError
 from labelrepair.networks.classifier import Normalizer
-from labelrepair.training.batches import CHUNK_ROWS, Batch, TrainSet
+from labelrepair.networks.features import Features, chunk_rows, in_order
+from labelrepair.training.batches import Batch, TrainSet
 from labelrepair.training.config import Schedule, TrainingConfig
 
 Keep = Literal["last", "best_val_accuracy", "best_val_loss"]
@@ -152,8 +153,9 @@ class Run:
 
     def predict_logits(
         self,
-        features: Tensor | None = None,
+        features: Features | None = None,
         weights: Literal["current", "best"] = "current",
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Predict in eval mode, without augmentation.
 
@@ -161,6 +163,7 @@ class Run:
             features: ``(M, ...)`` as stored; None = all rows of the data.
             weights: the current ones, or those of the best epoch on noisy validation so far (the
                 current ones while there is none).
+            rows: int64 ``(M,)``, only these rows.
 
         Returns:
             Float32 ``(K, M, C)``, detached.
@@ -168,28 +171,35 @@ class Run:
         if weights == "best" and self.best is not None:
             current = {key: value.clone() for key, value in self.networks.state_dict().items()}
             self.networks.load_state_dict(self.best.networks)
-            logits = predict_logits(self.networks, self.normalizer, self._rows(features))
+            logits = predict_logits(self.networks, self.normalizer, self._rows(features), rows)
             self.networks.load_state_dict(current)
             return logits
-        return predict_logits(self.networks, self.normalizer, self._rows(features))
+        return predict_logits(self.networks, self.normalizer, self._rows(features), rows)
 
     def predict_probs(self, weights: Literal["current", "best"] = "current") -> Tensor:
         """Return float32 ``(N, C)``: softmax of :meth:`predict_logits`, mean over networks."""
         return self.predict_logits(weights=weights).softmax(-1).mean(0)
 
-    def _rows(self, features: Tensor | None) -> Tensor:
+    def _rows(self, features: Features | None) -> Features:
         return self.data.features if features is None else features
 
 
 def predict_logits(
-    networks: nn.ModuleList, normalizer: Normalizer, features: Tensor, chunk: int = CHUNK_ROWS // 4
+    networks: nn.ModuleList,
+    normalizer: Normalizer,
+    features: Features,
+    rows: Tensor | None = None,
 ) -> Tensor:
-    """Return float32 ``(K, M, C)`` logits in eval mode; leaves every module's mode as it was."""
+    """Return float32 ``(K, M, C)`` logits in eval mode; leaves every module's mode as it was.
+
+    ``rows``, int64 ``(M,)``: only these; None = all.
+    """
+    chunk = max(1, chunk_rows(features) // 4)
     modes = [network.training for network in networks]
     networks.eval()
     parts = []
     with torch.no_grad():
-        for part in torch.split(features, chunk):
+        for part in in_order(features, chunk, rows):
             inputs = normalizer(part)
             parts.append(torch.stack([network(inputs) for network in networks]).float())
     for network, mode in zip(networks, modes, strict=True):

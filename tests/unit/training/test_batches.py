@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelrepair.errors import DataError
+from labelrepair.networks import features as features_module
 from labelrepair.networks.classifier import Normalizer
-from labelrepair.training import batches as batches_module
 from labelrepair.training.batches import Augment, TrainSet, batches, crop_flip
 
 
@@ -66,7 +66,7 @@ def test_batches_cover_the_order_in_order(count, batch_size, chunk_rows, seed):
     data = data_of(torch.arange(100.0)[:, None])
     order = torch.randperm(100, generator=draws(seed))[:count]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches_module, "CHUNK_ROWS", chunk_rows)
+        patch.setattr(features_module, "CHUNK_ROWS", chunk_rows)
         chunks = list(batches(data, order, batch_size, PLAIN, Augment(), draws()))
     flat = [batch for chunk in chunks for batch in chunk]
     assert torch.equal(torch.cat([batch.rows for batch in flat]), order)
@@ -81,7 +81,7 @@ def test_batches_cover_the_order_in_order(count, batch_size, chunk_rows, seed):
 
 
 def test_augmentation_touches_images_only_and_differs_between_chunks(monkeypatch):
-    monkeypatch.setattr(batches_module, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(features_module, "CHUNK_ROWS", 4)
     order, crop = torch.zeros(8, dtype=torch.int64), Augment(2, True)
     images = data_of(torch.rand(8, 1, 6, 6, generator=draws()))
     first, second = (chunk[0] for chunk in batches(images, order, 4, PLAIN, crop, draws()))
@@ -146,7 +146,7 @@ class TestNormalisation:
         assert torch.equal(found[:, 1], torch.zeros(7))
 
     def test_fitting_in_parts_is_the_same(self, monkeypatch):
-        monkeypatch.setattr("labelrepair.networks.classifier.FIT_ROWS", 2)
+        monkeypatch.setattr(features_module, "CHUNK_ROWS", 2)
         self.test_pixel_mean()
         self.test_standardize()
 

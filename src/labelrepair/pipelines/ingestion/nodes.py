@@ -3,12 +3,12 @@
 from typing import Any
 
 import pandas as pd
-from numpy.typing import NDArray
 
 from labelrepair import decisions
 from labelrepair.config import from_dict, to_dict
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.data.input_format import input_format
+from labelrepair.data.storage import StorageSpec
 from labelrepair.ingest import (
     CuratedSpec,
     SplitSpec,
@@ -22,11 +22,15 @@ Params = dict[str, Any]
 
 
 def read_samples(
-    source: Params, split: Params
-) -> tuple[NDArray[Any], pd.DataFrame, pd.DataFrame, list[str], Params]:
+    source: Params, split: Params, storage: Params
+) -> tuple[Any, pd.DataFrame, pd.DataFrame, list[str], Params]:
     """Read a source: feature store, label table, known true labels, class names, input format."""
-    samples = read_source(from_dict(SourceSpec, source, "ingestion.source"))
-    parts = tabulate(samples, from_dict(SplitSpec, split, "ingestion.split"))
+    samples = read_source(from_dict(SourceSpec, source, "ingestion.source"), decode=False)
+    parts = tabulate(
+        samples,
+        from_dict(SplitSpec, split, "ingestion.split"),
+        from_dict(StorageSpec, storage, "ingestion.storage"),
+    )
     return (*parts, to_dict(input_format(samples)))
 
 
@@ -34,7 +38,7 @@ def add_noise(
     table: pd.DataFrame,
     true_labels: pd.DataFrame,
     class_names: list[str],
-    features: NDArray[Any],
+    features: Any,
     noise: Params,
 ) -> tuple[pd.DataFrame, Params]:
     """Replace given labels outside the test split by noisy ones, for studies."""

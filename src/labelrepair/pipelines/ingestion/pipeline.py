@@ -13,7 +13,11 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
         [
             Node(
                 read_samples,
-                inputs=["params:ingestion.source", "params:ingestion.split"],
+                inputs=[
+                    "params:ingestion.source",
+                    "params:ingestion.split",
+                    "params:ingestion.storage",
+                ],
                 outputs=[
                     "features",
                     "source_table",
