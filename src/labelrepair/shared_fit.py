@@ -8,9 +8,13 @@ import dataclasses
 import json
 from typing import Any
 
+from torch import Tensor
+
 from labelrepair.networks.classifier import Classifier
+from labelrepair.networks.features import Features
 from labelrepair.training import Checkpointer, Holdout, TrainResult, TrainSet
 from labelrepair.training.launch import Content
+from labelrepair.training.streamed import address, at_address
 
 _RESULT = ("probs", "selected", "history", "used", "shared", "test_accuracy")
 
@@ -23,8 +27,9 @@ def packed(
 ) -> Content:
     """Return the content for a rank; ``plain`` must fit into JSON."""
     content = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    content["features"] = _address(data.features)
     if test is not None:
-        content |= {"test_features": test.features, "test_labels": test.labels}
+        content |= {"test_features": _address(test.features), "test_labels": test.labels}
     address = checkpoint and checkpoint.address()
     return content | {"plain": json.dumps({**plain, "checkpoint": address})}
 
@@ -33,13 +38,23 @@ def unpacked(
     content: Content,
 ) -> tuple[dict[str, Any], TrainSet, Holdout | None, Checkpointer | None]:
     """Return the arguments of :func:`packed`; tensors may be mapped files."""
-    data = TrainSet(**{field.name: content[field.name] for field in dataclasses.fields(TrainSet)})
+    fields = {field.name: content[field.name] for field in dataclasses.fields(TrainSet)}
+    data = TrainSet(**{**fields, "features": _features(content["features"])})
     test = None
     if "test_features" in content:
-        test = Holdout(content["test_features"], content["test_labels"])
+        test = Holdout(_features(content["test_features"]), content["test_labels"])
     plain = json.loads(content["plain"])
     address = plain.pop("checkpoint")
     return plain, data, test, address and Checkpointer.at(address)
+
+
+def _address(features: Features) -> Any:
+    """Return a tensor, or where another process finds the rows of a stream."""
+    return features if isinstance(features, Tensor) else address(features)
+
+
+def _features(content: Any) -> Features:
+    return content if isinstance(content, Tensor) else at_address(content)
 
 
 def answer(model: Classifier, result: TrainResult) -> Content:

@@ -35,7 +35,10 @@ class ImageFiles(RowStore):
         images: the files.
         hashes: uint64 (N,), content hash of each decoded image.
         workers: processes of a loader.
+        folder: where the lists are, once saved.
     """
+
+    folder: Path | None = None
 
     def __init__(
         self,
@@ -112,7 +115,9 @@ class ImageFiles(RowStore):
         names: Any = _Strings(paths)
         shape = tuple(content["shape"][1:])
         images = EncodedImages(names, names, content["mode"], size and tuple(size), shape)
-        return cls(images, hashes, workers)
+        found = cls(images, hashes, workers)
+        found.folder = folder
+        return found
 
 
 def hashed(images: EncodedImages, workers: int | None = None) -> ImageFiles:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.networks.classifier import Normalizer
-from labelrepair.training.batches import CHUNK_ROWS, Batch, Holdout, TrainSet, crop_flip
+from labelrepair.networks.features import Features, chunk_rows, portions, take
+from labelrepair.training.batches import Batch, Holdout, TrainSet, crop_flip
 from labelrepair.training.held_out import HeldOut
 from labelrepair.training.loop import Loop
 from labelrepair.training.passes import Means, Pass, shuffled
@@ -61,12 +62,12 @@ class RankLoop(Loop):
         if ranks.rank == 0:
             fitted = Normalizer.fit(self.config.normalize, data.features, data.train_rows)
         self.normalizer = ranks.from_first(fitted).to(device)  # type: ignore[union-attr]
-        self.features = data.features[self.rows.mine].to(device)
+        self.features = take(data.features, self.rows.mine).to(device)
         others = (data.train_rows, data.val_rows, data.given_labels)
         train_rows, val_rows, labels = (part.to(device) for part in others)
         self.data = TrainSet(data.features, labels, data.num_classes, train_rows, val_rows)
         val = ranks.share(self.rows.owner[data.val_rows.cpu()])
-        val_features = self.features[at[data.val_rows.cpu()[val.mine]].to(device)]
+        val_features = take(self.features, at[data.val_rows.cpu()[val.mine]].to(device))
         self.held_out = RankHeldOut(
             (Holdout(val_features, labels[val_rows]), val), self._test_part(test), ranks
         )
@@ -75,7 +76,7 @@ class RankLoop(Loop):
         if test is None:
             return None
         share = self.ranks.share(self.ranks.owners(len(test.labels)))
-        features = test.features[share.mine].to(self.device)
+        features = take(test.features, share.mine).to(self.device)
         return Holdout(features, test.labels.to(self.device)), share
 
     def _first_run(self) -> Run:
@@ -101,10 +102,15 @@ class RankLoop(Loop):
     def _chunks(self, order: Tensor, augmentation: torch.Generator) -> Iterator[list[Batch]]:
         """Yield the batches of :func:`labelrepair.training.batches.batches`, with our features."""
         size, augment = self.config.batch_size, self.config.augment
-        for rows in torch.split(order, max(1, CHUNK_ROWS // size) * size):
-            owner = self.rows.owner[rows]
-            mine = (owner == self.ranks.rank).nonzero()[:, 0]
-            features = self.normalizer(self.features[self.at[rows[mine]].to(self.device)])
+        chunks = torch.split(order, max(1, chunk_rows(self.features) // size) * size)
+        owners = [self.rows.owner[rows] for rows in chunks]
+        ours = [(owner == self.ranks.rank).nonzero()[:, 0] for owner in owners]
+        wanted = [
+            self.at[rows[mine]].to(self.device) for rows, mine in zip(chunks, ours, strict=True)
+        ]
+        read = portions(self.features, wanted)
+        for rows, owner, mine, stored in zip(chunks, owners, ours, read, strict=True):
+            features = self.normalizer(stored)
             if augment.active and features.dim() == 4:
                 features = crop_flip(features, augment, augmentation, (len(rows), mine))
             shares = [self.ranks.share(part) for part in torch.split(owner, size)]
@@ -187,20 +193,22 @@ class RankRun(Run):
 
     ranks: Ranks | None = None
     rows: Share | None = None
-    mine: Tensor | None = None
+    mine: Features | None = None
 
     def predict_logits(
         self,
-        features: Tensor | None = None,
+        features: Features | None = None,
         weights: Literal["current", "best"] = "current",
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Predict all rows; see :meth:`Run.predict_logits`."""
-        if features is not None or self.ranks is None or self.rows is None or self.mine is None:
-            return super().predict_logits(features, weights)
+        some = features is not None or rows is not None
+        if some or self.ranks is None or self.rows is None or self.mine is None:
+            return super().predict_logits(features, weights, rows)
         ours = super().predict_logits(self.mine, weights).transpose(0, 1)
         return self.ranks.merge(ours.contiguous(), self.rows).transpose(0, 1).contiguous()
 
 
-def _merged(run: Run, features: Tensor, share: Share, ranks: Ranks) -> Tensor:
+def _merged(run: Run, features: Features, share: Share, ranks: Ranks) -> Tensor:
     ours = predict_logits(run.networks, run.normalizer, features).transpose(0, 1)
     return ranks.merge(ours.contiguous(), share).transpose(0, 1).contiguous()

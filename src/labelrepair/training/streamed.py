@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from labelrepair.data.rows import RowStore
-from labelrepair.errors import LabelRepairError
+from labelrepair.data.rows import RowStore, Taken
+from labelrepair.data.storage import load_features
+from labelrepair.errors import ConfigError, LabelRepairError
+from labelrepair.networks.features import Stream
 
 T = TypeVar("T")
 AHEAD = 2  # portions read before they are asked for
@@ -85,6 +88,29 @@ class Streamed:
         read = iter(_loader(self.store, [piece for parts in pieces for piece in parts]))
         for parts in pieces:
             yield torch.cat([_unpacked(read) for _ in parts])
+
+
+def address(features: Stream) -> dict[str, Any]:
+    """Return in tensors and plain values where another process finds the rows of a stream.
+
+    Raises:
+        ConfigError: they lie in no folder.
+    """
+    store: Any = getattr(features, "store", None)
+    rows = np.arange(len(features))
+    while isinstance(store, Taken):
+        store, rows = store.base, store.rows[rows]
+    folder = getattr(store, "folder", None)
+    if folder is None:
+        raise ConfigError("training.distributed: features that lie in no folder cannot be shared")
+    place = str(Path(folder).absolute())
+    return {"folder": place, "rows": torch.from_numpy(rows), "workers": store.workers}
+
+
+def at_address(content: dict[str, Any]) -> "Streamed":
+    """Return the stream of an :func:`address`."""
+    store: Any = load_features(Path(content["folder"]), workers=content["workers"])
+    return Streamed(store.take(content["rows"].numpy()))
 
 
 class _Reader(Dataset[Any]):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from labelrepair.data.images import EncodedImages
-from labelrepair.data.storage import StorageSpec, stored
+from labelrepair.data.storage import StorageSpec, load_features, save_features, stored
 from labelrepair.errors import DataError, LabelRepairError
 from labelrepair.networks import features as features_module
 from labelrepair.networks.classifier import Normalizer
@@ -29,7 +29,7 @@ from labelrepair.training import streamed as streamed_module
 from labelrepair.training import train as train_stages
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
 from labelrepair.training.state import Stage, Step, predict_logits
-from labelrepair.training.streamed import Streamed, ahead
+from labelrepair.training.streamed import Streamed, address, ahead, at_address
 from labelrepair.workflow import network_builder
 
 ROWS, TEST = 60, 12
@@ -60,7 +60,7 @@ def store(request, pixels, tmp_path_factory):
         source = EncodedImages(paths, paths, "RGB", None)
     spec = StorageSpec(kind, shard_bytes=13 * pixels[0].nbytes, unfinished=str(folder / "new"))
     found, _ = stored(source, spec)
-    found.workers = 2 if processes else 0
+    found.workers, found.unfinished = 2 if processes else 0, False
     return found
 
 
@@ -248,3 +248,14 @@ def test_reading_ahead_keeps_order_raises_and_ends():
     items.close()
     assert not reading_threads()
     assert len(made) <= 5, "it does not run away from the reader"
+
+
+# -- other processes ---------------------------------------------------------------------------
+
+
+def test_other_processes_find_the_rows_by_their_address(pixels, store, tmp_path):
+    save_features(tmp_path / "features", store)
+    saved = load_features(tmp_path / "features", workers=0)
+    some = take(take(Streamed(saved), torch.arange(3, 40)), torch.tensor([5, 1]))
+    found = at_address(address(some))
+    assert torch.equal(found[torch.arange(2)], torch.from_numpy(pixels[[8, 4]]))
