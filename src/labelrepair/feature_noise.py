@@ -135,5 +135,5 @@ def _rows(features: Array, rows: Any) -> Floats:
     """Return rows flattened, images as they enter a network."""
     part = np.asarray(features[rows])
     scale = 255.0 if part.dtype == np.uint8 else 1.0
-    flat: Floats = part.reshape(len(part), -1).astype(np.float64) / scale
+    flat: Floats = part.reshape(len(part), math.prod(part.shape[1:])).astype(np.float64) / scale
     return flat
