@@ -14,6 +14,7 @@ from labelrepair.training.config import (
 )
 from labelrepair.training.device import choose_device
 from labelrepair.training.loop import EXCLUSIVE, train
+from labelrepair.training.replicas import train_replicas
 from labelrepair.training.result import TrainResult
 from labelrepair.training.state import Run, SampleState, Stage, Step
 
@@ -38,4 +39,5 @@ __all__ = [
     "epochs_field",
     "scale_epochs",
     "train",
+    "train_replicas",
 ]

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from labelrepair.errors import CheckpointError, ConfigError, shown
 from labelrepair.networks.classifier import Normalizer
 from labelrepair.networks.features import take
-from labelrepair.training.batches import Holdout, TrainSet, batches
+from labelrepair.training.batches import Batch, Holdout, TrainSet, batches
 from labelrepair.training.checkpoint import Checkpointer
 from labelrepair.training.collapse import Collapse
 from labelrepair.training.config import TrainingConfig
@@ -156,17 +156,17 @@ class Loop:
             for index in range(position, len(self.stages)):
                 entered = index == position and epoch > 0
                 if not entered:
-                    self._enter(index)
+                    self.enter(index)
                 for current in range(epoch if entered else 0, self.stages[index].schedule.epochs):
                     self._epoch(index, current)
-                    self._save(index, current + 1)
-                self._leave(index)
-                self._save(index + 1, 0, force=True)
+                    self.save(index, current + 1)
+                self.leave(index)
+                self.save(index + 1, 0, force=True)
         finally:
             self.progress.stop()
-        return self._result()
+        return self.result()
 
-    def _enter(self, index: int) -> None:
+    def enter(self, index: int) -> None:
         """Restart or carry networks and optimizer, and make room for the stage's state."""
         stage, run = self.stages[index], self.run
         run.stage, run.epoch, run.best = stage, 0, None
@@ -192,7 +192,8 @@ class Loop:
             networks.append(self.build_network())
         return networks.to(self.device)
 
-    def _leave(self, index: int) -> None:
+    def leave(self, index: int) -> None:
+        """End a stage: take the weights to keep, let the method draw its conclusions."""
         stage, run = self.stages[index], self.run
         if stage.keep != "last" and run.best is not None:
             run.networks.load_state_dict(run.best.networks)
@@ -202,59 +203,73 @@ class Loop:
     # -- one epoch ---------------------------------------------------------------------------
 
     def _epoch(self, index: int, epoch: int) -> None:
-        stage, run = self.stages[index], self.run
         started = time.perf_counter()
+        self.open_epoch(index, epoch)
+        means = self._go(*self.draws(index, epoch))
+        self.close_epoch(means, time.perf_counter() - started)
+
+    def open_epoch(self, index: int, epoch: int) -> None:
+        """Set schedule and seeds, after the method's own preparations."""
+        stage, run = self.stages[index], self.run
         run.epoch = epoch
         run.generator = generator(self.device, self.seed, index, epoch, "method")
         torch.manual_seed(derive_seed(self.seed, index, epoch, "modules"))  # dropout
         run.networks.train()
         _call(stage.before_epoch, run)
-        set_schedule(self._optimizer, stage, self.config.optimizer, epoch)
-        means = self._pass(index, epoch)
+        set_schedule(self.stepper, stage, self.config.optimizer, epoch)
+
+    def close_epoch(self, means: Means, seconds: float) -> None:
+        """Evaluate, and add the epoch's row to the history; ``seconds``: what it took so far."""
+        run, started = self.run, time.perf_counter()
+        stage, epoch = run.stage, run.epoch
+        share = means.values["largest_class_share"]
+        self.collapse.look(stage.name, epoch, share, means.most_predicted)
         run.samples.push_history()
         _call(stage.after_epoch, run)
         row: dict[str, Any] = {
             "stage": stage.name,
             "epoch": len(self.history),
             "lr": stage.schedule.lr_at(epoch),
-            **means,
+            **means.values,
         }
         last = epoch + 1 == stage.schedule.epochs
         if last or (epoch + 1) % self.config.evaluate_every == 0:
             row |= self.held_out.look(run, epoch)
-        row["seconds"] = time.perf_counter() - started
+        row["seconds"] = seconds + time.perf_counter() - started
         self.history.append(row)
         self.progress.epoch(row)
 
-    def _pass(self, index: int, epoch: int) -> dict[str, float]:
-        """Go once over the training rows; return the epoch's means."""
-        run = self.run
-        draws = generator("cpu", self.seed, index, epoch, "order")
-        augmentation = generator("cpu", self.seed, index, epoch, "augment")
-        means = self._go(draws, augmentation)
-        share = means.values["largest_class_share"]
-        self.collapse.look(run.stage.name, epoch, share, means.most_predicted)
-        return means.values
+    def draws(self, index: int, epoch: int) -> tuple[torch.Generator, torch.Generator]:
+        """Return the generators of an epoch's order and of its augmentation."""
+        names = ("order", "augment")
+        order, augment = (generator("cpu", self.seed, index, epoch, name) for name in names)
+        return order, augment
 
-    def _go(self, draws: torch.Generator, augmentation: torch.Generator) -> Means:
-        """Make one pass in an order drawn now."""
+    def batches(
+        self, order: torch.Generator, augment: torch.Generator
+    ) -> tuple[Iterator[list[Batch]], int]:
+        """Return the batches of an epoch, and how many rows they hold together."""
         run, config = self.run, self.config
-        order = shuffled(self.data.train_rows, draws, config, run.networks)
+        rows = shuffled(self.data.train_rows, order, config, run.networks)
         chunks = batches(
-            run.data, order, config.batch_size, self.normalizer, config.augment, augmentation
+            run.data, rows, config.batch_size, self.normalizer, config.augment, augment
         )
-        return Pass(run, self._optimizer).go(chunks, len(order))
+        return chunks, len(rows)
+
+    def _go(self, order: torch.Generator, augment: torch.Generator) -> Means:
+        """Make one pass in an order drawn now."""
+        return Pass(self.run, self.stepper).go(*self.batches(order, augment))
 
     # -- checkpoints -------------------------------------------------------------------------
 
-    def _save(self, index: int, epoch: int, force: bool = False) -> None:
+    def save(self, index: int, epoch: int, force: bool = False) -> None:
         """Save the next position, after the method's books are closed."""
         if epoch:
             bits = np.packbits(self.run.samples.used.cpu().numpy(), axis=1)
             self.used.append(torch.from_numpy(bits))
         if self.checkpoint is None or not (force or epoch % self.checkpoint.every == 0):
             return
-        content = snapshot(self.run, self._optimizer, self.history, self.used)
+        content = snapshot(self.run, self.stepper, self.history, self.used)
         self._write({"position": [index, epoch], **content})
 
     def _write(self, state: dict[str, Any]) -> None:
@@ -289,7 +304,8 @@ class Loop:
 
     # -- small things ------------------------------------------------------------------------
 
-    def _result(self) -> TrainResult:
+    def result(self) -> TrainResult:
+        """Return what the training leaves behind, on the CPU."""
         run = self.run
         shared = {key: value.cpu() for key, value in run.samples.shared.items()}
         probs = shared.pop("probs", None)
@@ -309,7 +325,8 @@ class Loop:
         )
 
     @property
-    def _optimizer(self) -> torch.optim.Optimizer:
+    def stepper(self) -> torch.optim.Optimizer:
+        """Return the optimizer of the stage entered."""
         if self.optimizer is None:
             raise RuntimeError("no stage has been entered")
         return self.optimizer

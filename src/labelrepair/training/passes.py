@@ -40,6 +40,8 @@ class Pass:
         # int64 (C,): how often each class was predicted.
         self._predicted = torch.zeros(run.data.num_classes, dtype=torch.int64, device=self.device)
         self._steps = 0
+        self._logits: list[Tensor] = []  # since the last record
+        self._used: list[Tensor | None] = []
 
     def go(self, chunks: Iterable[list[Batch]], rows: int) -> Means:
         """Learn from all batches, ``rows`` rows in all; return the means.
@@ -47,31 +49,42 @@ class Pass:
         Raises:
             LabelRepairError: the loss is no longer finite.
         """
-        self.run.samples.used.zero_()
+        self.begin()
         for chunk in chunks:
-            logits, used = [], []
             for batch in chunk:
-                step, outputs = self._step(batch)
-                logits.append(outputs)
-                used.append(step.used)
-                for name, value in (("loss", step.loss), *step.log.items()):
-                    self._totals[name] = self._totals.get(name, 0) + value.detach()
-            self._steps += len(chunk)
-            self._record(chunk, logits, used)
-        return self._means(rows)
+                self._step(batch)
+            self.record(chunk)
+        return self.means(rows)
 
-    def _step(self, batch: Batch) -> tuple[Step, Tensor]:
-        """One gradient step; returns the method's Step and the detached logits ``(K, B, C)``."""
-        run, optimizer = self.run, self.optimizer
-        logits = self._forward(batch)
-        step = run.stage.step(logits, batch, run)
-        optimizer.zero_grad(set_to_none=True)
+    def _step(self, batch: Batch) -> None:
+        """Make one gradient step."""
+        step = self.judge(self._forward(batch), batch)
+        self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()  # type: ignore[no-untyped-call]
+        self.update(step)
+
+    # The parts of ``go``, for who goes through several passes in step.
+
+    def begin(self) -> None:
+        """Forget what the last pass used."""
+        self.run.samples.used.zero_()
+
+    def judge(self, logits: Tensor, batch: Batch) -> Step:
+        """Return the method's Step for the logits ``(K, B, C)`` of a batch, and count it in."""
+        step = self.run.stage.step(logits, batch, self.run)
+        for name, value in (("loss", step.loss), *step.log.items()):
+            self._totals[name] = self._totals.get(name, 0) + value.detach()
+        self._logits.append(logits.detach())
+        self._used.append(step.used)
+        self._steps += 1
+        return step
+
+    def update(self, step: Step) -> None:
+        """Move the weights along their gradients, unless the step is to be skipped."""
         # Fused optimizers leave parameters and state alone where this flag is 1, on the device.
         skip = None if step.skip is None else step.skip.float().reshape(())
-        optimizer.found_inf = skip  # type: ignore[attr-defined]
-        optimizer.step()
-        return step, logits.detach()
+        self.optimizer.found_inf = skip  # type: ignore[attr-defined]
+        self.optimizer.step()
 
     def _forward(self, batch: Batch) -> Tensor:
         """Return the logits ``(K, B, C)`` of a batch, with their gradient."""
@@ -79,22 +92,24 @@ class Pass:
             outputs = [network(batch.features) for network in self.run.networks]
         return torch.stack(outputs).float() if len(outputs) > 1 else outputs[0].float()[None]
 
-    def _record(self, chunk: list[Batch], logits: list[Tensor], used: list[Tensor | None]) -> None:
-        """Write a chunk's predictions and selection to the state; count the classes predicted."""
+    def record(self, chunk: list[Batch]) -> None:
+        """Write predictions and selection of the batches just judged to the state."""
         samples = self.run.samples
         rows = torch.cat([batch.rows for batch in chunk])
         labels = torch.cat([batch.labels for batch in chunk])
-        probs = torch.cat(logits, dim=1).softmax(-1).mean(0)
+        probs = torch.cat(self._logits, dim=1).softmax(-1).mean(0)
         samples.probs[rows] = probs
-        if all(item is None for item in used):
+        if all(item is None for item in self._used):
             samples.used[:, rows] = True
         else:
-            samples.used[:, rows] = torch.cat([_two_dims(item) for item in used], dim=1)
+            samples.used[:, rows] = torch.cat([_two_dims(item) for item in self._used], dim=1)
         best = probs.argmax(1)
         self._predicted.index_add_(0, best, torch.ones_like(best))
         self._correct += (best == labels).sum()
+        self._logits, self._used = [], []
 
-    def _means(self, rows: int) -> Means:
+    def means(self, rows: int) -> Means:
+        """Return the means of a pass over ``rows`` rows."""
         run = self.run
         # The only wait for the device in an epoch of training.
         names = list(self._totals)

@@ -95,7 +95,7 @@ class RankLoop(Loop):
         # Masks of dropout: other rows, other draws.
         torch.manual_seed(derive_seed(self.seed, run.stage.name, run.epoch, "modules", ranks.rank))
         chunks = self._chunks(order, augmentation)
-        found = RankPass(run, self._optimizer, ranks).go(chunks, len(order))
+        found = RankPass(run, self.stepper, ranks).go(chunks, len(order))
         ranks.agree(run.networks, f"stage '{run.stage.name}', epoch {run.epoch}")
         return found
 
@@ -138,8 +138,9 @@ class RankLoop(Loop):
             raise refusal
         return state
 
-    def _result(self) -> TrainResult:
-        found = super()._result()
+    def result(self) -> TrainResult:
+        """Return what the training leaves behind, with ordinary batch normalisation."""
+        found = super().result()
         own_norms(found.networks)
         return found
 
