@@ -115,7 +115,7 @@ def _forward(loop: Loop, stacked: Stacked, batches: Sequence[Batch]) -> Tensor:
     features = features.repeat_interleave(networks, dim=0) if networks > 1 else features
     with autocast(loop.config.precision, loop.device):
         outputs = stacked.forward(features)
-    return outputs.float().unflatten(0, (len(batches), networks))
+    return outputs.float().view(len(batches), networks, *outputs.shape[1:])
 
 
 def _check(
