@@ -55,8 +55,7 @@ def kedro_viz() -> Iterator[str]:
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     command = ["kedro", "viz", "run", "--no-browser", "--port", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
+    server = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         end = time.monotonic() + SECONDS
         while True:
@@ -68,7 +67,8 @@ def kedro_viz() -> Iterator[str]:
             time.sleep(1)
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 

@@ -62,7 +62,7 @@ def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
     """Show what was changed, or would be."""
     console = _console()
     word = "would change" if dry_run else "changed"
-    console.print(f"{len(named):,} rows {word}")
+    console.print(f"{len(named):,} {'row' if len(named) == 1 else 'rows'} {word}")
     _rows(console, named, 10)
     if len(named) and not dry_run:
         for name in ("human_decisions", "label_changes"):
