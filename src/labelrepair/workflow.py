@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +49,7 @@ from labelrepair.training import (
     TrainingConfig,
     TrainResult,
     TrainSet,
+    choose_device,
     launch,
     train,
 )
@@ -235,13 +236,39 @@ def estimate(
     Returns:
         The estimate, and the probe's out-of-sample probabilities float32 ``(N, C)``.
     """
-    build, _ = network_builder(config.probe.training.network, data.features, data.num_classes)
-    probs = cross_validated_probs(
-        data.features, data.given_labels, data.num_classes, build, config.probe, seed
-    ).numpy()
+    probs = probe_probs(data, config.probe, seed).numpy()
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     found = estimate_noise(probs, data.given_labels.numpy(), config.estimator, rng, curated)
     return found, probs
+
+
+def probe_probs(data: TrainSet, probe: ProbeSpec, seed: int) -> torch.Tensor:
+    """Cross-validate, each of several processes some of the folds; the bits of one process."""
+    config = probe.training.distributed
+    if not together(config):
+        return _probe(data, probe, seed)
+    content = packed({"probe": to_dict(probe), "seed": seed}, data, None, None)
+    # Who has done its folds waits for the others, however long these take.
+    patient = replace(config, timeout=launch.FOREVER.total_seconds())
+    probs: torch.Tensor = launch.run(f"{__name__}:probe_rank", content, patient)["probs"]
+    return probs
+
+
+def probe_rank(content: launch.Content, ranks: Ranks) -> launch.Content:
+    """Train one rank's folds; see :func:`probe_probs`."""
+    plain, data, _, _ = unpacked(content)
+    probe = from_dict(ProbeSpec, plain["probe"], "probe")
+    ours = _probe(data, probe, plain["seed"], range(ranks.rank, probe.folds, ranks.size))
+    return {"probs": ranks.add(ours.to(choose_device(probe.training.device))).cpu()}
+
+
+def _probe(
+    data: TrainSet, probe: ProbeSpec, seed: int, only: Sequence[int] | None = None
+) -> torch.Tensor:
+    build, _ = network_builder(probe.training.network, data.features, data.num_classes)
+    return cross_validated_probs(
+        data.features, data.given_labels, data.num_classes, build, probe, seed, only
+    )
 
 
 def refine(
@@ -270,18 +297,12 @@ def refine(
         return probs, noise
     given = data.given_labels.numpy()
     config = refining(probe, spec, data.features)
-    build, _ = network_builder(config.training.network, data.features, data.num_classes)
     total, joined = np.zeros(probs.shape), np.asarray(probs)
     for number in range(spec.rounds):
         found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
-        part = cross_validated_probs(
-            data.features,
-            torch.from_numpy(found["suggested_label"].to_numpy().copy()),
-            data.num_classes,
-            build,
-            config,
-            derive_seed(seed, "refine", number),
-        )
+        suggested = torch.from_numpy(found["suggested_label"].to_numpy().copy())
+        relabelled = replace(data, given_labels=suggested)
+        part = probe_probs(relabelled, config, derive_seed(seed, "refine", number))
         total += part.numpy()
         known = noise.method in KNOWN
         likely = fit_likelihood(total / (number + 1), given, noise.transition, spec, known)

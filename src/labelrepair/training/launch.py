@@ -52,15 +52,16 @@ def run(target: str, content: Content, config: Distributed, folder: Path | None 
             holds tensors and plain values only, as does the content.
         content: what it needs.
         config: how many processes; where torchrun has started some, these are taken.
-        folder: of the file that hands over the content; processes on several hosts must see it.
-            None = a temporary one of this machine.
+        folder: of the file that hands over the content, where torchrun has started the processes:
+            those of several hosts must see it. None = the working folder.
 
     Raises:
         LabelRepairError: the one that a process raised, or one that names the process that ended.
     """
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=".ranks-", dir=folder))
+    shared = folder or Path.cwd()
+    if _joined:
+        shared.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=".ranks-", dir=shared if _joined else None))
     try:
         torch.save(content, place / "content.pt")
         if _joined:

@@ -41,6 +41,7 @@ def cross_validated_probs(
     build_network: BuildNetwork,
     spec: ProbeSpec,
     seed: int,
+    only: Sequence[int] | None = None,
 ) -> Tensor:
     """Predict every row with a network that was trained on the others.
 
@@ -51,9 +52,11 @@ def cross_validated_probs(
         build_network: makes one network.
         spec: folds and loop settings.
         seed: decides folds and training.
+        only: the folds to train, 0-based; None = all.
 
     Returns:
-        Float32 ``(N, C)``: out-of-sample estimates of P(given = j | features).
+        Float32 ``(N, C)``: out-of-sample estimates of P(given = j | features); 0 in rows of folds
+        that are left out.
 
     Raises:
         ConfigError: fewer rows than folds.
@@ -63,6 +66,8 @@ def cross_validated_probs(
         raise ConfigError(f"folds: {spec.folds} folds need at least as many rows, found {count}")
     probs = torch.zeros(count, num_classes)
     for fold, held_out in enumerate(_folds(given_labels, spec.folds, seed)):
+        if only is not None and fold not in only:
+            continue
         rows = torch.ones(count, dtype=torch.bool).index_fill_(0, held_out, False)
         data = TrainSet(features, given_labels, num_classes, rows.nonzero()[:, 0], held_out[:0])
         stage = Stage("probe", spec.training.schedule, _step, after_stage=_predict(held_out))

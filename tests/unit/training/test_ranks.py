@@ -1,6 +1,7 @@
 """Two processes train as one: the same batches, the same rows learned from, the same labels."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import rank_jobs
@@ -8,10 +9,12 @@ import torch
 
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError, LabelRepairError
-from labelrepair.training import Checkpointer, Distributed, TrainingConfig, launch
+from labelrepair.training import Checkpointer, Distributed, Schedule, TrainingConfig, launch
+from labelrepair.training.probe import ProbeSpec
 from labelrepair.training.ranks import Ranks
+from labelrepair.workflow import probe_probs
 
-TWO = Distributed(processes=2, backend="gloo", timeout=120.0)
+TWO = Distributed(processes=2, backend="gloo", timeout=600.0)
 QUICK = ("jocor", "batch norm")
 TOLERANCE = 1e-5  # of probabilities and weights after some epochs; seen: below 1e-6
 
@@ -61,6 +64,15 @@ def test_a_killed_rank_ends_the_run_and_the_next_one_goes_on(tmp_path):
     assert state["position"] == [0, 2]
     compare(start("dies", job | {"epoch": None}), "jocor")
     assert not list(tmp_path.glob(".ranks-*"))
+
+
+@pytest.mark.slow
+def test_folds_are_shared_and_keep_their_bits():
+    data, _ = rank_jobs.data()
+    probe = ProbeSpec(folds=3, training=TrainingConfig(batch_size=32, threads=1, device="cpu"))
+    probe = replace(probe, training=replace(probe.training, schedule=Schedule(2)))
+    shared = replace(probe, training=replace(probe.training, distributed=TWO))
+    assert torch.equal(probe_probs(data, shared, 5), probe_probs(data, probe, 5))
 
 
 @pytest.mark.slow
