@@ -11,7 +11,7 @@ JOBS ?= 2
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench clean
+.PHONY: help run test test-slow test-data test-gpu test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench bench-large clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -86,6 +86,10 @@ bench: $(READY)  ## speed and memory (minutes); MNIST's part if LABELREPAIR_DATA
 	@if [ -n "$(LABELREPAIR_DATA)" ]; then \
 		python benchmarks/floor.py --data-root "$(LABELREPAIR_DATA)" $(if $(JOCOR),--script "$(JOCOR)"); \
 	else echo "benchmarks/floor.py: left out; LABELREPAIR_DATA names a folder with MNIST"; fi
+
+bench-large: $(READY)  ## a set larger than the memory; LARGE=folder with 35 GB, ROWS="25000 200000" for others
+	@test -n "$(LARGE)" || { echo "LARGE=folder: where 200,000 images and their shards may go (35 GB)"; exit 1; }
+	@python benchmarks/large_set.py --folder "$(LARGE)" $(if $(ROWS),--rows $(ROWS))
 
 ui: $(READY)  ## look at the runs in MLflow
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db

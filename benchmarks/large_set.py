@@ -37,7 +37,7 @@ from labelrepair.training import Network, Schedule, TrainingConfig
 from labelrepair.workflow import Preset, fit, train_set
 
 CLASSES = 10
-EVERY = 0.2  # seconds between looks at the memory
+EVERY = 0.5  # seconds between looks at the memory
 COLUMNS = ("source", "rows", "step", "seconds", "images/s", "before MB", "above MB")
 
 
