@@ -18,7 +18,7 @@ from labelrepair.label_table import content_hashes
 FORMAT = 1
 MANIFEST, HASHES = "manifest.json", "hashes.npy"
 AGAIN = "run the ingestion pipeline again"
-_AHEAD = 1 << 14  # bytes of a row from which on the system is told which pages will be needed
+_LARGE = 1 << 14  # bytes of a row from which on rows are copied one by one
 
 
 class Shards(RowStore):
@@ -66,13 +66,16 @@ class Shards(RowStore):
         if number not in self._open:
             self._open[number] = self._opened(number)
         mapped, shard, start = self._open[number]
-        size = shard[0].nbytes
-        if size >= _AHEAD and hasattr(mapped, "madvise"):
-            for row in inner.tolist():
+        size, advised = shard[0].nbytes, hasattr(mapped, "madvise")
+        if size < _LARGE:
+            found[places] = shard[inner]
+        else:  # without a copy in between, all rows being fetched from the disk at once
+            for row in inner.tolist() if advised else ():
                 first = (start + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
                 mapped.madvise(mmap.MADV_WILLNEED, first, start + (row + 1) * size - first)
-        found[places] = shard[inner]
-        if hasattr(mapped, "madvise"):
+            for place, row in zip(places.tolist(), inner.tolist(), strict=True):
+                found[place] = shard[row]
+        if advised:
             mapped.madvise(mmap.MADV_DONTNEED)
 
     def _opened(self, number: int) -> tuple[mmap.mmap, Array, int]:

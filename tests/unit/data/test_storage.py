@@ -78,6 +78,13 @@ def test_a_store_is_indexed_like_the_array(tmp_path, folder, kind):
             found[wrong]
 
 
+def test_large_rows_are_copied_one_by_one(tmp_path):
+    array = np.random.default_rng(1).integers(0, 256, (9, 3, 80, 90), dtype=np.uint8)
+    wide = StorageSpec("shards", shard_bytes=2 * array[0].nbytes, unfinished=str(tmp_path))
+    rows = [8, 0, 3, 3, 2, 7]
+    np.testing.assert_array_equal(stored(array, wide)[0][rows], array[rows])
+
+
 @pytest.mark.parametrize(
     "array",
     [np.arange(60, dtype=np.float32).reshape(20, 3), np.arange(40, dtype=np.int32).reshape(20, 2)],
