@@ -11,7 +11,7 @@ JOBS ?= 2
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench bench-large clean
+.PHONY: help run test test-slow test-data test-gpu test-kill test-soak test-oldest test-newest test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench bench-large clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -27,6 +27,9 @@ test-slow: $(READY)  ## the tests that take minutes
 
 test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
 	@pytest -m data
+
+test-kill: $(READY)  ## kill runs at 100 moments (KILLS=n) and run them again
+	@LABELREPAIR_KILLS=$(or $(KILLS),100) pytest -m slow tests/pipelines/test_kill.py tests/pipelines/test_kill_anywhere.py
 
 test-gpu: $(READY)  ## the tests that need CUDA
 	@pytest -m gpu

@@ -1,6 +1,7 @@
 """Shared by all tests: one CPU thread, and small data with known noise."""
 
 import os
+import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -49,3 +50,19 @@ def blobs():
         return Blobs(TrainSet(features, given, classes, train_rows, val_rows), true)
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder that is a file system of one megabyte; making it needs root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        made = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        made = False
+    if not made:
+        pytest.skip("cannot mount a small file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

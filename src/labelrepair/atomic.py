@@ -1,11 +1,51 @@
 """Files and folders that are written whole or not at all."""
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from labelrepair.errors import StoreError
+
+ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space of your quota",
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EROFS: "make the place writable",
+    errno.EACCES: "get the permission to write there",
+    errno.EPERM: "get the permission to write there",
+}
+SHORT = r"\d+ requested and \d+ written"  # NumPy's words; it does not say why
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into an error that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        refused = _system_error(error)
+        if refused is None:
+            raise
+        raise StoreError(
+            f"{path}: cannot be written ({refused[0]}); what was there before is as it was. "
+            f"To go on, {refused[1]} and run again"
+        ) from error
+
+
+def _system_error(error: BaseException | None) -> tuple[str, str] | None:
+    """Return what the system refused, and advice: torch and Kedro raise errors of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in ADVICE:
+            return os.strerror(error.errno), ADVICE[error.errno]
+        if isinstance(error, OSError) and re.search(SHORT, str(error)):
+            return "the disk took only a part", ADVICE[errno.ENOSPC]
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager
@@ -16,20 +56,24 @@ def whole_file(path: Path, writer: str = "") -> Iterator[BinaryIO]:
         path: the file; its folder is made if needed. After an error it is as it was.
         writer: tells writers apart that may write ``path`` at the same time.
 
+    Raises:
+        StoreError: the disk is full, or the place is not ours to write to.
+
     Yields:
         A binary stream. Its name is the writer's own, in the same folder (a rename is atomic only
         within one file system): what a kill leaves there, the next save overwrites.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}{writer}.part")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -50,24 +94,31 @@ def whole_path(path: Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: the block has written nothing.
+        StoreError: the disk is full, or the place is not ours to write to.
     """
     hidden = path.with_name(f".{path.name}.parts")
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
     new, old = hidden / path.name, hidden / "old"
-    try:
-        yield new
-        _sync(new)
-        if path.is_dir() or (path.exists() and new.is_dir()):
-            os.replace(path, old)
-        try:
-            os.replace(new, path)
-        except OSError:
-            if old.exists():
-                os.replace(old, path)
-            raise
-    finally:
+    with _refusals(path):
         shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir(parents=True)
+        try:
+            yield new
+            _sync(new)
+            _swap(new, path, old)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path, old: Path) -> None:
+    """Put ``new`` at ``path``; what no rename replaces goes to ``old``, and back after an error."""
+    if path.is_dir() or (path.exists() and new.is_dir()):
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
 
 
 def _sync(path: Path) -> None:

@@ -25,7 +25,7 @@ class CheckpointError(LabelRepairError):
 
 
 class StoreError(LabelRepairError):
-    """A store (MLflow's server or registry) cannot be reached or is in use; names its address."""
+    """A store (MLflow's server or registry, a folder) cannot be reached, written, or is in use."""
 
 
 def shown(value: object, most: int = 120) -> str:

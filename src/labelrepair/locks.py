@@ -46,7 +46,8 @@ class Lock:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            logger.info("%s: waiting for whoever holds %s", self.what, self.file)
+            if self.patience:
+                logger.info("%s: waiting for whoever holds %s", self.what, self.file)
             try:
                 self._lock.acquire(timeout=self.patience)
             except Timeout:

@@ -1,11 +1,10 @@
 """Kedro project settings: configuration loading and hooks; no logic."""
 
-from kedro.config import OmegaConfigLoader
-
-from labelrepair.choices import choose
+from labelrepair.choices import ChoiceLoader, choose
 from labelrepair.hooks import ParameterHook, ProvenanceHook, RunnerHook, StoreHook, SummaryHook
 from labelrepair.label_hook import LabelLockHook
 from labelrepair.rank_hook import RankHook
+from labelrepair.run_hook import RunLockHook
 from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
 from labelrepair.stages.workspace import in_home
 
@@ -17,10 +16,11 @@ HOOKS = (
     ProvenanceHook(),
     SummaryHook(),
     LabelLockHook(),
+    RunLockHook(),
     HiddenSettingsHook(),
     RankHook(),  # last: of those that want to be first, Kedro calls it first
 )
-CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_CLASS = ChoiceLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

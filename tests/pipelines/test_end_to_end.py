@@ -74,6 +74,7 @@ def test_every_file_is_written(digits):
     written = {path for path in digits.project.data() if not path.endswith(".gitkeep")}
 
     expected = {
+        "data/.run.lock",
         "data/01_raw/digits.npz",
         "data/02_intermediate/source_table.parquet",
         "data/03_primary/class_names.json",

@@ -14,7 +14,7 @@ from labelrepair.label_table import (
     extend,
     make_label_table,
 )
-from labelrepair.policy import CALM, Policy, apply_policy, settle, signs_of
+from labelrepair.policy import CALM, Policy, _worst, apply_policy, settle, signs_of
 
 NO_FLOOR = Policy(class_floor=0.0, review_budget=0.0)
 
@@ -243,3 +243,15 @@ def test_rows_without_a_sign_need_not_be_there_to_settle_the_others(selected):
     assert not actions[~some].any()
     assert np.array_equal(found[0], actions[some])
     assert np.array_equal(found[1], reasons[some])
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.2, 0.5, 1.0])), max_size=30),
+    st.integers(0, 35),
+)
+def test_the_worst_are_those_that_a_stable_sort_puts_first(rows, count):
+    candidates = np.array([row[0] for row in rows], dtype=bool)
+    quality = np.array([row[1] for row in rows], dtype=float)
+    among = np.flatnonzero(candidates)
+    expected = among[np.argsort(quality[among], kind="stable")[:count]]
+    assert np.flatnonzero(_worst(candidates, quality, count)).tolist() == sorted(expected)

@@ -1,0 +1,99 @@
+"""The hook that keeps two runs from writing into one folder at the same time."""
+
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Node, Pipeline
+
+from labelrepair.errors import StoreError
+from labelrepair.locks import Lock
+
+FILE, HOLDER = ".run.lock", ".run.holder"
+TABLES = ("label_table", "repaired_table")  # their folders lie in the run's folder
+APART = (
+    "labelrepair.pipelines.benchmark"  # a grid's cells are files of their own, made side by side
+)
+
+
+class RunLockHook:
+    """Refuses a run while another one works in its folder, before anything has happened.
+
+    A run reads at its end what it wrote at its beginning: of two at once, one would repair the
+    labels of the other's data. Refused, not kept waiting: the second would do again what the first
+    is doing, or overwrite what somebody wants to look at.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is held."""
+        self._held: list[Lock] = []
+
+    @hook_impl(tryfirst=True)  # before kedro-mlflow opens a run
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
+        """Take the lock of every folder that the pipeline works in.
+
+        Raises:
+            StoreError: another run has one of them, or a folder cannot be written.
+        """
+        self._give_back()  # of a run that another hook refused
+        for folder in sorted(set(_folders(pipeline, catalog))):
+            self._take(folder)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Let the next one in."""
+        self._give_back()
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """Let the next one in."""
+        self._give_back()
+
+    def _take(self, folder: Path) -> None:
+        lock, holder = Lock(folder / FILE, f"run in {folder}", patience=0.0), folder / HOLDER
+        try:
+            lock.acquire()
+        except StoreError:
+            who = holder.read_text("utf-8") if holder.exists() else "another process"
+            self._give_back()
+            raise StoreError(
+                f"{folder}: another run works there ({who}); nothing has been done. Wait for its "
+                "end, or use another folder: --params workspace=FOLDER"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: cannot be written ({error.strerror}); nothing has been done"
+            ) from None
+        self._held.append(lock)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}", "utf-8")
+
+    def _give_back(self) -> None:
+        while self._held:
+            lock = self._held.pop()
+            lock.file.with_name(HOLDER).unlink(missing_ok=True)
+            lock.release()
+
+
+def _folders(pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> Iterator[Path]:
+    """Yield the folder around the label tables of every namespace that the pipeline works in."""
+    for prefix in {prefix for node in pipeline.nodes for prefix in _prefixes(node)}:
+        entries = [catalog.get(prefix + name) for name in TABLES if prefix + name in catalog]
+        files = [getattr(entry, "_filepath", None) for entry in entries]
+        local = [Path(file).absolute() for file in files if file and "://" not in str(file)]
+        if local:
+            yield Path(os.path.commonpath([file.parent for file in local]))
+
+
+def _prefixes(node: Node) -> Iterator[str]:
+    """Yield the namespaces of what a node of ours reads and writes, with their dots."""
+    module = node.func.__module__
+    if module.startswith("labelrepair.") and not module.startswith(APART):
+        for name in (*node.inputs, *node.outputs):
+            if not name.startswith("params:"):
+                yield "".join(name.rpartition(".")[:2])
