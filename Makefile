@@ -31,6 +31,18 @@ test-data: $(READY)  ## the tests on public data sets; LABELREPAIR_DATA=folder
 test-kill: $(READY)  ## kill runs at 100 moments (KILLS=n) and run them again
 	@LABELREPAIR_KILLS=$(or $(KILLS),100) pytest -m slow tests/pipelines/test_kill.py tests/pipelines/test_kill_anywhere.py
 
+test-soak: $(READY)  ## 200 runs (RUNS=n) in one process: memory, open files
+	@LABELREPAIR_SOAK=$(or $(RUNS),200) pytest -m slow tests/pipelines/test_soak.py -o log_cli=true -o log_cli_level=INFO
+
+# Own environments, removed afterwards. The slow ones of `make test` stay out.
+BASIC := tests/unit tests/contract tests/pipelines/test_end_to_end.py
+
+test-oldest:  ## the unit, contract and end-to-end tests on the oldest versions that pyproject admits
+	@tools/test_versions.sh oldest $(BASIC)
+
+test-newest:  ## the same on the newest versions that pip finds now
+	@tools/test_versions.sh newest $(BASIC)
+
 test-gpu: $(READY)  ## the tests that need CUDA
 	@pytest -m gpu
 
