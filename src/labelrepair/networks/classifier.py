@@ -44,7 +44,8 @@ class Normalizer(nn.Module):
         for part in portions(features, torch.split(rows, chunk_rows(features))):
             values = part.to(torch.float64)
             total += values.sum(0)
-            squares += values.square().sum(0)
+            if kind == "standardize":
+                squares += values.square_().sum(0)
         mean = total / len(rows)
         if kind == "channel_mean" and mean.dim() > 1:  # vectors have no channels
             mean = mean.mean(dim=tuple(range(1, mean.dim())), keepdim=True)

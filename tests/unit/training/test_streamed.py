@@ -1,6 +1,8 @@
 """Rows that are read as batches need them: bit for bit what a resident tensor gives."""
 
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -259,3 +261,36 @@ def test_other_processes_find_the_rows_by_their_address(pixels, store, tmp_path)
     some = take(take(Streamed(saved), torch.arange(3, 40)), torch.tensor([5, 1]))
     found = at_address(address(some))
     assert torch.equal(found[torch.arange(2)], torch.from_numpy(pixels[[8, 4]]))
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+READ_ALL = """
+import sys, torch
+from pathlib import Path
+from labelrepair.data.shards import Shards
+from labelrepair.training.streamed import Streamed
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
+
+stream = Streamed(Shards(sys.argv[1]))
+order = torch.randperm(len(stream), generator=torch.Generator().manual_seed(0))
+before = peak()
+rows = sum(len(part) for part in stream.portions(torch.split(order, 100)))
+assert rows == len(stream)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_rows_read(tmp_path):
+    """500 MB go through; a few portions of 15 MB are held, and no page of a shard."""
+    rows = np.random.default_rng(0).integers(0, 256, (3500, 3, 224, 224), dtype=np.uint8)
+    spec = StorageSpec("shards", shard_bytes=6e7, unfinished=str(tmp_path))
+    found, _ = stored(rows, spec)
+    command = [sys.executable, "-c", READ_ALL, str(found.folder)]
+    megabytes = int(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert megabytes < 200
