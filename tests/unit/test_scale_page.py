@@ -24,14 +24,7 @@ def test_the_page_holds_the_plan(scale):
     assert written == scale.plan(), "run python benchmarks/scale.py"
 
 
-def test_the_label_tables_are_found_in_the_measurements(scale):
-    seconds, megabytes = scale.table_costs()
-    assert seconds > 10
-    assert megabytes > 1000
+def test_sizes_and_times_are_shown_with_their_units(scale):
     assert [scale.size(g) for g in (0.5, 2, 5000)] == ["512 MiB", "2.0 GiB", "4.9 TiB"]
-    assert [scale.hours(s) for s in (20, 150, 7200, 864000)] == [
-        "20 s",
-        "2 min",
-        "2.0 h",
-        "10 days",
-    ]
+    shown = [scale.hours(s) for s in (20, 150, 7200, 864000)]
+    assert shown == ["20 s", "2 min", "2.0 h", "10 days"]
