@@ -15,7 +15,7 @@ GROUPS = ("presets", "datasets", "benchmarks")
 class ChoiceLoader(OmegaConfigLoader):
     """Leaves the files that ship with the package to :func:`choose`, which reads one of each group.
 
-    All of them together are a hundred files, five seconds of every run, for two that count.
+    All of them together are a hundred files, seconds of every run, for the two that count.
     """
 
     def _is_valid_config_path(self, path: Path) -> bool:
