@@ -24,6 +24,7 @@ import labelrepair
 from labelrepair.ab import AbSpec
 from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec
+from labelrepair.data.storage import StorageSpec
 from labelrepair.errors import ConfigError, StoreError
 from labelrepair.handoff import HandoffSpec
 from labelrepair.ingest import CuratedSpec, SplitSpec
@@ -48,6 +49,7 @@ CHECKPOINTS = r"params:(.*\.)?checkpoints"
 SPECS: dict[str, type[Any]] = {
     "ingestion.source": SourceSpec,
     "ingestion.split": SplitSpec,
+    "ingestion.storage": StorageSpec,
     "ingestion.noise": NoiseSpec,
     "ingestion.curated": CuratedSpec,
     "estimation": EstimationConfig,
