@@ -95,7 +95,7 @@ def test_the_code_of_one_step_reruns_no_earlier_one(rendered):
         ]
 
     assert users("policy.py") == ["repair"]
-    assert users("plots.py") == ["evaluation"]
+    assert users("plots/training.py") == ["evaluation"]
     assert users("methods/jocor.py") == ["training"]
     assert users("data/manifest.py") == ["ingestion"]
 
