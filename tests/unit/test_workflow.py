@@ -291,7 +291,7 @@ def test_every_default_is_in_the_resolved_preset():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"preset": dataclasses.replace(PRESET, options={"x": 1})},
+        {"preset": dataclasses.replace(PRESET, options={"keep": "best_val_loss"})},
         {"preset": dataclasses.replace(PRESET, training=TrainingConfig())},
         {"table": table(labels=np.arange(ROWS) % C // 2)},
         {"noise": {"noise_rate": 0.3}},
@@ -299,8 +299,7 @@ def test_every_default_is_in_the_resolved_preset():
     ],
     ids=["options", "training", "labels", "noise", "seed"],
 )
-def test_a_run_has_a_checkpoint_of_its_own(changes, tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "resolved", dataclasses.asdict)
+def test_a_run_has_a_checkpoint_of_its_own(changes, tmp_path):
     run = {"preset": PRESET, "table": table(), "noise": {"noise_rate": 0.2}, "seed": 0}
 
     first = workflow.checkpointer(str(tmp_path), **run)

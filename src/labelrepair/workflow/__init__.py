@@ -1,0 +1,70 @@
+"""The steps of a repair on arrays and frames; Kedro nodes and the Python face call these."""
+
+from labelrepair.workflow.building import network_builder
+from labelrepair.workflow.fitting import (
+    MAX_SHARED,
+    TrainedParts,
+    checkpointer,
+    fit,
+    fit_rank,
+    fit_together,
+    job,
+    trained_parts,
+)
+from labelrepair.workflow.noise import (
+    KNOWN,
+    PROBE_STEPS,
+    EstimationConfig,
+    default_estimation,
+    estimate,
+    noise_from_dict,
+    noise_to_dict,
+    probe_probs,
+    probe_rank,
+    refine,
+)
+from labelrepair.workflow.presets import Preset, choose_preset, resolved
+from labelrepair.workflow.repairing import repair_rows, repair_table
+from labelrepair.workflow.rows import (
+    SPOT_CHECKS,
+    check_alignment,
+    curated_pairs,
+    held_out_rows,
+    loop_features,
+    repairable,
+    train_set,
+)
+
+__all__ = [
+    "KNOWN",
+    "MAX_SHARED",
+    "PROBE_STEPS",
+    "SPOT_CHECKS",
+    "EstimationConfig",
+    "Preset",
+    "TrainedParts",
+    "check_alignment",
+    "checkpointer",
+    "choose_preset",
+    "curated_pairs",
+    "default_estimation",
+    "estimate",
+    "fit",
+    "fit_rank",
+    "fit_together",
+    "held_out_rows",
+    "job",
+    "loop_features",
+    "network_builder",
+    "noise_from_dict",
+    "noise_to_dict",
+    "probe_probs",
+    "probe_rank",
+    "refine",
+    "repair_rows",
+    "repair_table",
+    "repairable",
+    "resolved",
+    "train_set",
+    "trained_parts",
+]

@@ -1,0 +1,118 @@
+"""Rows of the label table and of the feature store, as training takes them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from labelrepair.data.rows import RowStore
+from labelrepair.data.splits import holdout
+from labelrepair.errors import DataError
+from labelrepair.label_table import (
+    CONTENT_HASH,
+    GIVEN_LABEL,
+    SAMPLE_ID,
+    SPLIT,
+    TRUE_LABEL,
+    Split,
+    content_hashes,
+)
+from labelrepair.networks.features import Features
+from labelrepair.training import Holdout, TrainSet
+from labelrepair.training.seeds import derive_seed
+from labelrepair.training.streamed import Streamed
+
+Array = NDArray[Any]
+SPOT_CHECKS = 256  # rows whose content hash is compared before training
+
+
+def repairable(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return the mask of rows that may be learned from and repaired: all but the test split."""
+    mask: NDArray[np.bool_] = (table[SPLIT] != Split.TEST).to_numpy()
+    return mask
+
+
+def check_alignment(table: pd.DataFrame, features: Array | RowStore) -> None:
+    """Compare evenly spaced rows of the feature store with the table's content hashes.
+
+    Raises:
+        DataError: lengths differ, or a feature row is not the one that the table row was made from.
+    """
+    if len(table) != len(features):
+        raise DataError(f"feature store has {len(features)} rows, the label table {len(table)}")
+    rows = np.unique(np.linspace(0, len(table) - 1, SPOT_CHECKS).astype(int))
+    found = content_hashes(np.asarray(features[rows]))
+    expected = table[CONTENT_HASH].iloc[rows].tolist()
+    for row, is_, should in zip(rows, found, expected, strict=True):
+        if is_ != should:
+            name = table[SAMPLE_ID].iloc[row]
+            raise DataError(
+                f"row {row} ('{name}'): the feature store does not hold this sample (content hash "
+                f"{is_}, label table {should}); run the ingestion pipeline again"
+            )
+
+
+def train_set(
+    table: pd.DataFrame,
+    features: Array | RowStore,
+    num_classes: int,
+    validation_fraction: float,
+    seed: int,
+) -> tuple[TrainSet, Holdout]:
+    """Return what training may see, and the test split to look at.
+
+    Rows of the training set are those of ``table[repairable(table)]``, in order. The table's own
+    validation rows are held out if the preset holds any out at all; where there are none, a
+    fraction stratified by given label is.
+
+    Args:
+        table: label table, sorted by sample id.
+        features: ``(M, ...)``, one row per row of ``table``; rows of a store stay there.
+        num_classes: C.
+        validation_fraction: see :class:`TrainingConfig`.
+        seed: decides the holdout.
+    """
+    mask = repairable(table)
+    labels = table.loc[mask, GIVEN_LABEL].to_numpy()
+    held_out = held_out_rows(table, validation_fraction, seed)[mask]
+    data = TrainSet(
+        loop_features(features, mask),
+        torch.from_numpy(labels.copy()),
+        num_classes,
+        torch.from_numpy(np.flatnonzero(~held_out)),
+        torch.from_numpy(np.flatnonzero(held_out)),
+    )
+    test_labels = table.loc[~mask, GIVEN_LABEL].to_numpy().copy()
+    return data, Holdout(loop_features(features, ~mask), torch.from_numpy(test_labels))
+
+
+def held_out_rows(table: pd.DataFrame, validation_fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Return the mask of rows of ``table`` that :func:`train_set` holds out for validation."""
+    mask = repairable(table)
+    held_out = np.zeros(len(table), dtype=bool)
+    if validation_fraction > 0:
+        held_out = (table[SPLIT] == Split.VALIDATION).to_numpy(copy=True)
+        if not held_out.any():
+            kept = table[mask]
+            held_out[mask] = holdout(
+                kept[GIVEN_LABEL].to_numpy(),
+                validation_fraction,
+                derive_seed(seed, "validation"),
+                sample_ids=kept[SAMPLE_ID].to_numpy(),
+            )
+    return held_out
+
+
+def loop_features(features: Array | RowStore, mask: NDArray[np.bool_]) -> Features:
+    """Return rows under a mask as the loop takes them: a tensor, or, from a store, a stream."""
+    if isinstance(features, RowStore):
+        return Streamed(features.take(mask))
+    return torch.from_numpy(np.ascontiguousarray(features[mask]))
+
+
+def curated_pairs(table: pd.DataFrame, curated: pd.DataFrame) -> tuple[Array, Array]:
+    """Return (true, given) labels int64 of the trusted rows."""
+    given = table.set_index(SAMPLE_ID)[GIVEN_LABEL].loc[curated[SAMPLE_ID]]
+    return curated[TRUE_LABEL].to_numpy(), given.to_numpy()
