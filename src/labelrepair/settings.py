@@ -9,6 +9,7 @@ from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
 from labelrepair.stages.workspace import in_home
 
 HOOKS = (
+    RunLockHook(),  # first: after those that may refuse the run, Kedro calls it
     RunnerHook(),
     StoreHook(),
     OneStoreHook(),
@@ -16,7 +17,6 @@ HOOKS = (
     ProvenanceHook(),
     SummaryHook(),
     LabelLockHook(),
-    RunLockHook(),
     HiddenSettingsHook(),
     RankHook(),  # last: of those that want to be first, Kedro calls it first
 )

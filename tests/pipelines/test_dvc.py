@@ -115,7 +115,7 @@ def test_other_changes(repository, change, path, keys, changes, stages):
     ("module", "stages"),
     [
         ("policy.py", ["repair", "evaluation", "report"]),
-        ("plots.py", ["evaluation", "report"]),
+        ("plots/labels.py", ["evaluation", "report"]),
         ("report/charts.py", ["report"]),
         ("refinement.py", STAGES[3:]),
         ("methods/jocor.py", ["training", "refinement", "repair", "evaluation", "report"]),

@@ -44,7 +44,7 @@ FEATURES = {
 
 @pytest.fixture(autouse=True)
 def short_probe(monkeypatch):
-    monkeypatch.setattr(workflow, "PROBE_STEPS", 1)
+    monkeypatch.setattr(workflow.noise, "PROBE_STEPS", 1)
 
 
 def vectors():

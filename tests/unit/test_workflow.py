@@ -66,7 +66,7 @@ def test_another_number_of_features_is_noticed():
 
 
 def test_alignment_looks_at_both_ends_of_a_large_table(monkeypatch):
-    monkeypatch.setattr(workflow, "SPOT_CHECKS", 4)
+    monkeypatch.setattr(workflow.rows, "SPOT_CHECKS", 4)
     for row in (0, ROWS - 1):
         changed = features()
         changed[row] += 1

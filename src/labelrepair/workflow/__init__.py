@@ -2,7 +2,6 @@
 
 from labelrepair.workflow.building import network_builder
 from labelrepair.workflow.fitting import (
-    MAX_SHARED,
     TrainedParts,
     checkpointer,
     fit,
@@ -12,8 +11,6 @@ from labelrepair.workflow.fitting import (
     trained_parts,
 )
 from labelrepair.workflow.noise import (
-    KNOWN,
-    PROBE_STEPS,
     EstimationConfig,
     default_estimation,
     estimate,
@@ -26,7 +23,6 @@ from labelrepair.workflow.noise import (
 from labelrepair.workflow.presets import Preset, choose_preset, resolved
 from labelrepair.workflow.repairing import repair_rows, repair_table
 from labelrepair.workflow.rows import (
-    SPOT_CHECKS,
     check_alignment,
     curated_pairs,
     held_out_rows,
@@ -36,10 +32,6 @@ from labelrepair.workflow.rows import (
 )
 
 __all__ = [
-    "KNOWN",
-    "MAX_SHARED",
-    "PROBE_STEPS",
-    "SPOT_CHECKS",
     "EstimationConfig",
     "Preset",
     "TrainedParts",

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from labelrepair.networks.classifier import Normalizer
+from labelrepair.training import state as module
 from labelrepair.training.state import SampleState, predict_logits
 
 
@@ -56,12 +57,13 @@ def test_state_dict_holds_everything():
     assert torch.equal(again.shared["transition"], torch.eye(2))
 
 
-def test_predict_logits_in_parts_in_eval_mode_and_leaves_modes():
+def test_predict_logits_in_parts_in_eval_mode_and_leaves_modes(monkeypatch):
+    monkeypatch.setattr(module, "chunk_rows", lambda _features: 12)  # parts of 3 rows
     torch.manual_seed(0)
     first = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
     second = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
     networks, features = nn.ModuleList([first, second]), torch.randn(7, 3)
-    found = predict_logits(networks, Normalizer(), features, chunk=3)
+    found = predict_logits(networks, Normalizer(), features)
     assert first.training
     assert not second.training
     assert not found.requires_grad
