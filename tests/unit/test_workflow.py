@@ -219,6 +219,23 @@ def test_refine():
         assert look(1, known)[1] is known
 
 
+def test_refine_does_without_a_network_that_predicts_one_class(caplog):
+    data, _ = train_set()
+    given = data.given_labels.numpy()
+    probe = ProbeSpec(folds=2, training=TRAINING)
+    spec = RefinementSpec(rounds=1, folds=2, bootstrap=5)
+    spoilt = np.zeros((48, C), dtype=np.float32)
+    spoilt[:, 1] = 1
+    found = dataclasses.replace(noise(), method="confident_joint")
+
+    alone, _ = workflow.refine(data, spoilt, found, probe, spec, 0)
+    assert "predicts one class for 100.0 % of the rows" in caplog.text
+    # A method that believes every given label has the second look learn these, too.
+    believing = np.eye(C, dtype=np.float32)[given]
+    mean, _ = workflow.refine(data, believing, dataclasses.replace(found), probe, spec, 0)
+    np.testing.assert_allclose(2 * mean - believing, alone, atol=1e-6)
+
+
 def test_estimate_from_trusted_rows():
     data, _ = train_set()
     probe = ProbeSpec(folds=2, training=TRAINING)

@@ -2,7 +2,9 @@
 
 import logging
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from labelrepair.training.batches import TrainSet
 
@@ -10,6 +12,12 @@ logger = logging.getLogger("labelrepair.training.loop")
 SHARE = 0.995  # of the training rows predicted to be of one class
 ALWAYS = 0.9  # of the given labels: a set like that may well be predicted so
 EPOCHS = 3  # in a row; networks that have just been started often begin like that
+
+
+def one_class(predicted: NDArray[np.int64], given_labels: NDArray[np.int64]) -> bool:
+    """Return whether one class is predicted for all rows ``(N,)`` though the labels say more."""
+    most, usual = (np.bincount(labels).max() for labels in (predicted, given_labels))
+    return bool(most >= SHARE * len(predicted) and usual <= ALWAYS * len(given_labels))
 
 
 class Collapse:

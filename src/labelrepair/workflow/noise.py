@@ -21,6 +21,7 @@ from labelrepair.refinement import (
 from labelrepair.scoring import score
 from labelrepair.shared_fit import packed, unpacked
 from labelrepair.training import Schedule, TrainingConfig, TrainSet, choose_device, launch
+from labelrepair.training.collapse import one_class
 from labelrepair.training.launch import together
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
 from labelrepair.training.ranks import Ranks
@@ -139,17 +140,28 @@ def refine(
 
     Returns:
         The mean of the method's and the out-of-sample probabilities ``(N, C)``, as they know
-        different things, and the estimate by likelihood; with ``rounds=0`` the arguments.
+        different things, and the estimate by likelihood; with ``rounds=0`` the arguments. Where
+        the method predicts one class for everything it knows nothing: the networks learn the
+        given labels, and their probabilities alone are returned.
     """
     if spec.rounds == 0:
         return probs, noise
     given = data.given_labels.numpy()
     config = refining(probe, spec, data.features)
+    useless = one_class(probs.argmax(1), given)
+    if useless:
+        logger.warning(
+            "the trained network predicts one class for %.1f %% of the rows: the second look does "
+            "without it; choose another method, or lower its learning rate",
+            100 * np.bincount(probs.argmax(1)).max() / len(probs),
+        )
     total, joined = np.zeros(probs.shape), np.asarray(probs)
     for number in range(spec.rounds):
-        found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
-        suggested = torch.from_numpy(found["suggested_label"].to_numpy().copy())
-        relabelled = replace(data, given_labels=suggested)
+        learned = given
+        if number or not useless:
+            found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
+            learned = found["suggested_label"].to_numpy()
+        relabelled = replace(data, given_labels=torch.from_numpy(learned.copy()))
         part = probe_probs(relabelled, config, derive_seed(seed, "refine", number))
         total += part.numpy()
         known = noise.method in KNOWN
@@ -158,7 +170,7 @@ def refine(
         if not known:
             rng = np.random.default_rng(derive_seed(seed, "refine", "bootstrap"))
             noise = refined_noise(second, given, likely.transition, spec, rng)
-        joined = (probs + second) / 2
+        joined = second if useless else (probs + second) / 2
         logger.info("round %d: noise rate %.1f %%", number + 1, 100 * noise.noise_rate)
     return joined.astype(np.float32), noise
 
