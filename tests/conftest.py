@@ -15,8 +15,11 @@ from labelrepair.training import TrainSet
 # the network and change os.environ while a request reads it (a KeyError, on a busy machine).
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
-settings.register_profile("labelrepair", deadline=None)  # a busy machine is no error
-settings.load_profile("labelrepair")
+# A busy machine is no error. The same examples every time, as a red run should mean a change;
+# HYPOTHESIS_PROFILE=explore draws others.
+settings.register_profile("labelrepair", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "labelrepair"))
 
 
 @pytest.fixture(autouse=True, scope="session")

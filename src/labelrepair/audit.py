@@ -34,6 +34,7 @@ MEANING = {
 }
 STRICT_FIRST = (0.99, 0.975, 0.95, 0.925, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 _NAME = re.compile(r"audit:(relabel|keep|drop|all):(\d+)of(\d+):seed(\d+)")
+ROUNDING = 1e-12  # 1 - 0.95 is a little over 0.05; a tie goes to the larger number
 
 
 def draw(table: pd.DataFrame, group: str, count: int, seed: int) -> tuple[pd.DataFrame, str]:
@@ -88,9 +89,10 @@ def most_wrong(wrong: int, count: int, population: int, level: float = 0.95) -> 
     require(0 <= wrong <= count <= population, f"audit: {wrong} of {count} of {population} rows")
     require(0 < level < 1, f"level: must lie strictly in (0, 1), found {level}")
     low, high = wrong, population - (count - wrong)  # both ends agree with what was seen
+    enough = 1 - level - ROUNDING
     while low < high:  # the probability falls with M
         middle = (low + high + 1) // 2
-        if stats.hypergeom.cdf(wrong, population, middle, count) >= 1 - level:
+        if stats.hypergeom.cdf(wrong, population, middle, count) >= enough:
             low = middle
         else:
             high = middle - 1
