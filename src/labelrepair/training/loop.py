@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -68,18 +69,28 @@ def train(
         ConfigError: settings that do not fit the data or the stages.
         LabelRepairError: the loss is no longer finite.
     """
+    with alone(config.threads):
+        loop = Loop if ranks is None else _shared_loop(ranks)
+        parts = (data, stages, build_network, config, seed, test, checkpoint, progress)
+        return loop(*parts).run_all()
+
+
+@contextmanager
+def alone(threads: int) -> Iterator[None]:
+    """Have the process's seeds and threads to oneself, and leave both as they were.
+
+    Args:
+        threads: number of CPU threads meanwhile; 0 = as they are.
+    """
     with EXCLUSIVE:
-        cpu_state = torch.get_rng_state()
-        threads = torch.get_num_threads()
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        try:
-            loop = Loop if ranks is None else _shared_loop(ranks)
-            parts = (data, stages, build_network, config, seed, test, checkpoint, progress)
-            return loop(*parts).run_all()
-        finally:
-            torch.set_rng_state(cpu_state)
+        state, before = torch.get_rng_state(), torch.get_num_threads()
+        if threads:
             torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_rng_state(state)
+            torch.set_num_threads(before)
 
 
 def _shared_loop(ranks: Ranks) -> "Callable[..., Loop]":

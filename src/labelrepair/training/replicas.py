@@ -15,7 +15,7 @@ from labelrepair.errors import ConfigError
 from labelrepair.training.batches import Batch, Holdout, TrainSet
 from labelrepair.training.config import TrainingConfig
 from labelrepair.training.device import autocast
-from labelrepair.training.loop import EXCLUSIVE, BuildNetwork, Loop
+from labelrepair.training.loop import BuildNetwork, Loop, alone
 from labelrepair.training.passes import Means, Pass
 from labelrepair.training.result import TrainResult
 from labelrepair.training.stacked import Stacked
@@ -50,19 +50,12 @@ def train_replicas(
         LabelRepairError: a loss is no longer finite.
     """
     _check(data, stages, seeds)
-    with EXCLUSIVE:
-        cpu_state, threads = torch.get_rng_state(), torch.get_num_threads()
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        try:
-            loops = [
-                Loop(one, plan, build_network, config, seed, test, None, False)
-                for one, plan, seed in zip(data, stages, seeds, strict=True)
-            ]
-            return _run_all(loops)
-        finally:
-            torch.set_rng_state(cpu_state)
-            torch.set_num_threads(threads)
+    with alone(config.threads):
+        loops = [
+            Loop(one, plan, build_network, config, seed, test, None, False)
+            for one, plan, seed in zip(data, stages, seeds, strict=True)
+        ]
+        return _run_all(loops)
 
 
 def _run_all(loops: list[Loop]) -> list[TrainResult]:

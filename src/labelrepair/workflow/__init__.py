@@ -6,7 +6,6 @@ from labelrepair.workflow.fitting import (
     checkpointer,
     fit,
     fit_rank,
-    fit_together,
     job,
     trained_parts,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "estimate",
     "fit",
     "fit_rank",
-    "fit_together",
     "held_out_rows",
     "job",
     "loop_features",

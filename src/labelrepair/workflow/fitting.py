@@ -36,8 +36,12 @@ def fit(
     test: Holdout | None = None,
     checkpoint: Checkpointer | None = None,
     progress: bool = True,
+    ranks: Ranks | None = None,
 ) -> tuple[Classifier, TrainResult]:
     """Train a preset's method; see :func:`labelrepair.training.train`.
+
+    Where the preset asks for several processes and this is none of them (``ranks``), it starts
+    them, or joins those that torchrun has started.
 
     Returns:
         The model to hand over, and the training's result.
@@ -46,26 +50,13 @@ def fit(
         ConfigError: unknown method or option, with the nearest valid one.
         LabelRepairError: one of several processes ended before its time; names it.
     """
-    if together(preset.training.distributed):
-        return fit_together(
+    config = preset.training
+    if ranks is None and together(config.distributed):
+        content = job(
             preset, data, noise, seed=seed, test=test, checkpoint=checkpoint, progress=progress
         )
-    return _fit(preset, data, noise, seed=seed, test=test, checkpoint=checkpoint, progress=progress)
-
-
-def _fit(
-    preset: Preset,
-    data: TrainSet,
-    noise: NoiseEstimate | None,
-    *,
-    seed: int,
-    test: Holdout | None,
-    checkpoint: Checkpointer | None,
-    progress: bool,
-    ranks: Ranks | None = None,
-) -> tuple[Classifier, TrainResult]:
-    """Train in this process, as one of ``ranks`` if there are any."""
-    config = preset.training
+        folder = None if checkpoint is None else checkpoint.path.parent
+        return answered(launch.run(f"{__name__}:fit_rank", content, config.distributed, folder))
     stages = methods.plan(preset.method, preset.options, config, noise)
     build, spec = network_builder(
         config.network, data.features, data.num_classes, stages[-1].networks, test
@@ -82,25 +73,6 @@ def _fit(
         ranks=ranks,
     )
     return Classifier(result.normalizer, result.networks, spec), result
-
-
-def fit_together(
-    preset: Preset,
-    data: TrainSet,
-    noise: NoiseEstimate | None,
-    *,
-    seed: int,
-    test: Holdout | None = None,
-    checkpoint: Checkpointer | None = None,
-    progress: bool = True,
-) -> tuple[Classifier, TrainResult]:
-    """Train in several processes; see :func:`fit`."""
-    content = job(
-        preset, data, noise, seed=seed, test=test, checkpoint=checkpoint, progress=progress
-    )
-    folder = None if checkpoint is None else checkpoint.path.parent
-    config = preset.training.distributed
-    return answered(launch.run(f"{__name__}:fit_rank", content, config, folder))
 
 
 def job(
@@ -127,7 +99,7 @@ def job(
 def fit_rank(content: launch.Content, ranks: Ranks) -> launch.Content:
     """Do one rank's part of a training; the same function under torchrun and under Ray."""
     plain, data, test, checkpoint = unpacked(content)
-    model, result = _fit(
+    model, result = fit(
         from_dict(Preset, plain["preset"], "recipe"),
         data,
         plain["noise"] and noise_from_dict(plain["noise"]),
