@@ -419,6 +419,7 @@ ALTERNATIVES = {
         "warmup": ({}, 13),
         "every": ({"training.schedule.epochs": 40}, 20),
         "neighbours": ({}, 3),
+        "references": ({}, 5),
         "noise_rate": ({}, 0.6),
         "contrast": ({}, 0.1),
         "margin": ({}, 0.2),

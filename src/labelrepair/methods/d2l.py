@@ -79,7 +79,8 @@ def intrinsic_dimensionality(features: Tensor, neighbours: int) -> Tensor:
     """
     values = features.double()
     count = min(neighbours, len(values) - 1)
-    nearest = torch.cdist(values, values).sort(dim=1).values[:, 1 : count + 1].clamp_min(1e-12)
+    distances = torch.cdist(values, values)
+    nearest = distances.topk(count + 1, largest=False).values[:, 1:].clamp_min(1e-12)
     total = (nearest / nearest[:, -1:]).log().sum(1)
     return torch.where(total < 0, -count / total, torch.nan)
 

@@ -17,14 +17,11 @@ on 4,000 rows of MNIST with Fashion-MNIST's images among them.
 """
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.neighbors import LocalOutlierFactor
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,13 +30,12 @@ from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
 from labelrepair.networks.penultimate import last_linear, penultimate
+from labelrepair.outliers import outlier_factors
 from labelrepair.selection import keep_count
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
 from labelrepair.training.state import Keep
 
 TRAINING: Mapping[str, Any] = {"schedule": {"epochs": 100, "lr": 0.001, "decay_from": 50}}
-MOST_NEIGHBOURS = 3000  # bounds memory: a class of n rows takes 16 n k bytes
-CEILING = 1e6  # outlier factors among copies of one sample are infinite
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,10 @@ class Options:
     Attributes:
         warmup: epochs of plain cross entropy before the first detection.
         every: epochs between detections.
-        neighbours: of the local outlier factor; None = half of the class's rows (at most 3000).
+        neighbours: of the local outlier factor, of all rows of the class; None = half of them.
             Wrong rows that are alike lie together, and look usual unless this exceeds their number.
+        references: rows of a class, drawn anew at each detection, among which neighbours are looked
+            for: time and memory grow with the rows, not with their square.
         noise_rate: share of rows called noisy; None = the estimated rate. Set it only in presets
             named oracle.
         contrast: weight of the contrastive term.
@@ -61,6 +59,7 @@ class Options:
     warmup: int = epochs_field(2)
     every: int = epochs_field(5)
     neighbours: int | None = None
+    references: int = 500
     noise_rate: float | None = None
     contrast: float = 1.0
     margin: float = 1.0
@@ -69,7 +68,8 @@ class Options:
     def __post_init__(self) -> None:
         """Check ranges."""
         in_unit_interval(noise_rate=self.noise_rate)
-        positive(every=self.every, neighbours=self.neighbours, margin=self.margin)
+        positive(every=self.every, neighbours=self.neighbours)
+        positive(references=self.references, margin=self.margin)
         require(self.warmup >= 0, f"warmup: must be >= 0, found {self.warmup}")
         require(self.contrast >= 0, f"contrast: must be >= 0, found {self.contrast}")
         require(self.margin <= 2, f"margin: must be at most 2, found {self.margin}")
@@ -97,7 +97,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     def look(run: Run) -> None:
         due = run.epoch >= options.warmup and (run.epoch - options.warmup) % options.every == 0
         if due:
-            _detect(run, rate, options.neighbours)
+            _detect(run, rate, options)
         layer = last_linear(run.networks[0])
         hooks.append(layer.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0])))
 
@@ -110,13 +110,14 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
         weight = _weight(run)[batch.rows]
         clean = run.samples.shared["clean"][batch.rows]
         fit = (weight * cross_entropy(logits[0], batch.labels)).sum() / len(weight)
-        contrast = contrastive(seen.pop().float(), batch.labels, clean, options.margin)
-        active = (run.samples.shared["detections"] > 0).to(fit)
-        loss = fit + options.contrast * active * contrast
-        return Step(loss, used=clean, log={"fit": fit, "contrast": contrast})
+        features, contrast = seen.pop(), fit.new_zeros(())
+        if run.epoch >= options.warmup:  # detections have begun
+            near = contrastive(features.float(), batch.labels, clean, options.margin)
+            contrast = options.contrast * near
+        return Step(fit + contrast, used=clean, log={"fit": fit, "contrast": contrast})
 
     def finish(run: Run) -> None:
-        _detect(run, rate, options.neighbours)
+        _detect(run, rate, options)
         run.samples.shared["selected"] = run.samples.shared["clean"]
 
     return [
@@ -144,60 +145,46 @@ def contrastive(features: Tensor, labels: Tensor, clean: Tensor, margin: float) 
         margin: see :class:`Options`.
     """
     unit = functional.normalize(features, dim=1)
-    square = (2.0 - 2.0 * unit @ unit.t()).clamp_min(1e-8)
-    alike = labels[:, None] == labels[None, :]
-    apart = 1.0 - torch.eye(len(labels), device=labels.device, dtype=unit.dtype)
-    together = alike & clean[:, None] & clean[None, :]
-    against = alike & (clean[:, None] ^ clean[None, :])
-    pushed = (margin - square.sqrt()).clamp_min(0).square()
-    total = ((together * square + against * pushed) * apart).sum()
-    return total / ((together | against) * apart).sum().clamp_min(1)
+    with torch.no_grad():  # its gradient by hand: autograd's would cost as much as the network's
+        square = (2.0 - 2.0 * unit @ unit.t()).clamp_min_(1e-8)
+        distance = square.sqrt()
+        alike = (labels[:, None] == labels[None, :]).to(unit).fill_diagonal_(0)
+        count = clean.to(unit)[:, None] + clean.to(unit)[None, :]  # clean rows of the pair
+        together, against = alike * (count == 2), alike * (count == 1)
+        pairs = (together + against).sum().clamp_min(1)
+        pushed = against * (margin - distance).clamp_min_(0)
+        loss = ((together * square).sum() + (pushed * (margin - distance)).sum()) / pairs
+        # d square / d unit_i = -2 unit_j; every pair is there twice.
+        gradient = (pushed / distance - together) @ unit * (4.0 / pairs)
+    linear = (gradient * unit).sum()
+    return linear + (loss - linear).detach()
 
 
-def outlier_factors(
-    features: np.ndarray[Any, Any], neighbours: int | None = None
-) -> np.ndarray[Any, Any]:
-    """Return the local outlier factor of each row of ``(n, d)``; 1 is usual, larger is odd."""
-    if len(features) < 3:
-        return np.ones(len(features))
-    wanted = min(len(features) // 2, MOST_NEIGHBOURS) if neighbours is None else neighbours
-    model = LocalOutlierFactor(n_neighbors=min(wanted, len(features) - 1))
-    with warnings.catch_warnings():  # of copies of one sample, whose infinite factors are cut
-        warnings.filterwarnings("ignore", "Duplicate values", UserWarning)
-        model.fit(features)
-    return np.asarray(np.minimum(-model.negative_outlier_factor_, CEILING))
-
-
-def _detect(run: Run, rate: float, neighbours: int | None) -> None:
+def _detect(run: Run, rate: float, options: Options) -> None:
     """Tell clean from noisy rows by the outlier factors cumulated so far."""
     shared, labels = run.samples.shared, run.data.given_labels
-    features = penultimate(run.networks[0], run.normalizer, run.data.features).cpu().numpy()
-    given = labels.cpu().numpy()
-    factors = shared["outlier_factor"].cpu().double().numpy()
-    weight, clean = np.ones(len(given)), np.ones(len(given), dtype=bool)
-    count = float(shared["detections"]) + 1
+    features = penultimate(run.networks[0], run.normalizer, run.data.features)
+    factors = shared["outlier_factor"]
+    weight, clean = torch.ones_like(factors), torch.ones_like(labels, dtype=torch.bool)
+    shared["detections"] = shared["detections"] + 1
     for label in range(run.data.num_classes):
-        rows = np.flatnonzero(given == label)
+        rows = (labels == label).nonzero()[:, 0]
         if len(rows) == 0:
             continue
-        factors[rows] += (outlier_factors(features[rows], neighbours) - factors[rows]) / count
-        order = rows[np.argsort(factors[rows], kind="stable")]
+        drawn = torch.randperm(len(rows), generator=run.generator, device=rows.device)
+        found = outlier_factors(features[rows], options.neighbours, drawn[: options.references])
+        factors[rows] += (found - factors[rows]) / shared["detections"]
+        order = torch.sort(factors[rows], stable=True).indices
         noisy = order[keep_count(len(rows), rate) :]
-        clean[noisy] = False
-        weight[noisy] = 1.0 - _probabilities(factors[rows])[np.searchsorted(rows, noisy)]
-    shared["outlier_factor"] = torch.from_numpy(factors).to(run.samples.probs)
-    shared["detections"] = torch.tensor(count).to(run.samples.probs)
-    shared["clean"] = torch.from_numpy(clean).to(labels.device)
-    run.samples.weight = torch.from_numpy(weight).to(run.samples.probs)
+        clean[rows[noisy]] = False
+        weight[rows[noisy]] = 1.0 - _probabilities(factors[rows])[noisy]
+    shared["clean"], run.samples.weight = clean, weight
 
 
-def _probabilities(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return Kriegel's Gaussian scaling of outlier scores to [0, 1]."""
-    spread = scores.std()
-    if spread == 0:
-        return np.zeros(len(scores))
-    scaled = torch.from_numpy((scores - scores.mean()) / (spread * math.sqrt(2.0)))
-    return np.asarray(torch.erf(scaled).clamp_min(0).numpy())
+def _probabilities(scores: Tensor) -> Tensor:
+    """Return Kriegel's Gaussian scaling of outlier scores to [0, 1]; 0 where all are equal."""
+    spread = scores.std(correction=0).clamp_min(torch.finfo(scores.dtype).tiny)
+    return torch.erf((scores - scores.mean()) / (spread * math.sqrt(2.0))).clamp_min(0)
 
 
 def _weight(run: Run) -> Tensor:

@@ -11,7 +11,7 @@ from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
 from labelrepair.methods.d2l import Options as D2lOptions
 from labelrepair.methods.d2l import _turns, intrinsic_dimensionality
-from labelrepair.methods.iterative_open_set import contrastive, outlier_factors
+from labelrepair.methods.iterative_open_set import contrastive
 from labelrepair.training import TrainingConfig
 
 C, RATE = 4, 0.3
@@ -155,28 +155,6 @@ def test_labels_of_rows_that_are_not_reliable_are_not_learned(train_method):
 
 
 # -- open set ---------------------------------------------------------------------------------
-
-
-def test_a_sample_far_from_its_class_is_odd():
-    cloud = np.random.default_rng(0).normal(size=(100, 3))
-    factors = outlier_factors(np.concatenate([cloud, [[9.0, 9.0, 9.0]]]), 20)
-    assert factors[-1] > 2 * factors[:-1].max()
-    assert np.median(factors[:-1]) == pytest.approx(1, abs=0.1)
-    np.testing.assert_array_equal(outlier_factors(cloud[:2], 20), [1, 1])
-
-
-def test_wrong_rows_that_are_alike_are_found_with_enough_neighbours():
-    """Thirty of a hundred rows lie together: odd to half of the class, usual among themselves."""
-    draws = np.random.default_rng(0)
-    rows = np.concatenate([draws.normal(size=(70, 3)), draws.normal(size=(30, 3)) / 2 + 6])
-    by_half, by_few = outlier_factors(rows), outlier_factors(rows, 10)
-    assert (np.argsort(by_half)[70:] >= 70).mean() > 0.9
-    assert (np.argsort(by_few)[70:] >= 70).mean() < 0.6
-
-
-def test_copies_do_not_break_the_factors():
-    factors = outlier_factors(np.repeat(np.eye(3), 20, axis=0)[:45], 5)
-    assert np.isfinite(factors).all()
 
 
 def test_the_contrastive_term_by_hand():
