@@ -1,5 +1,6 @@
 """Is the repair worth it? A plain network on given against repaired labels, seed by seed."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from labelrepair.training import TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
 from labelrepair.workflow import Preset, fit, loop_features, repairable
 
+logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 
 
@@ -133,4 +135,11 @@ def _evidence(runs: list[dict[str, Any]], spec: AbSpec, judged_by: str) -> dict[
         "ab.difference_low": mean - half,
         "ab.difference_high": mean + half,
     }
+    logger.info(
+        "accuracy %.1f %% trained on given labels, %.1f %% on repaired labels: %+.1f points "
+        "(%+.1f to %+.1f, %d seeds; test split, %s)",
+        *(100 * value for value in metrics.values()),
+        len(runs),
+        judged_by,
+    )
     return {"rows": [row], "runs": runs, "metrics": metrics, "level": spec.level}

@@ -39,6 +39,7 @@ from labelrepair.stages.workspace import stage_tags
 from labelrepair.thresholds import ReviewedThresholds
 from labelrepair.tracking import trained
 from labelrepair.training import choose_device
+from labelrepair.training.checkpoint import discard
 from labelrepair.transition import check_transition
 from labelrepair.workflow import EstimationConfig, choose_preset
 
@@ -226,7 +227,7 @@ class SummaryHook:
         prefix, _, name = dataset_name.rpartition(".")
         if name == "training_report":
             for folder in self._checkpoints:
-                (folder / data["checkpoint"]).unlink(missing_ok=True)
+                discard(folder / data["checkpoint"])
         elif name == "summary":
             self._summaries[prefix] = str(data)
 

@@ -54,8 +54,9 @@ def hand_over(
         if version is None:
             version = registry.register(package, _tags(package, evidence, facts))
         if version.tags.get(f"{TAG}gate_key") == case.key:
-            logger.info("version %s has been judged before; nothing changes", version.version)
-            return registry.stored(version)
+            record, card = registry.stored(version)
+            logger.info("judged before, nothing changes; the decision was: %s", said(record))
+            return record, card
         registry.set_alias(CHALLENGER, version)
         return _judge_and_move(registry, version, case)
 
@@ -95,6 +96,7 @@ def _judge_and_move(registry: "Registry", version: Any, case: _Case) -> tuple[di
     # Last, because this tag says that nothing is left to do.
     outcome, parent = _outcome(record), _parent(record)
     registry.tag(version, gate=outcome, gate_key=record["gate_key"], parent_version=parent)
+    logger.info("%s", said(record))
     return record, card
 
 
@@ -298,6 +300,22 @@ def _record(
         "gate": verdict,
         "gate_key": case.key,
     }
+
+
+def said(record: Mapping[str, Any]) -> str:
+    """Return the decision in one line: version, alias, lead or reasons."""
+    gate = record["gate"]
+    text = f"{record['name']}, version {record['version']}: "
+    if not gate["passed"]:
+        return f"{text}stays challenger, as {'; '.join(gate['reasons'])}"
+    lead = gate.get("overall") or {}
+    if lead.get("value") is None:
+        return f"{text}champion"
+    value, low, high = (100 * lead[name] for name in ("value", "low", "high"))
+    return (
+        f"{text}champion, {value:+.1f} points of accuracy against {gate['compared_with']} "
+        f"({low:+.1f} to {high:+.1f}) on {gate['rows']:,} {gate['rows_from']} rows"
+    )
 
 
 def _outcome(record: Mapping[str, Any]) -> str:

@@ -107,10 +107,12 @@ def test_the_card_says_what_one_has_to_know(handed):
     assert "{{" not in card
 
 
-def test_a_second_handoff_changes_nothing(handed):
+def test_a_second_handoff_changes_nothing(handed, caplog):
     before, files = registry(handed), handed.data()
 
     handed.run("handoff")
+
+    assert f"nothing changes; the decision was: {NAME}, version 1: champion, +" in caplog.text
 
     assert registry(handed) == before
     assert handed.data() == files
@@ -212,7 +214,7 @@ def test_an_example_of_one_row_would_freeze_the_batch(tmp_path):
         model_flavor.save_model(str(tmp_path / "m"), Model(), made)
 
 
-def test_a_weak_challenger_is_kept_out_with_a_reason(handed, tmp_path):
+def test_a_weak_challenger_is_kept_out_with_a_reason(handed, tmp_path, caplog):
     """Then a better one takes over; the weak one's content is known and judged only once."""
     first = registry(handed)
     saved = shutil.copytree(handed / "data", tmp_path / "data")
@@ -221,6 +223,7 @@ def test_a_weak_challenger_is_kept_out_with_a_reason(handed, tmp_path):
         handed.run("training", "refinement", "repair", "evaluation")
         handed.run("handoff")
 
+        assert "version 2: stays challenger, as lead over the champion -0." in caplog.text
         found = registry(handed)
         assert found["aliases"] == {"champion": "1", "challenger": "2"}
         tags = found["versions"]["2"][0]

@@ -34,13 +34,16 @@ def study():
     return features, table.assign(repaired_label=repaired), truth
 
 
-def test_repaired_labels_win_with_an_interval(study):
+def test_repaired_labels_win_with_an_interval(study, caplog):
     features, table, truth = study
 
-    found = compare(features, table, truth, np.eye(3), TRAINING, AbSpec(seeds=3), seed=0)
+    with caplog.at_level("INFO"):
+        found = compare(features, table, truth, np.eye(3), TRAINING, AbSpec(seeds=3), seed=0)
 
     (row,) = found["rows"]
     assert row["low"] < row["mean_difference"] < row["high"]
+    said = f"{100 * row['mean_difference']:+.1f} points ({100 * row['low']:+.1f} to "
+    assert said in caplog.text
     assert row["mean_difference"] > 0.02
     assert row["seeds"] == len(found["runs"]) == 3
     assert "true labels" in row["name"]

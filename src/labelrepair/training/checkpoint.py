@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +68,8 @@ class Checkpointer:
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` (tensors and plain values), whole or not at all."""
         content = {"format": FORMAT, "fingerprint": self.fingerprint, **state}
-        with whole_file(self.path) as stream:
+        # A name of its own: the same run may be at work in another copy of the project.
+        with whole_file(self.path, f".{uuid.uuid4().hex}") as stream:
             torch.save(content, stream)
 
     def load(self) -> dict[str, Any] | None:
@@ -95,7 +97,13 @@ class Checkpointer:
 
     def remove(self) -> None:
         """Delete the checkpoint, once what it protects has been saved elsewhere."""
-        self.path.unlink(missing_ok=True)
+        discard(self.path)
+
+
+def discard(path: Path) -> None:
+    """Delete a checkpoint's file, and what kills left of it half written."""
+    for file in (path, *path.parent.glob(f".{path.name}.*.part")):
+        file.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from labelrepair.atomic import whole_file
 from labelrepair.errors import CheckpointError
 from labelrepair.training import checkpoint as module
 from labelrepair.training.checkpoint import Checkpointer, fingerprint
@@ -153,3 +154,14 @@ def test_fingerprint_changes_with_content_versions_and_code(monkeypatch, tmp_pat
         (tmp_path / part / "code.py").write_text("x = 1")
         seen.add(fingerprint({}))
     assert len(seen) == 5
+
+
+def test_the_same_run_at_work_elsewhere_and_what_a_kill_left(tmp_path):
+    kept, same = (Checkpointer(tmp_path, {"run": 1}) for _ in range(2))
+    with whole_file(kept.path, ".of-another-process") as stream:
+        stream.write(b"begun")
+        same.save({"position": [0, 1]})
+        assert kept.load()["position"] == [0, 1]
+    (tmp_path / f".{kept.path.name}.killed.part").write_bytes(b"half")
+    kept.remove()
+    assert list(tmp_path.iterdir()) == []
