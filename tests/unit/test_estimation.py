@@ -358,7 +358,7 @@ def test_interval_of_an_element_has_the_binomial_width():
 
 def test_a_t_that_is_not_resampled_has_no_intervals(monkeypatch):
     assert run("given").transition_interval is None
-    monkeypatch.setattr("labelrepair.estimation.MAX_RESAMPLED", 30 * 16 - 1)
+    monkeypatch.setattr("labelrepair.estimation.intervals.MAX_RESAMPLED", 30 * 16 - 1)
     assert run("confident_joint").transition_interval is None
 
 

@@ -27,10 +27,8 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps(content, sort_keys=True, default=str).encode())
     digest.update(torch.__version__.encode())
-    package = Path(__file__).parents[1]
-    for folder in (package, package / "training", package / "methods", package / "networks"):
-        for source in sorted(folder.glob("*.py")):
-            digest.update(source.read_bytes())
+    for source in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
