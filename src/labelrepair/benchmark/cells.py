@@ -127,7 +127,7 @@ def _twin(cell: Cell, noise: NoiseEstimate, folder: Path) -> dict[str, Any] | No
     no such cell, or it is not finished.
     """
     mine = preset_of(cell.grid, cell.method)
-    choice = methods.chosen(mine.method, mine.options, noise)
+    choice = methods.chosen(mine.method, mine.options, mine.training, noise)
     if not choice.why:
         return None
     wanted = replace(cell.grid.methods[cell.method], method=choice.method, options=choice.options)

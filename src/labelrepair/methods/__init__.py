@@ -3,7 +3,7 @@
 A module exports ``Options`` (frozen dataclass, the paper's defaults), ``stages(options, config,
 noise) -> list[Stage]``, and ``TRAINING``: loop settings for use without a preset. A new method is
 a new file here; nothing has to be registered. One that leaves the training to another method
-(``auto``) also exports ``choose(options, noise)``.
+(``auto``) also exports ``choose(options, config, noise)``.
 """
 
 import importlib
@@ -77,10 +77,15 @@ def chooses(name: str) -> bool:
     return hasattr(load(name), "choose")
 
 
-def chosen(name: str, options: Mapping[str, Any] | None, noise: NoiseEstimate | None) -> Choice:
+def chosen(
+    name: str,
+    options: Mapping[str, Any] | None,
+    config: TrainingConfig,
+    noise: NoiseEstimate | None,
+) -> Choice:
     """Return what trains under this name: itself, unless it is a method that chooses another."""
     if not chooses(name):
         return Choice(name, dict(options or {}), "")
     module: Any = load(name)
-    found: Choice = module.choose(from_dict(module.Options, options, "options"), noise)
+    found: Choice = module.choose(from_dict(module.Options, options, "options"), config, noise)
     return found._replace(why=f"{name}: {found.why}")

@@ -1,9 +1,9 @@
 """The method that the estimated noise asks for.
 
 Not of a paper: a rule on what the estimation pipeline says of the noise, read off our own tables
-(``docs/results.md``, the ``repair_`` grids). It looks at the noise rate, the number of rows and the
-structure of T (:func:`labelrepair.transition.paired_share`), names a method, and leaves all else
-to it.
+(``docs/results.md``, the ``repair_`` grids). It looks at the noise rate, the number of rows, the
+structure of T (:func:`labelrepair.transition.paired_share`) and the kind of network, names a
+method, and leaves all else to it.
 
 ``choose`` says which and why; the training report, the log and the model card repeat it.
 """
@@ -46,7 +46,10 @@ class Options:
         small_below: it is ``small`` where there are fewer rows than this.
         paired_above: it is ``paired`` where at least this share of the wrong labels goes to one
             class for each true class (3 classes and more).
+        dropping: networks that drop most of what they read, at random (those of words: 80 %). Two
+            of them agree soonest on one class for everything.
         clean: hardly a wrong label.
+        text: the network is one of ``dropping``; Joint-only.
         small: too few rows for JoCoR's weight on agreement; Joint-only.
         paired: classes are mixed up in pairs.
         spread: wrong labels fall anywhere.
@@ -55,8 +58,10 @@ class Options:
     clean_below: float = 0.02
     small_below: int = 5_000
     paired_above: float = 0.5
+    dropping: tuple[str, ...] = ("embedding", "embedding_lstm")
     # Factories, so that another method does not inherit the options of the default one.
     clean: Candidate = field(default_factory=lambda: Candidate("cross_entropy"))
+    text: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
     small: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
     paired: Candidate = field(default_factory=lambda: Candidate("jocor"))
     spread: Candidate = field(default_factory=lambda: Candidate("jocor"))
@@ -67,8 +72,8 @@ class Options:
         in_unit_interval(clean_below=self.clean_below, paired_above=self.paired_above)
 
 
-def choose(options: Options, noise: NoiseEstimate | None) -> methods.Choice:
-    """Return the method for this noise, and why it.
+def choose(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> methods.Choice:
+    """Return the method for this noise and network, and why it.
 
     Raises:
         ConfigError: there is no estimate to choose by.
@@ -79,6 +84,10 @@ def choose(options: Options, noise: NoiseEstimate | None) -> methods.Choice:
     if high < options.clean_below:
         found = options.clean
         why = f"at most {high:.1%} of the labels are wrong (limit {options.clean_below:.1%})"
+    elif config.network.name in options.dropping:
+        found = options.text
+        why = f"{noise.noise_rate:.1%} of the labels are wrong, and networks of kind"
+        why += f" '{config.network.name}' agree too easily"
     elif noise.rows is not None and noise.rows < options.small_below:
         found = options.small
         why = f"{noise.noise_rate:.1%} of only {noise.rows:,} labels are wrong (limit"
@@ -95,7 +104,7 @@ def choose(options: Options, noise: NoiseEstimate | None) -> methods.Choice:
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
     """Return the stages of the chosen method."""
-    chosen = choose(options, noise)
+    chosen = choose(options, config, noise)
     logger.info("auto: %s, as %s", chosen.method, chosen.why)
     module = methods.load(chosen.method)
     settings: Any = from_dict(module.Options, chosen.options, "options")

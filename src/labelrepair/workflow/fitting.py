@@ -162,7 +162,7 @@ def trained_parts(
     history = pd.DataFrame(result.history)
     seconds = history.pop("seconds")
     logger.info("trained %d epochs in %.1f s", len(history), seconds.sum())
-    choice = methods.chosen(preset.method, preset.options, noise)
+    choice = methods.chosen(preset.method, preset.options, preset.training, noise)
     report = {
         "preset": preset.name,
         "method": choice.method,

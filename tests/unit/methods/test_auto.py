@@ -35,20 +35,31 @@ def noise(transition, low=None, high=None, rows=60_000):
     ],
 )
 def test_the_noise_decides(transition, expected, why):
-    found = auto.choose(OPTIONS, noise(transition))
+    found = auto.choose(OPTIONS, TrainingConfig(), noise(transition))
     assert (found.method, found.options) == (expected.method, expected.options)
     assert why in found.why
 
 
 def test_few_rows_decide_before_the_structure():
-    found = auto.choose(OPTIONS, noise(PAIRS, rows=1_438))
+    found = auto.choose(OPTIONS, TrainingConfig(), noise(PAIRS, rows=1_438))
     assert found.method == OPTIONS.small.method
     assert "of only 1,438 labels are wrong" in found.why
-    assert auto.choose(OPTIONS, noise(PAIRS, rows=None)).method == OPTIONS.paired.method
+    assert (
+        auto.choose(OPTIONS, TrainingConfig(), noise(PAIRS, rows=None)).method
+        == OPTIONS.paired.method
+    )
+
+
+@pytest.mark.parametrize("network", ["embedding", "embedding_lstm"])
+def test_networks_of_words_are_not_asked_to_agree(network):
+    config = from_dict(TrainingConfig, {"network": {"name": network}})
+    found = auto.choose(OPTIONS, config, noise(symmetric(2, 0.3)))
+    assert (found.method, found.options) == ("jocor", {"co_lambda": 0.0})
+    assert f"networks of kind '{network}' agree too easily" in found.why
 
 
 def test_an_uncertain_rate_is_not_clean():
-    found = auto.choose(OPTIONS, noise(symmetric(10, 0.01), low=0.0, high=0.05))
+    found = auto.choose(OPTIONS, TrainingConfig(), noise(symmetric(10, 0.01), low=0.0, high=0.05))
     assert found.method == OPTIONS.spread.method
 
 
@@ -62,8 +73,13 @@ def test_it_trains_as_the_chosen_method_does():
 
 
 def test_who_was_chosen():
-    assert methods.chosen("jocor", {"ramp": 5}, None) == ("jocor", {"ramp": 5}, "")
-    method, _, why = methods.chosen("auto", {"paired": {"method": "crf_em"}}, noise(PAIRS))
+    assert methods.chosen("jocor", {"ramp": 5}, TrainingConfig(), None) == (
+        "jocor",
+        {"ramp": 5},
+        "",
+    )
+    options = {"paired": {"method": "crf_em"}}
+    method, _, why = methods.chosen("auto", options, TrainingConfig(), noise(PAIRS))
     assert method == "crf_em"
     assert why.startswith("auto: 100% of the wrong labels")
 
