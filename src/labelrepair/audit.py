@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from labelrepair.config import in_unit_interval, one_of, require
 from labelrepair.decisions import BATCH, LABEL
@@ -70,6 +69,8 @@ def interval(right: int, count: int, level: float = 0.95) -> tuple[float, float]
     """Return the two-sided exact (Clopper-Pearson) interval of a share; (0, 1) for no row."""
     if count == 0:
         return 0.0, 1.0
+    from scipy import stats  # noqa: PLC0415
+
     found = stats.binomtest(right, count).proportion_ci(level, method="exact")
     return float(found.low), float(found.high)
 
@@ -88,6 +89,8 @@ def most_wrong(wrong: int, count: int, population: int, level: float = 0.95) -> 
     """
     require(0 <= wrong <= count <= population, f"audit: {wrong} of {count} of {population} rows")
     require(0 < level < 1, f"level: must lie strictly in (0, 1), found {level}")
+    from scipy import stats  # noqa: PLC0415
+
     low, high = wrong, population - (count - wrong)  # both ends agree with what was seen
     enough = 1 - level - ROUNDING
     while low < high:  # the probability falls with M

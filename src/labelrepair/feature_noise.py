@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import truncnorm
-from sklearn.cluster import KMeans
 
 from labelrepair.config import in_unit_interval, positive
 from labelrepair.errors import DataError
@@ -62,6 +59,8 @@ def instance_dependent(
     width = math.prod(features.shape[1:])
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (8 * max(1, width))))
     low, high = -rate / spread, (1.0 - rate) / spread
+    from scipy.stats import truncnorm  # noqa: PLC0415
+
     flips = truncnorm.rvs(low, high, rate, spread, size=len(true), random_state=rng)
     uniform = rng.random(len(true))
     given = true.copy()
@@ -105,6 +104,9 @@ def pseudo_labels(
     _check(features, len(true))
     if len(true) < num_classes:
         raise DataError(f"features: {len(true)} samples for {num_classes} clusters")
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+    from sklearn.cluster import KMeans  # noqa: PLC0415
+
     means = KMeans(num_classes, init="k-means++", n_init=restarts, random_state=seed)
     clusters = means.fit_predict(_rows(features, slice(None)).astype(np.float32))
     counts = count_pairs(clusters.astype(np.int64), true, num_classes)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from labelrepair.config import in_unit_interval, one_of, require
 from labelrepair.errors import TransitionError
@@ -250,12 +250,12 @@ def _mean_interval(
 ) -> tuple[float, float, float]:
     """Return mean and normal interval of ``values`` with two rows added."""
     padded = np.append(values, added)
-    spread = norm.ppf(0.5 + level / 2) * padded.std(ddof=1) / np.sqrt(len(padded))
+    spread = ndtri(0.5 + level / 2) * padded.std(ddof=1) / np.sqrt(len(padded))
     return float(values.mean()), float(padded.mean() - spread), float(padded.mean() + spread)
 
 
 def _ratio_interval(lead: Floats, share: Floats, reach: float, level: float) -> Estimate:
-    z = norm.ppf(0.5 + level / 2)
+    z = ndtri(0.5 + level / 2)
     weight = share.mean()
     if weight <= z * share.std(ddof=1) / np.sqrt(len(share)):
         return Estimate(None, None, None)

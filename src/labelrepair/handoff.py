@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from labelrepair.config import from_dict, positive, require, to_dict
 from labelrepair.data.input_format import InputFormat
@@ -187,6 +186,8 @@ def _test_accuracy(value: float | None, rows: int) -> dict[str, float] | None:
     """Return the accuracy by the test split's given labels, with Wilson's interval."""
     if value is None or not rows:
         return None
+    from scipy.stats import binomtest  # noqa: PLC0415
+
     interval = binomtest(round(value * rows), rows).proportion_ci(LEVEL, method="wilson")
     return {"value": value, "low": float(interval.low), "high": float(interval.high)}
 

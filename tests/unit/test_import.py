@@ -21,6 +21,8 @@ WITHOUT = {
     "from labelrepair import repair, repair_with_probs": LATER,
     "import labelrepair.data, labelrepair.training, labelrepair.methods": LATER,
     "from labelrepair import RobustClassifier": LATER - {"sklearn"},
+    # What every command of Kedro's begins with.
+    "import labelrepair.settings": {"cleanlab", "dvc", "matplotlib", "scipy.stats", "sklearn"},
     "import labelrepair.served_model": LATER - {"mlflow"},
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.special import ndtri
 
 from labelrepair.label_table import (
     ACTION,
@@ -119,7 +119,7 @@ def _estimated(probs: Floats, error: tuple[float, float], level: float) -> Share
     if not len(probs):
         return None
     value = float(probs.mean())
-    counting = norm.ppf((1 + level) / 2) * np.sqrt((probs * (1 - probs)).sum()) / len(probs)
+    counting = ndtri((1 + level) / 2) * np.sqrt((probs * (1 - probs)).sum()) / len(probs)
     low = value - np.hypot(counting, error[0] / len(probs))
     high = value + np.hypot(counting, error[1] / len(probs))
     return Share(value, max(0.0, float(low)), min(1.0, float(high)), len(probs))
@@ -138,5 +138,7 @@ def _measured(hits: Any, level: float) -> Share | None:
     if not len(hits):
         return None
     count = int(np.sum(hits))
+    from scipy.stats import binomtest  # noqa: PLC0415
+
     interval = binomtest(count, len(hits)).proportion_ci(level, method="wilson")
     return Share(count / len(hits), float(interval.low), float(interval.high), len(hits))
