@@ -10,7 +10,8 @@ max(0, margin - d)^2``. Reweighting: clean rows count 1 in the cross entropy, no
 Deviations: the paper was not at hand, only what others say of it. The pairs of the contrastive term
 are those within a batch, on features of unit length, instead of a Siamese network's sampled pairs.
 The share of rows that is called noisy is the noise rate (estimated), those of highest pcLOF in each
-class; the estimated rate misses most samples of no class, as they resemble none: set ``noise_rate``
+class. Neighbours are looked for among rows drawn from the class (``references``), not among all of
+it. The estimated rate misses most samples of no class, as they resemble none: set ``noise_rate``
 where such are expected. The probability is Kriegel's Gaussian scaling,
 ``max(0, erf((s - mean) / (sqrt(2) std)))``. ``warmup``, ``contrast`` and ``neighbours`` were chosen
 on 4,000 rows of MNIST with Fashion-MNIST's images among them.
