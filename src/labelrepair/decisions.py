@@ -111,8 +111,8 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     says nothing new changes no time.
     """
     same = [name for name in COLUMNS if name != DECIDED_AT]
-    known = pd.MultiIndex.from_frame(old[same].astype(object).fillna(""))
-    new = new[~pd.MultiIndex.from_frame(new[same].astype(object).fillna("")).isin(known)]
+    known = pd.MultiIndex.from_frame(old[same].astype("string").fillna(""))
+    new = new[~pd.MultiIndex.from_frame(new[same].astype("string").fillna("")).isin(known)]
     parts = [part for part in (old, new) if len(part)]
     both = pd.concat(parts, ignore_index=True) if parts else new
     both = both.sort_values(DECIDED_AT, kind="stable").drop_duplicates(SAMPLE_ID, keep="last")

@@ -289,10 +289,10 @@ def repaired_table():
         is_label_issue=pd.array([False, True, None], dtype="boolean"),
         suggested_label=pd.array([0, 0, None], dtype="Int64"),
         confidence=[0.9, 0.8, np.nan],
-        action=pd.array(["keep", "relabel", *null], dtype="str"),
+        action=["keep", "relabel", *null],
         repaired_label=pd.array([0, 0, None], dtype="Int64"),
-        label_source=pd.array(["given", "model", *null], dtype="str"),
-        reason=pd.array(["", "", *null], dtype="str"),
+        label_source=["given", "model", *null],
+        reason=["", "", *null],
     )
 
 
@@ -331,8 +331,8 @@ def test_damaged_tables_do_not(schema, table, damage):
     [
         {"label_quality": [1.1, 0.1, np.nan]},
         {"confidence": [0.9, -0.1, np.nan]},
-        {"action": pd.array(["keep", "fix", None], dtype="str")},
-        {"label_source": pd.array(["given", "oracle", None], dtype="str")},
+        {"action": ["keep", "fix", None]},
+        {"label_source": ["given", "oracle", None]},
         {"repaired_label": pd.array([0, -1, None], dtype="Int64")},
     ],
 )

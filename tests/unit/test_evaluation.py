@@ -47,9 +47,9 @@ def table():
             ),
             "suggested_label": pd.array(SUGGESTED + nothing, dtype="Int64"),
             "confidence": [*CONFIDENCE, np.nan, np.nan],
-            "action": pd.array([*ACTION, None, None], dtype="str"),
+            "action": [*ACTION, None, None],
             "repaired_label": pd.array(REPAIRED + nothing, dtype="Int64"),
-            "label_source": pd.array([*SOURCE, None, None], dtype="str"),
+            "label_source": [*SOURCE, None, None],
             "reason": "",
         }
     )

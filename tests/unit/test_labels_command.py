@@ -62,16 +62,13 @@ def repaired_table():
             "label_quality": np.where(test, np.nan, 0.5 - rows / 100),
             "suggested_label": pd.array(np.where(rows < 16, other, given), dtype="Int64"),
             "confidence": np.where(test, np.nan, 0.9),
-            "action": pd.array(action, dtype="str"),
+            "action": action.tolist(),
             "repaired_label": label,
-            "label_source": pd.array(
-                [
-                    None if t else "model" if r else "given"
-                    for t, r in zip(test, relabelled, strict=True)
-                ],
-                dtype="str",
-            ),
-            "reason": pd.array([None if t else "because" for t in test], dtype="str"),
+            "label_source": [
+                None if t else "model" if r else "given"
+                for t, r in zip(test, relabelled, strict=True)
+            ],
+            "reason": [None if t else "because" for t in test],
         }
     )
 

@@ -39,10 +39,10 @@ def repaired(table, choices):
     frame["label_quality"] = np.where(test, np.nan, 0.5)
     frame["suggested_label"] = pd.array(suggested, dtype="Int64")
     frame["confidence"] = np.where(test, np.nan, 0.75)
-    frame["action"] = pd.array(action, dtype="str")
+    frame["action"] = action
     frame["repaired_label"] = pd.array(label, dtype="Int64")
-    frame["label_source"] = pd.array(source, dtype="str")
-    frame["reason"] = pd.array([None if t else "because" for t in test], dtype="str")
+    frame["label_source"] = source
+    frame["reason"] = [None if t else "because" for t in test]
     return frame
 
 

@@ -1,5 +1,6 @@
 """Paths and tables shared by the readers: nothing outside the given root is ever opened."""
 
+import mmap
 import os
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ import pyarrow.parquet as pq
 
 from labelrepair.data.labels import as_text, check_scalars
 from labelrepair.errors import DataError, nearest, shown
+
+# What pandas unpacks by itself.
+COMPRESSED = (".bz2", ".gz", ".tar", ".xz", ".zip", ".zst")
 
 
 def inside(root: str | Path, name: str, where: str) -> str:
@@ -49,6 +53,7 @@ def read_table(path: str) -> pd.DataFrame:
         if file.suffix.lower() in (".parquet", ".pq"):
             _check_parquet(file)
             return pd.read_parquet(file)
+        _check_no_nul(file)
         header = pd.read_csv(file, dtype=str, header=None, nrows=1, keep_default_na=False)
         _check_columns(header.iloc[0].tolist(), file)
         with warnings.catch_warnings():
@@ -73,6 +78,20 @@ def check_memory(needed: float, what: str) -> None:
             raise DataError(
                 f"{what} unpacks to {needed / 2**30:.0f} GiB, this machine has "
                 f"{memory / 2**30:.0f} GiB of memory"
+            )
+
+
+def _check_no_nul(file: Path) -> None:
+    """Raise DataError if a CSV holds a NUL: pandas 2 ends the value there and says nothing."""
+    if file.suffix.lower() in COMPRESSED or file.stat().st_size == 0:
+        return
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        found = text.find(b"\0")
+        if found >= 0:
+            line = text[:found].count(b"\n") + 1
+            raise DataError(
+                f"{file}: cannot be read as a table: line {line} holds a NUL character, expected "
+                "a CSV in UTF-8"
             )
 
 

@@ -95,7 +95,7 @@ def test_sixteen_bit_image_is_refused_not_clipped(tmp_path, put):
     put("a/1.png")
     deep = Image.fromarray(np.full((2, 3), 40_000, np.uint16))
     deep.save(put("b/2.png"))
-    with pytest.raises(DataError, match=r"b/2.png: image has mode I;16, expected 8 bits"):
+    with pytest.raises(DataError, match=r"b/2.png: image has mode I(;16)?, expected 8 bits"):
         read_source(spec(tmp_path / "root"))
 
 

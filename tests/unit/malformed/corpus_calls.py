@@ -136,7 +136,7 @@ def probabilities() -> Iterator[Case]:
         ("one_column", even[:, :1], "C >= 2"),
         ("one_axis", even[:, 0], "expected shape"),
         ("three_axes", even[None], "expected shape"),
-        ("text", even.astype(str) + "x", "probs: "),
+        ("text", np.full(even.shape, "x"), "probs: "),
         ("ragged", [[0.5, 0.5], [1.0]] * 4, "probs: "),
         ("none", None, "probs: "),
     ):
@@ -252,9 +252,9 @@ def repaired_tables() -> Iterator[Case]:
         is_label_issue=null([False] * N, "boolean"),
         suggested_label=null(Y, "Int64"),
         confidence=null([0.9] * N, "Float64"),
-        action=null(["keep"] * N, "str"),
+        action=["keep"] * 7 + [None],
         repaired_label=null(Y, "Int64"),
-        label_source=null(["given"] * N, "str"),
+        label_source=["given"] * 7 + [None],
     )
     check_repaired_table(good, 2)
     for name, row, cells, said in (

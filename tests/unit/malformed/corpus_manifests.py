@@ -317,6 +317,7 @@ def parquets() -> Iterator[Case]:
     stream = pa.BufferOutputStream()
     pq.write_table(pa.table(COLUMNS), stream)
     whole = stream.getvalue().to_pybytes()
+    footer = int.from_bytes(whole[-8:-4], "little")
     for share in (0.1, 0.5, 0.9, 0.99):
         cut = whole[: int(share * len(whole))]
         yield Case(
@@ -328,7 +329,7 @@ def parquets() -> Iterator[Case]:
         "csv": GOOD_CSV.encode(),
         "no_tail": whole[:-4],
         "long_footer": whole[:-8] + b"\xff\xff\xff\x7fPAR1",
-        "zeroed_footer": whole[:-60] + bytes(52) + whole[-8:],
+        "zeroed_footer": whole[: -footer - 8] + bytes(footer) + whole[-8:],
         "zeroed_pages": whole[:4] + bytes(200) + whole[204:],
         "arrow": b"ARROW1" + bytes(100),
         "encrypted": b"PARE" + whole[4:-4] + b"PARE",
