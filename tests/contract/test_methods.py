@@ -379,7 +379,7 @@ ALTERNATIVES = {
         "warmup": ({}, 0),
         "double_softmax": ({"warmup": 0}, True),
     },
-    "decoupling": {"warmup": ({}, 20)},
+    "decoupling": {"warmup": ({}, 20), "least": ({}, 1.0)},
     "jocor": {"co_lambda": ({}, 0.5), **SMALL_LOSS},
     "savage": {
         "reduction": ({"training.optimizer.name": "sgd"}, "sum"),
