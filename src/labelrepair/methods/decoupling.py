@@ -49,7 +49,9 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
         predicted = logits.detach().argmax(-1)
         disagree = predicted[0] != predicted[1]
         count = disagree.sum()
-        total = (loss * disagree).sum() / count.clamp_min(max(1.0, options.least * len(batch.labels)))
+        total = (loss * disagree).sum() / count.clamp_min(
+            max(1.0, options.least * len(batch.labels))
+        )
         return Step(total, used=disagree, skip=count == 0)
 
     return [Stage("train", config.schedule, step, networks=2)]
