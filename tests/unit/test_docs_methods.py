@@ -15,7 +15,14 @@ from labelrepair.training import TrainingConfig
 
 PAGE = Path(labelrepair.__file__).parents[2] / "docs/methods.md"
 NOISE = NoiseEstimate(np.eye(3), 0.2, (0.2, 0.2), "given", np.full(3, 1 / 3))
+RESULTS = PAGE.with_name("results") / "digits.md"
 NEEDS = {"transition": "T", "noise_rate": "noise rate"}
+# The grid's row of a method that has several.
+ROWS = {
+    "bootstrap": "bootstrap_hard",
+    "generalized_cross_entropy": "truncated_lq",
+    "loss_correction": "forward",
+}
 
 
 def table():
@@ -47,6 +54,17 @@ def test_a_row_says_what_the_code_does(name):
     except ConfigError as error:
         needed = NEEDS[str(error).split(":")[0]]
     assert row["needs"] == needed
+
+
+def test_a_row_shows_the_measured_strength():
+    lines = RESULTS.read_text().split("Labels after the repair")[1].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    measured = {(row[2], row[0]): row[3].split()[0] for row in cells if len(row) > 3}
+    for name, row in table().items():
+        both = [
+            measured[ROWS.get(name, name), kind] for kind in ("symmetric_exclusive", "pair_flip")
+        ]
+        assert row["labels right (%)"] == " / ".join(f"{float(share):.1f}" for share in both), name
 
 
 @pytest.mark.parametrize("name", methods.available())
