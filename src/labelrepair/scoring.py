@@ -91,11 +91,13 @@ def fit_temperature(
     if noise_rate is None:
         counts = np.bincount(given_labels, minlength=len(transition))
         noise_rate = noise_rate_of(transition, given_frequencies=counts)
-    every = np.arange(len(probs))
-    shares = []
+    shares, right = [], np.empty(len(probs))
     for t in TEMPERATURES:
-        posterior = label_posterior(soften(probs, t), given_labels, transition)
-        shares.append(posterior[every, given_labels].mean())
+        for part in row_slices(*probs.shape):
+            given = given_labels[part]
+            posterior = label_posterior(soften(probs[part], t), given, transition)
+            right[part] = posterior[np.arange(len(given)), given]
+        shares.append(right.mean())
         if shares[-1] >= 1.0 - noise_rate - TOLERANCE:
             return float(t)
     return float(TEMPERATURES[int(np.argmax(shares))])

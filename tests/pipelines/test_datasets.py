@@ -283,16 +283,15 @@ def label_table():
 
 
 def repaired_table():
-    null = [None]
     return label_table().assign(
         label_quality=[0.9, 0.1, np.nan],
         is_label_issue=pd.array([False, True, None], dtype="boolean"),
         suggested_label=pd.array([0, 0, None], dtype="Int64"),
         confidence=[0.9, 0.8, np.nan],
-        action=["keep", "relabel", *null],
+        action=["keep", "relabel", None],
         repaired_label=pd.array([0, 0, None], dtype="Int64"),
-        label_source=["given", "model", *null],
-        reason=["", "", *null],
+        label_source=["given", "model", None],
+        reason=["", "", None],
     )
 
 

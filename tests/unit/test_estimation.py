@@ -318,6 +318,29 @@ def test_estimate_noise_by_every_method(method):
     )
 
 
+def test_confident_joint_knows_the_prior_where_t_alone_does_not():
+    """Classes 0 and 1 are mixed up alike: any split of their 40 rows gives the same counts."""
+    true = np.repeat([0, 1, 2], [30, 10, 20])
+    labels = np.concatenate([np.arange(40) % 2, np.full(20, 2)])
+    probs = np.full((60, 3), 0.05)
+    probs[np.arange(60), true] = 0.9
+    spec = EstimationSpec(method="confident_joint", bootstrap=10)
+    estimate = estimate_noise(probs, labels, spec, np.random.default_rng(0))
+    np.testing.assert_allclose(estimate.transition, [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])
+    np.testing.assert_allclose(estimate.class_prior, [1 / 2, 1 / 6, 1 / 3])
+    assert estimate.noise_rate == pytest.approx(1 / 3)
+
+
+def test_calibrated_joint_of_many_sparse_classes_keeps_every_count():
+    rng = np.random.default_rng(0)
+    true, labels = rng.integers(300, size=(2, 900))
+    labels = np.where(rng.random(900) < 0.4, labels, true)
+    probs = 0.001 * rng.dirichlet(np.ones(300), size=900) + 0.999 * np.eye(300)[true]
+    joint = confident_joint(probs, labels)
+    np.testing.assert_array_equal(joint.sum(axis=0), np.bincount(labels, minlength=300))
+    assert (joint >= 0).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_bootstrap_depends_on_the_generator_only(method):
     if method == "cleanlab":

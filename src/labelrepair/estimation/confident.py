@@ -138,9 +138,14 @@ def joint_of(cells: Labels) -> Labels:
     scaled = raw * (totals / raw.sum(axis=0))
     rounded = np.rint(scaled)
     missing = totals - rounded.sum(axis=0)
-    order = np.argsort(scaled - rounded, axis=0, kind="stable")
-    rank = np.argsort(order, axis=0)
-    # The largest remainders go up by one, or the smallest (rounded up already) down by one.
-    up, down = rank >= len(raw) - missing, rank < -missing
-    joint: Labels = (rounded + up - down.astype(np.float64)).astype(np.int64)
+    # The largest remainders go up by one, or the smallest (rounded up already) down by one. Only
+    # filled cells have one, and with many classes most are empty.
+    row, column = np.nonzero(raw)
+    order = np.lexsort((row, (scaled - rounded)[row, column], column))
+    row, column = row[order], column[order]
+    filled = np.bincount(column, minlength=len(missing))
+    rank = np.arange(len(column)) - (np.cumsum(filled) - filled)[column]
+    up, down = rank >= (filled - missing)[column], rank < -missing[column]
+    rounded[row, column] += up - down.astype(np.float64)
+    joint: Labels = rounded.astype(np.int64)
     return joint

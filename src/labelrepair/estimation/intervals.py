@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from labelrepair.config import require
-from labelrepair.estimation.confident import confident_cells, confident_transition, joint_of
+from labelrepair.estimation.confident import confident_cells, joint_of
 from labelrepair.estimation.estimators import (
     anchor_transition,
     cleanlab_transition,
@@ -17,6 +18,7 @@ from labelrepair.estimation.estimators import (
 from labelrepair.estimation.probs import (
     check_probs,
     matching_labels,
+    rows_or_identity,
     shaped,
     smooth,
 )
@@ -30,6 +32,8 @@ from labelrepair.transition import (
     normalise_rows,
     solve_prior,
 )
+
+Fitted = tuple[Floats, Floats]  # T (C, C) and the clean class prior (C,)
 
 MAX_RESAMPLED = 25_000_000  # values of T kept for intervals, 200 MB: 200 resamples of 353 classes
 
@@ -66,39 +70,40 @@ def estimate_noise(
     labels = matching_labels(array, given_labels)
     needed = spec.method == "curated"
     require((curated is not None) == needed, "curated: trusted rows go with method=curated only")
-    given_counts = np.bincount(labels, minlength=array.shape[1])
-    transition = _point_estimate(array, labels, spec, curated)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the point estimate has already warned
-        rates, matrices = _bootstrap(array, labels, spec, rng, curated)
+    if spec.method == "confident_joint":
+        (transition, prior), resamples = _from_cells(confident_cells(array, labels), spec, rng)
+    elif spec.method in ("anchor", "cleanlab"):
+        (transition, prior), resamples = _from_rows(array, labels, spec, rng)
+    else:
+        given_counts = np.bincount(labels, minlength=array.shape[1])
+        (transition, prior), resamples = _from_pairs(given_counts, spec, rng, curated)
+    rates, matrices = _bootstrap(resamples, spec, array.shape[1])
     low, high = np.quantile(rates, _tails(spec))
     return NoiseEstimate(
         transition=transition,
-        noise_rate=noise_rate_of(transition, given_frequencies=given_counts),
+        noise_rate=noise_rate_of(transition, prior=prior),
         interval=(float(low), float(high)),
         method=spec.method,
-        class_prior=solve_prior(transition, given_counts),
+        class_prior=prior,
         transition_interval=_element_wise(matrices, spec),
         rows=len(labels),
     )
 
 
 def _bootstrap(
-    probs: Floats,
-    labels: Labels,
-    spec: EstimationSpec,
-    rng: np.random.Generator,
-    curated: tuple[ArrayLike, ArrayLike] | None,
+    resamples: Iterator[Fitted], spec: EstimationSpec, num_classes: int
 ) -> tuple[list[float], list[Floats]]:
     """Return the noise rate of every resample, and its T where that varies and fits in memory."""
-    size = spec.bootstrap * probs.shape[1] ** 2
+    size = spec.bootstrap * num_classes**2
     wanted = spec.method != "given" and size <= MAX_RESAMPLED
     rates: list[float] = []
     matrices: list[Floats] = []
-    for resampled, counts in _resamples(probs, labels, spec, rng, curated):
-        rates.append(noise_rate_of(resampled, given_frequencies=counts))
-        if wanted:
-            matrices.append(resampled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the point estimate has already warned
+        for transition, prior in resamples:
+            rates.append(noise_rate_of(transition, prior=prior))
+            if wanted:
+                matrices.append(transition)
     return rates, matrices
 
 
@@ -114,58 +119,62 @@ def _element_wise(matrices: list[Floats], spec: EstimationSpec) -> tuple[Floats,
     return low, high
 
 
-def _point_estimate(
-    probs: Floats,
-    labels: Labels,
-    spec: EstimationSpec,
-    curated: tuple[ArrayLike, ArrayLike] | None,
-) -> Floats:
-    num_classes = probs.shape[1]
-    if curated is not None:
-        return curated_transition(*curated, num_classes, spec.smoothing)
-    if spec.method == "given":
-        return check_transition(spec.transition or (), num_classes, "estimation.transition")
-    return _fitter(spec)(probs, labels)
+# -- each kind of evidence: the point estimate and what resamples of it give ----------------------
 
 
-def _fitter(spec: EstimationSpec) -> Callable[[Floats, Labels], Floats]:
-    if spec.method == "anchor":
-        return lambda probs, _: anchor_transition(probs, spec.quantile, rule=spec.rule)
-    return cleanlab_transition if spec.method == "cleanlab" else confident_transition
+def _from_cells(
+    cells: Labels, spec: EstimationSpec, rng: np.random.Generator
+) -> tuple[Fitted, Iterator[Fitted]]:
+    """Fit the confident joint's counts; its true classes are the prior, so nothing is solved."""
+
+    def fitted(counts: Labels, transition: Callable[[Floats], Floats]) -> Fitted:
+        joint = joint_of(counts).astype(np.float64)
+        return transition(joint), joint.sum(axis=1) / joint.sum()
+
+    point = fitted(cells, lambda joint: rows_or_identity(joint, "confident joint"))
+    return point, (fitted(c, normalise_rows) for c in _redraw(cells, spec.bootstrap, rng))
 
 
-def _resamples(
-    probs: Floats,
-    labels: Labels,
+def _from_rows(
+    probs: Floats, labels: Labels, spec: EstimationSpec, rng: np.random.Generator
+) -> tuple[Fitted, Iterator[Fitted]]:
+    """Fit the rows themselves, anew for every resample."""
+
+    def fitted(rows: Any) -> Fitted:
+        if spec.method == "anchor":
+            transition = anchor_transition(probs[rows], spec.quantile, rule=spec.rule)
+        else:
+            transition = cleanlab_transition(probs[rows], labels[rows])
+        counts = np.bincount(labels[rows], minlength=probs.shape[1])
+        return transition, solve_prior(transition, counts)
+
+    draws = (rng.integers(len(labels), size=len(labels)) for _ in range(spec.bootstrap))
+    return fitted(slice(None)), (fitted(rows) for rows in draws)
+
+
+def _from_pairs(
+    given_counts: Labels,
     spec: EstimationSpec,
     rng: np.random.Generator,
     curated: tuple[ArrayLike, ArrayLike] | None,
-) -> Iterator[tuple[Floats, Labels]]:
-    """Yield ``spec.bootstrap`` pairs of a resampled T (C, C) and given label counts (C,)."""
-    num_rows, num_classes = probs.shape
-    if spec.method in ("anchor", "cleanlab"):
-        fit = _fitter(spec)
-        for _ in range(spec.bootstrap):
-            rows = rng.integers(num_rows, size=num_rows)
-            counts = np.bincount(labels[rows], minlength=num_classes)
-            yield fit(probs[rows], labels[rows]), counts
-    elif spec.method == "confident_joint":
-        for cells in _redraw(confident_cells(probs, labels), spec.bootstrap, rng):
-            yield normalise_rows(joint_of(cells).astype(np.float64)), cells.sum(axis=0)
+) -> tuple[Fitted, Iterator[Fitted]]:
+    """Take T as it is given, or fit it to the trusted pairs; the prior follows from the counts."""
+    num_classes = len(given_counts)
+    drawn = list(_redraw(given_counts, spec.bootstrap, rng))
+    if curated is None:
+        fixed = check_transition(spec.transition or (), num_classes, "estimation.transition")
+        transitions: Iterator[Floats] = repeat(fixed, spec.bootstrap)
     else:
-        given = np.bincount(labels, minlength=num_classes)
-        draws = _redraw(given, spec.bootstrap, rng)
-        if curated is None:
-            fixed = check_transition(spec.transition or (), num_classes)
-            yield from ((fixed, counts) for counts in draws)
-            return
+        fixed = curated_transition(*curated, num_classes, spec.smoothing)
         pairs = _redraw(count_pairs(*curated, num_classes), spec.bootstrap, rng)
-        smoothed = smooth(pairs.astype(np.float64), spec.smoothing)
-        yield from zip(normalise_rows(smoothed), draws, strict=True)
+        smoothed = (smooth(counts.astype(np.float64), spec.smoothing) for counts in pairs)
+        transitions = map(normalise_rows, smoothed)
+    resamples = zip(transitions, drawn, strict=True)
+    return (fixed, solve_prior(fixed, given_counts)), ((t, solve_prior(t, c)) for t, c in resamples)
 
 
-def _redraw(counts: Labels, times: int, rng: np.random.Generator) -> Labels:
-    """Return (times, *counts.shape) multinomial redraws of ``counts`` with the same total."""
+def _redraw(counts: Labels, times: int, rng: np.random.Generator) -> Iterator[Labels]:
+    """Yield ``times`` multinomial redraws of ``counts`` with the same total, one at a time."""
     total = counts.sum()
-    drawn = rng.multinomial(total, counts.ravel() / total, size=times)
-    return drawn.reshape(times, *counts.shape).astype(np.int64)
+    for _ in range(times):
+        yield rng.multinomial(total, counts.ravel() / total).reshape(counts.shape)

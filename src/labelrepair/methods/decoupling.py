@@ -1,7 +1,8 @@
 """Decoupling "when to update" from "how to update": Malach and Shalev-Shwartz (NeurIPS 2017).
 
 Two networks; each steps on its own cross entropy over the rows D where their predictions differ,
-the sum divided by ``max(0.1 B, |D|)`` as in the authors' code. An empty D changes nothing.
+the sum divided by ``max(least * B, |D|)``, ``least`` 0.1 in the authors' code. An empty D changes
+nothing.
 """
 
 from collections.abc import Mapping
