@@ -23,6 +23,7 @@ from labelrepair.training import (
     TrainSet,
     train,
 )
+from labelrepair.training.collapse import lost_classes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:quantile"),
@@ -164,6 +165,15 @@ def test_one_class_given_is_no_collapse(small, caplog):
     stage = Stage("train", Schedule(epochs=8, lr=0.05), _towards_the_labels)
     train(data, [stage], network, TrainingConfig(device="cpu"), seed=0, progress=False)
     assert not caplog.records
+
+
+def test_lost_classes_by_hand():
+    predicted = np.repeat([0, 1, 2, 3], [80, 16, 4, 0])
+    # Class 2 is predicted for under a tenth of 41 rows, class 3 never, but few are expected.
+    assert lost_classes(predicted, np.array([0.4, 0.1, 0.41, 0.09])).tolist() == [2]
+    assert lost_classes(predicted, np.array([0.4, 0.1, 0.4, 0.1])).tolist() == [3]
+    assert lost_classes(predicted, np.array([0.9, 0.1, 0.0, 0.0])).tolist() == []
+    assert lost_classes(np.zeros(50, int), np.array([0.5, 0.3, 0.2])).tolist() == [1, 2]
 
 
 # -- a checkpoint under our name that is not ours -------------------------------------------------

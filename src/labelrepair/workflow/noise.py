@@ -21,7 +21,7 @@ from labelrepair.refinement import (
 from labelrepair.scoring import score
 from labelrepair.shared_fit import packed, unpacked
 from labelrepair.training import Schedule, TrainingConfig, TrainSet, choose_device, launch
-from labelrepair.training.collapse import one_class
+from labelrepair.training.collapse import lost_classes
 from labelrepair.training.launch import together
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
 from labelrepair.training.ranks import Ranks
@@ -141,24 +141,29 @@ def refine(
     Returns:
         The mean of the method's and the out-of-sample probabilities ``(N, C)``, as they know
         different things, and the estimate by likelihood; with ``rounds=0`` the arguments. Where
-        the method predicts one class for everything it knows nothing: the networks learn the
-        given labels, and their probabilities alone are returned.
+        the method has lost a class, its suggestions would teach the networks to lose it, too: they
+        learn the given labels first and what they agree on in a round more, and their
+        probabilities alone are returned.
     """
     if spec.rounds == 0:
         return probs, noise
     given = data.given_labels.numpy()
     config = refining(probe, spec, data.features)
-    useless = one_class(probs.argmax(1), given)
-    if useless:
+    rounds, predicted = spec.rounds, probs.argmax(1)
+    lost = lost_classes(predicted, noise.class_prior)
+    if len(lost):
+        rounds = max(rounds, 2)
         logger.warning(
-            "the trained network predicts one class for %.1f %% of the rows: the second look does "
-            "without it; choose another method, or lower its learning rate",
-            100 * np.bincount(probs.argmax(1)).max() / len(probs),
+            "the trained network predicts class %s for %d rows where %.0f are expected: the second "
+            "look does without it; choose another method, or lower its learning rate",
+            ", ".join(map(str, lost)),
+            np.isin(predicted, lost).sum(),
+            noise.class_prior[lost].sum() * len(predicted),
         )
     total, joined = np.zeros(probs.shape), np.asarray(probs)
-    for number in range(spec.rounds):
+    for number in range(rounds):
         learned = given
-        if number or not useless:
+        if number or not len(lost):
             found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
             learned = found["suggested_label"].to_numpy()
         relabelled = replace(data, given_labels=torch.from_numpy(learned.copy()))
@@ -170,7 +175,7 @@ def refine(
         if not known:
             rng = np.random.default_rng(derive_seed(seed, "refine", "bootstrap"))
             noise = refined_noise(second, given, likely.transition, spec, rng)
-        joined = second if useless else (probs + second) / 2
+        joined = second if len(lost) else (probs + second) / 2
         logger.info("round %d: noise rate %.1f %%", number + 1, 100 * noise.noise_rate)
     return joined.astype(np.float32), noise
 
