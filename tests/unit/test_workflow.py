@@ -13,7 +13,7 @@ from labelrepair.label_table import content_hashes, make_label_table
 from labelrepair.policy import Policy
 from labelrepair.refinement import RefinementSpec
 from labelrepair.scoring import ScoringSpec
-from labelrepair.training import Holdout, Network, Schedule, TrainingConfig, TrainSet
+from labelrepair.training import Checkpointer, Holdout, Network, Schedule, TrainingConfig, TrainSet
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.workflow import EstimationConfig, Preset, repairable
 
@@ -269,6 +269,23 @@ def test_fit_hands_over_the_model_that_made_the_probabilities():
     with torch.no_grad():
         torch.testing.assert_close(model(data.features), result.probs)
     assert len(result.history) == 3
+
+
+def test_a_class_that_the_trained_network_has_lost_is_reported(tmp_path, caplog):
+    data, test = train_set()
+    model, result = workflow.fit(PRESET, data, None, seed=0, test=test, progress=False)
+    checkpoint = Checkpointer(tmp_path, {}, 0)
+
+    def lost(*classes):
+        spoilt = dataclasses.replace(result, probs=torch.eye(C)[np.resize(classes, 48)])
+        names = ["cat", "dog", "owl"]
+        args = (PRESET, model, spoilt, names, features(2), checkpoint, noise())
+        return workflow.trained_parts(*args).report["lost_classes"]
+
+    assert lost(0, 1, 2) == []
+    assert not caplog.records
+    assert lost(0, 2) == ["dog"]
+    assert "hardly ever predicts 'dog'" in caplog.text
 
 
 # -- presets ----------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ def warnings(
     """
     measured = _measured(found)
     unmeasured = [] if found["given"].measured else _too_weak(sources) + _too_many(rows, sources)
-    return measured + unmeasured + _reviewed(found, sources) + _retrained(ab)
+    told = _reviewed(found, sources) + _retrained(ab)
+    return measured + unmeasured + _lost(sources) + told
 
 
 def _measured(found: Mapping[str, Quantity]) -> list[str]:
@@ -78,6 +79,17 @@ def _too_many(rows: pd.DataFrame, sources: Sources) -> list[str]:
     return [
         f"{_percent(flagged)} of the labels are flagged, but at most {_percent(high)} are wrong by "
         "the estimate of the noise: some right labels must be among them."
+    ]
+
+
+def _lost(sources: Sources) -> list[str]:
+    """Say when the trained network has lost a class."""
+    names = ", ".join(f"'{name}'" for name in sources.training.get("lost_classes", ()))
+    if not names:
+        return []
+    return [
+        f"The trained network hardly ever predicts {names}, though such rows are expected: do not "
+        "hand this model over. The second look repairs without it, unless it is switched off."
     ]
 
 

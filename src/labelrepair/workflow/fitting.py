@@ -16,6 +16,7 @@ from labelrepair.label_table import data_hash
 from labelrepair.networks.classifier import Classifier
 from labelrepair.shared_fit import answer, answered, packed, unpacked
 from labelrepair.training import Checkpointer, Holdout, TrainResult, TrainSet, launch, train
+from labelrepair.training.collapse import lost_classes
 from labelrepair.training.launch import together
 from labelrepair.training.ranks import Ranks
 from labelrepair.workflow.building import network_builder
@@ -162,6 +163,16 @@ def trained_parts(
     history = pd.DataFrame(result.history)
     seconds = history.pop("seconds")
     logger.info("trained %d epochs in %.1f s", len(history), seconds.sum())
+    lost = []
+    if noise is not None:
+        classes = lost_classes(result.probs.numpy().argmax(1), noise.class_prior)
+        lost = [class_names[label] for label in classes]
+    if lost:
+        logger.warning(
+            "the trained network hardly ever predicts %s, though such rows are expected: choose "
+            "another method, or lower its learning rate",
+            ", ".join(map(repr, lost)),
+        )
     choice = methods.chosen(preset.method, preset.options, preset.training, noise)
     report = {
         "preset": preset.name,
@@ -170,6 +181,7 @@ def trained_parts(
         "settings": resolved(preset),
         "epochs": len(history),
         "networks": len(result.networks),
+        "lost_classes": lost,
         "parameters": sum(p.numel() for p in result.networks.parameters()),
         "test_accuracy_of_model": result.test_accuracy,
         "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= MAX_SHARED},

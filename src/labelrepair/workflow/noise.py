@@ -155,7 +155,7 @@ def refine(
         rounds = max(rounds, 2)
         logger.warning(
             "the trained network predicts class %s for %d rows where %.0f are expected: the second "
-            "look does without it; choose another method, or lower its learning rate",
+            "look does without it",
             ", ".join(map(str, lost)),
             np.isin(predicted, lost).sum(),
             noise.class_prior[lost].sum() * len(predicted),

@@ -202,6 +202,14 @@ def test_a_repair_that_does_harm_is_called_so(make_sources):
     assert "100 % of the labels are flagged, but at most 32 % are wrong" in unmeasured
 
 
+def test_a_lost_class_is_named(make_sources):
+    said = "The trained network hardly ever predicts 'class 3'"
+    training = {"method": "jocor", "preset": "p", "epochs": 12, "parameters": 1234}
+    lost = make_sources(training={**training, "lost_classes": ["class 3"]})
+    assert said in Page(render(lost)).text
+    assert "hardly ever predicts" not in Page(render(make_sources())).text
+
+
 def test_the_run_and_the_version_are_named(make_sources):
     facts = {
         "git_revision": "abc123",
