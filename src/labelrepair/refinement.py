@@ -141,6 +141,27 @@ def calibrated(probs: NDArray[np.floating], temperature: float) -> NDArray[np.fl
     return soften(raised / raised.sum(1, keepdims=True), temperature).astype(np.float32)
 
 
+def matched(probs: NDArray[np.floating], prior: Floats, steps: int = 200) -> Floats:
+    """Return the probabilities, weighted by class so that each occurs as often as expected.
+
+    A network that has lost a class still ranks the rows by it. Iterative proportional fitting: the
+    classes are scaled to the expected sums, then the rows to 1, and so on.
+
+    Args:
+        probs: float ``(N, C)``; rows sum to 1.
+        prior: ``(C,)`` estimated shares of the true classes; a class of share 0 vanishes.
+        steps: of the fitting.
+
+    Returns:
+        Float64 ``(N, C)``; rows sum to 1, the means of the columns come near ``prior``.
+    """
+    result: Floats = np.maximum(probs.astype(np.float64), _FLOOR)
+    for _ in range(steps):
+        result *= len(result) * prior / np.maximum(result.sum(0), _FLOOR)
+        result /= result.sum(1, keepdims=True)
+    return result
+
+
 def refined_noise(
     probs: NDArray[np.floating],
     given_labels: Labels,

@@ -12,6 +12,7 @@ from labelrepair.refinement import (
     calibrated,
     fit_likelihood,
     fit_transition,
+    matched,
     refined_noise,
     refining,
 )
@@ -29,6 +30,18 @@ def world(rate=0.3, count=20_000, classes=4, seed=0, sharpness=2.0):
     transition = np.eye(classes) * (1 - rate) + np.roll(np.eye(classes), 1, axis=1) * rate
     given_labels = (transition.cumsum(1)[truth] > rng.random((count, 1))).argmax(1)
     return probs, truth, given_labels, transition
+
+
+def test_matched_probabilities_give_a_lost_class_back():
+    probs, truth, _, _ = world(sharpness=3.0)
+    lost = probs * [1.0, 1.0, 1.0, 1e-3]
+    lost /= lost.sum(1, keepdims=True)
+    assert (lost.argmax(1) == 3).mean() < 0.05
+    found = matched(lost.astype(np.float32), np.bincount(truth) / len(truth))
+    np.testing.assert_allclose(found.sum(1), 1)
+    np.testing.assert_allclose(found, probs, rtol=0, atol=0.02)
+    hopeless = matched(np.eye(3)[np.zeros(6, int)], np.array([0.5, 0.5, 0.0]))
+    np.testing.assert_allclose(hopeless, np.tile([0.5, 0.5, 0.0], (6, 1)))
 
 
 def test_em_finds_the_transition_matrix_of_calibrated_probabilities():

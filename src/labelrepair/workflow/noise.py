@@ -15,6 +15,7 @@ from labelrepair.refinement import (
     RefinementSpec,
     calibrated,
     fit_likelihood,
+    matched,
     refined_noise,
     refining,
 )
@@ -141,9 +142,9 @@ def refine(
     Returns:
         The mean of the method's and the out-of-sample probabilities ``(N, C)``, as they know
         different things, and the estimate by likelihood; with ``rounds=0`` the arguments. Where
-        the method has lost a class, its suggestions would teach the networks to lose it, too: they
-        learn the given labels first and what they agree on in a round more, and their
-        probabilities alone are returned.
+        the method has lost a class, its probabilities are matched to the expected shares of the
+        classes before the networks learn from them, or these would lose it, too; a second round
+        learns what they agree on, and their probabilities alone are returned.
     """
     if spec.rounds == 0:
         return probs, noise
@@ -152,20 +153,18 @@ def refine(
     rounds, predicted = spec.rounds, probs.argmax(1)
     lost = lost_classes(predicted, noise.class_prior)
     if len(lost):
-        rounds = max(rounds, 2)
+        rounds, probs = max(rounds, 2), matched(probs, noise.class_prior)
         logger.warning(
             "the trained network predicts class %s for %d rows where %.0f are expected: the second "
-            "look does without it",
+            "look only begins with it",
             ", ".join(map(str, lost)),
             np.isin(predicted, lost).sum(),
             noise.class_prior[lost].sum() * len(predicted),
         )
     total, joined = np.zeros(probs.shape), np.asarray(probs)
     for number in range(rounds):
-        learned = given
-        if number or not len(lost):
-            found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
-            learned = found["suggested_label"].to_numpy()
+        found = score(joined, given, noise.transition, noise_rate=noise.noise_rate)
+        learned = found["suggested_label"].to_numpy()
         relabelled = replace(data, given_labels=torch.from_numpy(learned.copy()))
         part = probe_probs(relabelled, config, derive_seed(seed, "refine", number))
         total += part.numpy()
