@@ -1,7 +1,7 @@
 """Label noise that depends on the features, so that no transition matrix describes it.
 
 Instance-dependent noise: Xia et al. 2020 ("Part-dependent label noise"), algorithm 2. Pseudo-label
-noise: Tanaka 2018, section 5.3 (PL-CIFAR).
+noise: Tanaka 2018, section 5.1 (PL-CIFAR).
 """
 
 import math

@@ -54,7 +54,7 @@ class ForgetSchedule:
         noise_rate: tau, the final share.
         ramp: T_k, epochs of the ramp.
         variant: ``code``: ``linspace(0, tau, T_k)``, the schedule of the authors' code, here from
-            epoch 0; ``paper``: ``min(e tau / T_k, tau)`` (JoCoR, section 3.3).
+            epoch 0; ``paper``: ``min(e tau / T_k, tau)`` (JoCoR, section 4.1).
     """
 
     noise_rate: float

@@ -386,6 +386,7 @@ ALTERNATIVES = {
         "keep": ({**LONG, "training.optimizer.name": "sgd"}, "last"),
     },
     "sigmoid": {
+        "beta": ({}, 4.0),
         "reduction": ({"training.optimizer.name": "sgd"}, "sum"),
         "keep": (LONG, "best_val_accuracy"),
     },
@@ -433,6 +434,7 @@ ALTERNATIVES = {
         "direction": ({}, "backward"),
         "transition": ({}, "given"),
         "quantile": ({}, None),
+        "rule": ({}, "at"),
         "identity_mix": ({}, 0.5),
         "warm_start": ({}, True),
         "clip": ({"direction": "backward"}, 0.3),

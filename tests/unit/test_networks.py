@@ -45,6 +45,7 @@ def inputs(in_shape: tuple[int, ...], batch: int, name: str = "") -> Tensor:
         ("resnet34", RGB, 10, {}, 21_282_122),
         ("resnet34", RGB, 100, {}, 21_328_292),
         ("lenet", GREY, 10, {}, 422_090),
+        ("lenet5", GREY, 10, {}, 61_706),
         ("embedding", TOKENS, 2, {}, 290_002),
         # Keras' 3 118 594 and 4 922 882, plus PyTorch's second LSTM bias of 2 048.
         ("embedding_lstm", TOKENS, 2, {}, 3_120_642),
@@ -60,13 +61,15 @@ IMAGE_NETWORKS = sorted(set(available()) - OTHERS)
 
 
 def test_every_architecture_is_tested():
-    assert len(available()) == 13
-    assert len(IMAGE_NETWORKS) == 9
+    assert len(available()) == 14
+    assert len(IMAGE_NETWORKS) == 10
 
 
 @pytest.mark.parametrize("in_shape", [RGB, GREY, (3, 8, 8), (1, 12, 9)])
 @pytest.mark.parametrize("name", IMAGE_NETWORKS)
 def test_image_networks(name, in_shape):
+    if name == "lenet5":
+        in_shape = (in_shape[0], *(max(size, 12) for size in in_shape[1:]))
     network = build(name, in_shape, 7).eval()
     for batch in (1, 2, 5):
         with torch.no_grad():
@@ -300,6 +303,7 @@ def test_import_path_errors(path, options, message):
         ("cnn7", VECTOR, 10, {}, r"in_shape: .*\(channels, height, width\).*found \(784,\)"),
         ("cnn7", (3, 7, 32), 10, {}, r"at least 8x8 pixels, found \(3, 7, 32\)"),
         ("lenet", (1, 3, 3), 10, {}, "at least 4x4 pixels"),
+        ("lenet5", (1, 11, 12), 10, {}, "at least 12x12 pixels"),
         ("resnet18", VECTOR, 10, {}, "takes images"),
         ("embedding", RGB, 2, {}, r"takes token ids \(length,\), found \(3, 32, 32\)"),
         ("embedding_lstm", RGB, 2, {}, "takes token ids"),

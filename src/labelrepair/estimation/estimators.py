@@ -15,7 +15,7 @@ from labelrepair.transition import Floats, count_pairs
 def anchor_transition(
     probs: ArrayLike, quantile: float | None = None, *, rule: str = "code"
 ) -> Floats:
-    """Estimate T from anchor rows (Patrini 2017 section 4.1): row i is ``probs`` at class i's.
+    """Estimate T from anchor rows (Patrini 2017 section 4.3): row i is ``probs`` at class i's.
 
     Args:
         probs: (N, C) noisy posteriors, each row summing to 1; not modified.

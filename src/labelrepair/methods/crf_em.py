@@ -89,6 +89,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
             config.schedule,
             step,
             keep=options.keep,
+            every_row=True,
             before_stage=begin,
             after_epoch=expect,
         )

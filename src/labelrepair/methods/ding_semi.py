@@ -119,6 +119,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
             options.semi,
             semi,
             keep=options.keep,
+            every_row=True,
             before_stage=begin,
             after_epoch=remember,
         ),

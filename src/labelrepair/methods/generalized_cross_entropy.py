@@ -1,7 +1,7 @@
 """Generalized cross entropy: Zhang and Sabuncu (NeurIPS 2018).
 
-``L_q = (1 - f_y^q) / q`` (equation 6), MAE (section 3.1), and truncated L_q (equation 8) by
-alternating convex search (equation 11): prune the rows with ``f_y <= k``, train on the others.
+``L_q = (1 - f_y^q) / q`` (equation 6), MAE (section 3.1), and truncated L_q (equation 9) by
+alternating convex search (equation 12): prune the rows with ``f_y <= k``, train on the others.
 
 Deviations: the loss is divided by the batch size B, pruned rows included, as in the unofficial code
 (unbiased for the objective over n; its author found the sum unstable); ``divide_by: kept`` divides

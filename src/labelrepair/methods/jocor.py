@@ -1,8 +1,8 @@
 """JoCoR: Wei et al., "Combating noisy labels by agreement" (CVPR 2020).
 
 Two networks, one loss per sample: ``(1 - lambda)(CE1 + CE2) + lambda (KL(p1||p2) + KL(p2||p1))``
-(equations 1 to 4); each batch keeps its small-loss rows (equation 5) by a forget rate that rises to
-the noise rate, and both networks learn from the same rows (algorithm 1).
+(equations 1 to 3); each batch keeps its small-loss rows (equations 4 and 5) by a forget rate that
+rises to the noise rate, and both networks learn from the same rows (algorithm 1).
 
 ``selected``: the rows with the smallest joint loss over the whole set in a final clean pass, as
 many as the noise rate leaves.

@@ -1,9 +1,9 @@
 """Joint Optimization: Tanaka et al. (CVPR 2018).
 
 "Joint optimization framework for learning with noisy labels". Step 1 learns labels and network in
-turn: ``L_c + alpha L_p + beta L_e`` (equations 3, 7 and 8), and from ``start_epoch`` on each epoch
-ends by setting the labels to the network's predictions, averaged over the last ten epochs
-(equations 10 and 11, section 4.1). Step 2 trains a fresh network on the final labels with ``L_c``
+turn: ``L_c + alpha L_p + beta L_e`` (equations 5 to 7, 10 and 12), and from ``start_epoch`` on each
+epoch ends by setting the labels to the network's predictions, averaged over the last ten epochs
+(equations 8 and 9, section 4.1). Step 2 trains a fresh network on the final labels with ``L_c``
 alone.
 
 The method's answer for the label table are the soft labels of step 1; rows it did not train on
@@ -11,9 +11,10 @@ get the network's predictions.
 
 Deviations: the averaged predictions are those made while training (train mode, augmented view), as
 in the authors' code; validation labels are the noisy ones (their code: clean); the KL forms are
-used (their code: cross entropies, equal gradients); batches end with the epoch. Hard labels with
-``top_k`` follow section 5.4, where the ranking is not defined: by ``-log`` of the averaged
-probability of the current label, largest first.
+used (their code: cross entropies, equal gradients); batches end with the epoch, and one of fewer
+rows than classes has no ``L_p``, as its mean cannot come near any prior. Hard labels with ``top_k``
+follow section 5.4, where the ranking is not defined: by ``-log`` of the averaged probability of the
+current label, largest first.
 """
 
 from collections.abc import Mapping
@@ -96,7 +97,9 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
 
     def relabel_step(logits: Tensor, batch: Batch, run: Run) -> Step:
         fit = losses.kl_to_targets(logits[0], _targets(run)[batch.rows]).mean()
-        spread = losses.prior_kl(logits[0], run.samples.shared["prior"])
+        spread = fit.new_zeros(())
+        if len(batch.labels) >= run.data.num_classes:  # fewer rows cannot be spread over them
+            spread = losses.prior_kl(logits[0], run.samples.shared["prior"])
         doubt = losses.entropy(logits[0]).mean()
         total = fit + options.alpha * spread + options.beta * doubt
         return Step(total, log={"fit": fit, "prior": spread, "entropy": doubt})

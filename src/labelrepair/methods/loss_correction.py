@@ -40,6 +40,7 @@ class Options:
         transition: ``anchor`` trains twice and estimates T in between, as the paper does;
             ``given`` takes the matrix that the estimation pipeline (or the user) hands over.
         quantile: percentile of the anchor points, 0.97 in the paper; None = argmax (many classes).
+        rule: which row that is, ``code`` or ``at``, see :func:`anchor_transition`.
         identity_mix: a in ``a I + (1 - a) T``, against ill conditioning.
         warm_start: go on from the first network instead of a fresh one.
         clip: lower bound of probabilities in the backward loss, e.g. 1e-7; None = exact.
@@ -50,6 +51,7 @@ class Options:
     direction: Literal["forward", "backward"] = "forward"
     transition: Literal["anchor", "given"] = "anchor"
     quantile: float | None = 0.97
+    rule: Literal["code", "at"] = "code"
     identity_mix: float = 0.0
     warm_start: bool = False
     clip: float | None = None
@@ -91,7 +93,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
 
     def estimate(run: Run) -> None:
         probs = run.predict_probs().double().cpu().numpy()
-        found = anchor_transition(probs, options.quantile)
+        found = anchor_transition(probs, options.quantile, rule=options.rule)
         mix = options.identity_mix
         mixed = mix * torch.eye(len(found), dtype=torch.float64) + (1 - mix) * torch.from_numpy(
             found

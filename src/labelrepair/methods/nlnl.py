@@ -1,10 +1,10 @@
 """NLNL: Kim et al., "NLNL: negative learning for noisy labels" (ICCV 2019).
 
-Negative learning (equation 2): "this is not class ybar", ybar drawn anew each time. SelNLPL (their
-figure 3): NL on all rows, NL on rows with confidence at least 1/C, then positive learning on rows
-with confidence at least gamma. The rows under gamma are the filtered, noisy ones. Pseudo labelling
-(section 3.4): a fresh network learns the clean rows and gives the others soft labels; another fresh
-network learns all of them.
+Negative learning (equation 2): "this is not class ybar", ybar drawn anew each time. SelNLPL
+(algorithm 2): NL on all rows, NL on rows with confidence at least 1/C, then positive learning on
+rows with confidence at least gamma. The rows under gamma are the filtered, noisy ones. Pseudo
+labelling (section 3.5): a fresh network learns the clean rows and gives the others soft labels;
+another fresh network learns all of them.
 
 The method's answer for the label table: the soft predictions of the network that learned the clean
 rows (mean of its last epochs; without pseudo labelling, the predictions of the SelNLPL network);
@@ -13,7 +13,9 @@ rows (mean of its last epochs; without pseudo labelling, the predictions of the 
 Deviations: selection uses the mean confidence of the last ten epochs, as the authors' code does
 (the text: the current one). ``log(1 - f)`` is exact in log space (their clamp at 1e-5 stops the
 gradient exactly where it is needed). Positive learning has its own learning rate, as in the text;
-the released script keeps 0.02 by restoring the optimizer (``carry_optimizer``). The last stage
+the released script keeps 0.02 by restoring the optimizer: ``carry_optimizer`` with a
+``selective_positive.lr`` of 0.02. Without the former each stage begins with fresh momentum, NL and
+SelNL too, which their script runs as one. The last stage
 keeps the given labels of clean rows, as in the text (code: soft labels for all, ``soft_all``).
 Class weights (``class_balance``) are in the code only.
 """
@@ -137,7 +139,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
 
 
 def _filter(gamma: float) -> Callable[[Run], None]:
-    """Split the rows into believed and filtered (section 3.3) and estimate the noise rate."""
+    """Split the rows into believed and filtered (section 4) and estimate the noise rate."""
 
     def split(run: Run) -> None:
         held_out = run.data.val_rows

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from labelrepair.config import positive
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import sigmoid
 from labelrepair.methods._common import SCORES_TRAINING, mean_loss_stage
@@ -27,16 +28,22 @@ class Options:
     """Options.
 
     Attributes:
+        beta: steepness, > 0.
         reduction: over the C outputs, ``mean`` (code) or ``sum``.
         keep: which weights leave the training, by noisy validation.
     """
 
+    beta: float = 1.0
     reduction: Literal["mean", "sum"] = "mean"
     keep: Keep = "best_val_loss"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        positive(beta=self.beta)
 
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
     """Return the single stage."""
     del noise
-    loss = partial(sigmoid, reduction=options.reduction)
+    loss = partial(sigmoid, beta=options.beta, reduction=options.reduction)
     return [mean_loss_stage(config, loss, options.keep)]

@@ -1,6 +1,6 @@
 """Standard+: one network with small-loss selection, an ablation of JoCoR (Wei et al. 2020).
 
-Section 4.4. Each step keeps the m rows of smallest cross entropy of the one network and learns
+Section 4.3. Each step keeps the m rows of smallest cross entropy of the one network and learns
 from their mean.
 """
 

@@ -11,7 +11,7 @@ from labelrepair.errors import ConfigError, nearest
 from labelrepair.networks._imported import build_imported
 from labelrepair.networks._shapes import NoOptions
 from labelrepair.networks.cifar_resnet import cifar_resnet
-from labelrepair.networks.cnn import cnn7, lenet
+from labelrepair.networks.cnn import cnn7, lenet, lenet5
 from labelrepair.networks.imagenet_resnet import ImagenetOptions, imagenet_resnet
 from labelrepair.networks.mlp import MlpOptions, mlp
 from labelrepair.networks.preact_resnet import (
@@ -35,6 +35,7 @@ _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], type[Any]]] = {
     "embedding": (embedding, EmbeddingOptions),
     "embedding_lstm": (embedding_lstm, EmbeddingLstmOptions),
     "lenet": (lenet, NoOptions),
+    "lenet5": (lenet5, NoOptions),
     "mlp": (mlp, MlpOptions),
     "preact_resnet32": (preact_resnet32, PreActOptions),
     "resnet14": (functools.partial(he_resnet, depth=2), HeResNetOptions),

@@ -1,4 +1,4 @@
-"""Plain convolutional networks: JoCoR's 7-layer CNN and the LeNet of NLNL."""
+"""Plain convolutional networks: JoCoR's 7-layer CNN, the LeNet of NLNL, and the classic one."""
 
 import itertools
 
@@ -44,6 +44,30 @@ def lenet(in_shape: tuple[int, ...], num_classes: int, options: NoOptions) -> nn
         nn.BatchNorm1d(128),
         nn.ReLU(),
         nn.Linear(128, num_classes),
+    )
+
+
+def lenet5(in_shape: tuple[int, ...], num_classes: int, options: NoOptions) -> nn.Module:  # noqa: ARG001
+    """Return the classic LeNet-5 (LeCun et al. 1998) with ReLU and max-pooling.
+
+    conv5x5 6 (padded by 2)-pool, conv5x5 16-pool, dense 120, 84 and C. 61 706 parameters for 28x28
+    grey and 10 classes; images of at least 12x12 pixels.
+    """
+    channels, height, width = image_shape(in_shape, smallest=12)
+    features = 16 * ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(features, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, num_classes),
     )
 
 

@@ -348,7 +348,7 @@ def _check(stages: Sequence[Stage], data: TrainSet, config: TrainingConfig) -> N
     for stage in stages:
         require_validation(stage, data)
         for name in ("drop_last", "max_batches"):
-            if stage.window and getattr(config, name):
+            if (stage.window or stage.every_row) and getattr(config, name):
                 raise ConfigError(f"{name}: this method keeps state for all samples; set it off")
     if config.drop_last and len(data.train_rows) < config.batch_size:
         raise ConfigError(

@@ -100,6 +100,8 @@ class Stage:
         keep: which weights leave the stage; ``best_*`` look at the noisy validation rows only.
         val_loss: per-sample loss ``(logits (B, C), labels, run) -> (B,)`` for ``best_val_loss``;
             None = cross entropy.
+        every_row: the stage keeps state of each row from one epoch to the next beside ``history``,
+            so that no row may be left out of an epoch.
         divisible: the stage sees samples by their logits only, so that several processes can share
             its batches; False where it looks at features or inside the networks.
         track_best: remember the best weights (by ``keep``, or validation accuracy) while training
@@ -116,6 +118,7 @@ class Stage:
     keep: Keep = "last"
     val_loss: "Callable[[Tensor, Tensor, Run], Tensor] | None" = None
     track_best: bool = False
+    every_row: bool = False
     divisible: bool = True
     before_stage: "Callable[[Run], None] | None" = None
     before_epoch: "Callable[[Run], None] | None" = None

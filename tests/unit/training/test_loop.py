@@ -521,6 +521,8 @@ def test_drop_last_conflicts(data):
     config = dataclasses.replace(CONFIG, drop_last=True)
     with pytest.raises(ConfigError, match="drop_last: this method keeps state"):
         go(data, Stage("a", TWO, learn, window=2), config=config)
+    with pytest.raises(ConfigError, match="drop_last: this method keeps state"):
+        go(data, Stage("a", TWO, learn, every_row=True), config=config)
     with pytest.raises(ConfigError, match="batch_size: 61 exceeds the 60 training rows"):
         go(data, Stage("a", TWO, learn), config=dataclasses.replace(config, batch_size=61))
 
