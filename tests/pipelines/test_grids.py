@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kedro.config import OmegaConfigLoader
+from kedro.io import AbstractDataset
 
 import labelrepair
 from labelrepair import settings
@@ -18,8 +19,12 @@ CLASSES = {"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "imdb"
 
 
 @pytest.fixture(scope="module")
-def grids():
-    loader = OmegaConfigLoader(str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS)
+def loader():
+    return OmegaConfigLoader(str(ROOT / "conf"), **settings.CONFIG_LOADER_ARGS)
+
+
+@pytest.fixture(scope="module")
+def grids(loader):
     return loader["parameters"]["benchmarks"]
 
 
@@ -70,3 +75,17 @@ def test_a_grid_builds_and_finds_its_published_numbers(name, grids, published):
     assert len(table) == len(grid.noises) * len(grid.methods)
     missing = table[table["published_mean"].isna()]
     assert missing.empty, missing[["noise", "noise_rate", "method"]]
+
+
+def test_cells_come_back_from_the_catalog_as_they_were(loader, tmp_path):
+    config = dict(loader["catalog"]["benchmark_cells"], filepath=str(tmp_path / "cells.json"))
+    dataset = AbstractDataset.from_config("benchmark_cells", config)
+    cells = pd.DataFrame(
+        {
+            "noise": ["none", "symmetric"],
+            "test_accuracy_last": [0.9012345678901234, 1 / 3],
+            "recovery_by_confidence": [[{"bin": "all", "count": 3, "accuracy": 0.5}], None],
+        }
+    )
+    dataset.save(cells)
+    pd.testing.assert_frame_equal(dataset.load(), cells, rtol=1e-14)
