@@ -107,8 +107,8 @@ def make(
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Return both; of a sample in both the later decision counts, the new one if as late.
 
-    An old export that is imported again does not undo what was decided after it, and one that
-    says nothing new changes no time.
+    Only times count here. Decisions that say nothing new change no time; whether an answer without
+    a time of its own is older than it looks, :func:`labelrepair.review.older` tells.
     """
     same = [name for name in COLUMNS if name != DECIDED_AT]
     known = pd.MultiIndex.from_frame(old[same].astype("string").fillna(""))

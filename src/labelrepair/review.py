@@ -23,18 +23,21 @@ from labelrepair.label_table import (
     SAMPLE_ID,
     SUGGESTED_LABEL,
     Action,
+    LabelSource,
     data_hash,
 )
+from labelrepair.ledger import SOURCE, TO_LABEL
 
 QUEUE = "queue"
 MODEL_VERSION = "labelrepair"  # constant: Label Studio sorts by the scores of one version only
 NO_CLASS = "(no class fits)"
 """The answer that drops a sample."""
 
-URI, HASH, ANSWER = "uri", "data_hash", "reviewed_label"
+URI, HASH, ANSWER, EXPORTED_AT = "uri", "data_hash", "reviewed_label", "exported_at"
 ITEM_COLUMNS = (SAMPLE_ID, URI, GIVEN_LABEL, SUGGESTED_LABEL, LABEL_QUALITY, CONFIDENCE)
-CSV_COLUMNS = (*ITEM_COLUMNS, ANSWER, REVIEWER, NOTE, BATCH, HASH)
-ANSWER_COLUMNS = (SAMPLE_ID, ANSWER, REVIEWER, DECIDED_AT, NOTE, BATCH, HASH, PLACE)
+CSV_COLUMNS = (*ITEM_COLUMNS, ANSWER, REVIEWER, NOTE, BATCH, HASH, EXPORTED_AT)
+ANSWER_COLUMNS = (SAMPLE_ID, ANSWER, REVIEWER, DECIDED_AT, NOTE, BATCH, HASH, EXPORTED_AT, PLACE)
+_UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
 def queue(table: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
@@ -72,9 +75,13 @@ def items(
     return shown[list(ITEM_COLUMNS)]
 
 
-def to_csv(shown: pd.DataFrame, batch: str, table_hash: str) -> pd.DataFrame:
-    """Return the table to fill in: a class name or ``NO_CLASS`` in reviewed_label, else blank."""
-    filled = shown.assign(**{ANSWER: "", REVIEWER: "", NOTE: "", BATCH: batch, HASH: table_hash})
+def to_csv(shown: pd.DataFrame, batch: str, table_hash: str, now: str = "") -> pd.DataFrame:
+    """Return the table to fill in: a class name or ``NO_CLASS`` in reviewed_label, else blank.
+
+    ``now`` tells :func:`older` which decisions came after the table.
+    """
+    blank = {ANSWER: "", REVIEWER: "", NOTE: ""}
+    filled = shown.assign(**blank, **{BATCH: batch, HASH: table_hash, EXPORTED_AT: now})
     return filled[list(CSV_COLUMNS)]
 
 
@@ -160,7 +167,10 @@ def from_csv(raw: pd.DataFrame, where: str) -> pd.DataFrame:
         raise DataError(
             f"{where}: missing column {', '.join(missing)}; found {', '.join(raw.columns)}"
         )
-    answers = raw.assign(**{name: raw.get(name, "") for name in (REVIEWER, NOTE)})
+    answers = raw.assign(**{name: raw.get(name, "") for name in (REVIEWER, NOTE, EXPORTED_AT)})
+    # A spreadsheet may have rewritten the time, which then says nothing.
+    readable = answers[EXPORTED_AT].astype("str").str.fullmatch(_UTC)
+    answers[EXPORTED_AT] = answers[EXPORTED_AT].where(readable, "")
     answers[ANSWER] = answers[ANSWER].fillna("").str.strip()
     answers[DECIDED_AT] = ""
     answers[PLACE] = [f"line {row + 2}" for row in range(len(answers))]
@@ -236,6 +246,40 @@ def resolve(
     return made.sort_values(SAMPLE_ID, ignore_index=True), conflicts
 
 
+def older(
+    new: pd.DataFrame, answers: pd.DataFrame, decided: pd.DataFrame, book: pd.DataFrame
+) -> list[str]:
+    """Return the samples about which somebody has decided otherwise since they were answered.
+
+    The lines of a CSV have no time of their own, and people go on filling in a file that they have
+    imported before. Such an answer is older where it was in force already, after the file had been
+    written, and is so no more.
+
+    Args:
+        new: from :func:`resolve`.
+        answers: what ``new`` was resolved from.
+        decided: decisions in force.
+        book: the label ledger.
+    """
+    held = decided.set_index(SAMPLE_ID).reindex(new[SAMPLE_ID]).reset_index()
+    says = _says(new, LABEL)
+    other = held[ACTION].notna() & (says != _says(held, LABEL))
+    untimed = answers[(answers[ANSWER] != "") & (answers[DECIDED_AT] == "")]
+    written = new[SAMPLE_ID].map(untimed.groupby(SAMPLE_ID)[EXPORTED_AT].min())
+    people = book[book[SOURCE] == LabelSource.HUMAN]
+    past = people[[SAMPLE_ID, DECIDED_AT]].assign(says=_says(people, TO_LABEL))
+    mine = pd.DataFrame({SAMPLE_ID: new[SAMPLE_ID], "says": says, "written": written}).dropna()
+    met = mine.astype({"written": "str"}).merge(past, on=[SAMPLE_ID, "says"])
+    again = new[SAMPLE_ID].isin(met.loc[met[DECIDED_AT] >= met["written"], SAMPLE_ID])
+    late = held[DECIDED_AT].fillna("").astype("str") > new[DECIDED_AT]
+    return [str(sample) for sample in new.loc[other & (again | late), SAMPLE_ID]]
+
+
+def _says(frame: pd.DataFrame, label: str) -> "pd.Series[str]":
+    """Return the labels as text; where there is none, whether the row is dropped or in review."""
+    return frame[label].astype("string").fillna(frame[ACTION].astype("string"))
+
+
 def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
     """Return the answers of one task."""
     place = f"task {number}"
@@ -248,6 +292,7 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
             f"{where}: {place}: data.{absent[0]} is missing; not from 'kedro labels export'"
         )
     about = {SAMPLE_ID: str(data[SAMPLE_ID]), BATCH: data[BATCH], HASH: data[HASH], PLACE: place}
+    about |= {NOTE: "", EXPORTED_AT: ""}
     answered = [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
     trusted = [a for a in answered if a.get("ground_truth")]
     found = []
@@ -258,9 +303,9 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
             person = person.get("email", person.get("id")) if isinstance(person, dict) else person
             time = str(annotation.get("updated_at") or "")
             time = f"{time[:19]}Z" if time else ""  # Label Studio writes UTC with microseconds
-            who = {ANSWER: choice, REVIEWER: str(person), DECIDED_AT: time, NOTE: ""}
+            who = {ANSWER: choice, REVIEWER: str(person), DECIDED_AT: time}
             found.append(about | who)
-    return found or [about | {ANSWER: "", REVIEWER: "", DECIDED_AT: "", NOTE: ""}]
+    return found or [about | {ANSWER: "", REVIEWER: "", DECIDED_AT: ""}]
 
 
 def _choice(annotation: Mapping[str, Any], where: str, place: str) -> str:

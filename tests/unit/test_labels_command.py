@@ -279,6 +279,83 @@ def test_csv_out_and_back(host):
     assert "1 rows" in host.run("export", "-o", "rest.csv")
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Let a day pass between commands: calling the fixture's value sets the day."""
+
+    def day(number):
+        monkeypatch.setattr(ledger, "utc_now", lambda: f"2026-01-{number:02d}T10:00:00Z")
+
+    return day
+
+
+def test_a_file_imported_again_does_not_undo_what_was_decided_since(host, clock):
+    clock(1)
+    host.run("export", "-o", "review.csv")
+    clock(2)
+    host.fill("review.csv", {"s/14": "bee", "s/13": "ant"}, reviewer="ann")
+    host.run("import", "review.csv")
+    clock(3)
+    host.run("revert", "--sample", "s/14", "--reviewer", "bob")
+    bob = host.table().loc["s/14"]
+    clock(4)
+    host.fill("review.csv", {"s/14": "bee", "s/13": "ant", "s/12": "cat"}, reviewer="ann")
+
+    shown = host.run("import", "review.csv")
+
+    pd.testing.assert_series_equal(host.table().loc["s/14"], bob)
+    assert host.table().loc["s/12", "repaired_label"] == 2
+    assert "1 left out, somebody has decided otherwise since: s/14" in shown
+    assert "2 samples decided" in shown
+    # What Ann says of it in a file written since, or asks for, is a new decision.
+    host.run("export", "-o", "second.csv")
+    host.fill("second.csv", {"s/14": "cat"}, reviewer="ann")
+    host.run("import", "second.csv")
+    assert host.table().loc["s/14", "repaired_label"] == 2
+    clock(5)
+    assert "left out" not in host.run("import", "review.csv", "--overrule")
+    assert host.table().loc["s/14", "repaired_label"] == 1
+
+
+def test_an_answer_may_be_corrected_in_its_file_and_given_again_in_a_new_one(host, clock):
+    clock(1)
+    host.run("export", "-o", "review.csv")
+    clock(2)
+    host.fill("review.csv", {"s/14": "bee"}, reviewer="ann")
+    host.run("import", "review.csv")
+    clock(3)
+    host.fill("review.csv", {"s/14": "cat"}, reviewer="ann")
+    assert "left out" not in host.run("import", "review.csv")
+    assert host.table().loc["s/14", "repaired_label"] == 2
+    clock(4)
+    host.run("revert", "--sample", "s/14")
+    clock(5)
+    host.run("export", "-o", "second.csv")
+    clock(6)
+    host.fill("second.csv", {"s/14": "cat"}, reviewer="ann")
+    assert "left out" not in host.run("import", "second.csv")
+    assert host.table().loc["s/14", "repaired_label"] == 2
+
+
+@pytest.mark.parametrize("written", [None, "", "1/2/2027 10:00"])
+def test_a_file_without_the_time_of_its_export_undoes_nothing_either(host, clock, written):
+    clock(1)
+    host.run("export", "-o", "review.csv")
+    file = host.fill("review.csv", {"s/14": "bee"}, exported_at=str(written))
+    if written is None:  # as files were before
+        pd.read_csv(file, dtype=str, keep_default_na=False).drop(columns="exported_at").to_csv(
+            file, index=False
+        )
+    clock(2)
+    host.run("import", "review.csv")
+    clock(3)
+    host.run("revert", "--sample", "s/14", "--reviewer", "bob")
+    before = host.content()
+
+    assert "1 left out" in host.run("import", "review.csv")
+    assert host.content() == before
+
+
 def test_label_studio_out_and_back(host):
     host.run("export", "--format", "label-studio", "-o", "ls/tasks.json", "--images", "ls/img",
              "--image-url", "/data/local-files/?d=img/{name}")  # fmt: skip
@@ -312,6 +389,13 @@ def test_label_studio_out_and_back(host):
     event = ledger.blame(host.ledger(), "s/12").iloc[-1]
     assert event["note"] == "reviewers disagree: ant (a@example.org), bee (b@example.org)"
     assert event["decided_at"] == "2026-01-02T03:04:05Z"
+    # By their own times, older answers are older; they are named like those of a CSV.
+    host.run("revert", "--sample", "s/14")
+    reverted = host.content()
+    assert "1 left out, somebody has decided otherwise since: s/14" in (
+        host.run("import", "answers.json")
+    )
+    assert host.content() == reverted
 
 
 def test_fiftyone_out(host):

@@ -224,13 +224,15 @@ def export(project: Any, /, form: str, output: Path | None, **options: Any) -> N
 @labels.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--reviewer", help="Who answered, where the file does not say.")
+@click.option("--overrule", is_flag=True, help="Also answers older than what is decided now.")
 @click.pass_obj
 @_alone
-def import_(project: Any, file: Path, reviewer: str | None) -> None:
+def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> None:
     """Read what reviewers decided: Label Studio's JSON export, or the filled CSV.
 
     A file made from another version of the data is refused. Samples that reviewers disagree about
-    stay in review. What people decided is never overwritten by a later run.
+    stay in review. What people decided is never overwritten by a later run. Answers that somebody
+    has overruled since, as of a file that is imported again, are left out and named.
     """
     from labelrepair import decisions, ledger, review  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
@@ -244,12 +246,17 @@ def import_(project: Any, file: Path, reviewer: str | None) -> None:
         answers = review.from_csv(decisions.read_csv(file), str(file))
     person = reviewer or label_project.reviewer(project.root)
     answers["reviewer"] = answers["reviewer"].where(answers["reviewer"] != "", person)
-    new, conflicts = review.resolve(
-        answers, project.table, project.class_names, str(file), ledger.utc_now()
-    )
+    now = ledger.utc_now()
+    new, conflicts = review.resolve(answers, project.table, project.class_names, str(file), now)
+    older = review.older(new, answers, project.decided, project.load("label_ledger"))
+    if overrule:
+        new["decided_at"] = new["decided_at"].mask(new["sample_id"].isin(older), now)
+        older = []
+    new = decisions.remove(new, older)
+    conflicts = [sample for sample in conflicts if sample not in older]
     _put(project, new, show.done, False)
     unanswered = int((answers["reviewed_label"] == "").sum())
-    show.imported(len(new) - len(conflicts), conflicts, unanswered)
+    show.imported(len(new) - len(conflicts), conflicts, unanswered, older)
 
 
 @labels.group(cls=_Group)
@@ -339,7 +346,7 @@ def _export(
     image_url: str,
 ) -> None:
     """Write rows for reviewers, with their images if asked for."""
-    from labelrepair import review  # noqa: PLC0415
+    from labelrepair import ledger, review  # noqa: PLC0415
     from labelrepair.label_table import data_hash  # noqa: PLC0415
 
     output = output or Path(FILES[form])
@@ -350,7 +357,7 @@ def _export(
     names, current = project.class_names, data_hash(project.table)
     shown = review.items(rows, names, uris, blind=blind)
     if form == "csv":
-        _write_frame(review.to_csv(shown, batch, current), output)
+        _write_frame(review.to_csv(shown, batch, current, ledger.utc_now()), output)
     elif form == "fiftyone":
         _write_text(output, _json(review.to_fiftyone(shown, names, batch, current)))
     else:

@@ -75,13 +75,24 @@ def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
         console.print(f"  kedro run {which}")
 
 
-def imported(decided: int, conflicts: Sequence[str], unanswered: int) -> None:
+def imported(
+    decided: int, conflicts: Sequence[str], unanswered: int, older: Sequence[str] = ()
+) -> None:
     """Show what an import found."""
     console = _console()
     console.print(f"{decided:,} samples decided, {unanswered:,} without an answer")
     if conflicts:
-        some = ", ".join(conflicts[:5]) + (", ..." if len(conflicts) > 5 else "")
-        console.print(f"{len(conflicts):,} stay in review, reviewers disagree: {some}")
+        console.print(f"{len(conflicts):,} stay in review, reviewers disagree: {_some(conflicts)}")
+    if older:
+        console.print(
+            f"{len(older):,} left out, somebody has decided otherwise since: {_some(older)} "
+            "(to decide again: --overrule)"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names of a list that may be long."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def audits(
