@@ -224,20 +224,16 @@ def select(
     Args:
         ledger: events.
         table: label table, for the given labels.
-        run_id: the run, or the beginning of its id.
+        run_id: the run, or the beginning of its id if no other run's begins so.
         label: events that changed to this class, or of samples given it.
         samples: ids.
 
     Raises:
-        DataError: a sample or a run is unknown to the ledger.
+        DataError: a sample or a run is unknown to the ledger, or several runs begin so.
     """
     mask = pd.Series(True, index=ledger.index)
     if run_id is not None:
-        of_run = ledger[RUN_ID].str.startswith(run_id) & (ledger[RUN_ID] != "")
-        if not of_run.any() or not run_id:
-            known = ", ".join(dict.fromkeys(r for r in ledger[RUN_ID] if r)) or "none"
-            raise DataError(f"run '{run_id}': no event in the label ledger; its runs: {known}")
-        mask &= of_run
+        mask &= ledger[RUN_ID] == _run(ledger, run_id)
     if label is not None:
         given = ledger[SAMPLE_ID].map(table.set_index(SAMPLE_ID)[GIVEN_LABEL])
         mask &= (ledger[TO_LABEL] == label).fillna(False).astype(bool) | (given == label)
@@ -270,6 +266,22 @@ def revert(
     restored = replay(ledger[~events], table)
     differs = changed(current, restored)
     return restored[differs.to_numpy()].reset_index(drop=True), differs
+
+
+def _run(ledger: pd.DataFrame, start: str) -> str:
+    """Return the one run that is called so, or whose id begins so."""
+    runs = [str(run) for run in ledger[RUN_ID].unique() if run]
+    found = [run for run in runs if run == start] or [
+        r for r in runs if start and r.startswith(start)
+    ]
+    if not found:
+        known = ", ".join(runs) or "none"
+        raise DataError(f"run '{start}': no event in the label ledger; its runs: {known}")
+    if len(found) > 1:
+        raise DataError(
+            f"run '{start}': {len(found)} runs begin so, expected one: {', '.join(found)}"
+        )
+    return found[0]
 
 
 def _rows(table: pd.DataFrame, proposed: pd.DataFrame) -> Any:

@@ -230,6 +230,22 @@ def test_revert_appends_and_holds(host):
     assert "did you mean 'cat'" in host.run("revert", "--class", "cta", fails=True)
 
 
+def test_a_condition_that_meets_nothing_is_no_missing_condition(host):
+    run = host.ledger()["run_id"].iloc[0]
+    before = host.content()
+    Path("none.csv").write_text("sample_id,why\n")
+    Path("other.csv").write_text("id\ns/01\n")
+    Path("some.csv").write_text("sample_id,why\ns/01,\n")
+
+    shown = host.run("revert", "--run", run, "--samples-from", "none.csv", fails=True)
+    assert "none.csv: holds no sample" in shown
+    shown = host.run("revert", "--samples-from", "other.csv", fails=True)
+    assert "other.csv: missing column sample_id; found id" in shown
+    assert "is unknown" in host.run("revert", "--run", run, "--class", "", fails=True)
+    assert host.content() == before
+    assert "1 row changed" in host.run("revert", "--run", run, "--samples-from", "some.csv")
+
+
 def test_apply_takes_a_reviewed_patch(host):
     host.run("diff", "workspace", "data/label_table.parquet", "-o", "patch.csv")
     patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)

@@ -263,6 +263,24 @@ def test_select_refuses_what_the_ledger_does_not_know():
         ledger.select(book, table, samples=["s1", "s99"])
 
 
+def test_the_beginning_of_a_run_must_be_that_of_one():
+    table = label_table()
+    book = record(ledger.empty(), repaired(table, [1, 1, 2, 0, 1, 2]), "ab")
+    book = record(book, repaired(table, [1, 2, 2, 0, 1, 2]), "ab12")
+    book = record(book, repaired(table, [1, 2, 0, 0, 1, 2]), "ab99")
+
+    def chosen(run):
+        return ledger.select(book, table, run_id=run).tolist()
+
+    assert chosen("ab1") == [False, True, False]
+    assert chosen("ab") == [True, False, False]  # its whole id
+    with pytest.raises(DataError, match="run 'a': 3 runs begin so, expected one: ab, ab12, ab99"):
+        chosen("a")
+    with pytest.raises(DataError, match="run '': no event"):
+        chosen("")
+    assert not ledger.select(book, table, run_id="ab", samples=[]).any()
+
+
 def test_a_patch_made_from_another_state_is_refused():
     table = label_table()
     before, after = repaired(table, [0, 2, 2, 0, 1, 2]), repaired(table, [0, 0, 2, 0, 1, 2])

@@ -152,15 +152,15 @@ def revert(
     from labelrepair.commands import label_project, show  # noqa: PLC0415
 
     if samples_from:
-        samples = (*samples, *decisions.read_csv(samples_from)["sample_id"])
-    if not (run_id is not None or label or samples):
+        samples = (*samples, *_sample_ids(samples_from))
+    if run_id is None and label is None and not samples:
         raise click.UsageError("say what to revert: --run, --class, --sample or --samples-from")
     book, table = project.load("label_ledger"), project.table
     events = ledger.select(
         book,
         table,
         run_id=run_id,
-        label=project.code(label) if label else None,
+        label=None if label is None else project.code(label),
         samples=samples or None,
     )
     restored, _ = ledger.revert(book, table, events)
@@ -367,6 +367,24 @@ def _export(
         click.echo(f"{view}: the labelling interface")
     answer = "" if form == "fiftyone" else "; read the answers with: kedro labels import FILE"
     click.echo(f"{output}: {len(rows)} rows{answer}")
+
+
+def _sample_ids(path: Path) -> list[str]:
+    """Return the ids of a list of samples.
+
+    Raises:
+        DataError: it has no such column, or no line: a condition that meets nothing must not count
+            as no condition.
+    """
+    from labelrepair import decisions  # noqa: PLC0415
+    from labelrepair.errors import DataError  # noqa: PLC0415
+
+    raw = decisions.read_csv(path)
+    if "sample_id" not in raw:
+        raise DataError(f"{path}: missing column sample_id; found {', '.join(raw.columns)}")
+    if raw.empty:
+        raise DataError(f"{path}: holds no sample, so there is nothing to do; expected ids")
+    return [str(sample) for sample in raw["sample_id"]]
 
 
 def _json(content: Any) -> str:
