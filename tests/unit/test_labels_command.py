@@ -406,9 +406,9 @@ def test_label_studio_out_and_back(host):
     assert event["note"] == "reviewers disagree: ant (a@example.org), bee (b@example.org)"
     assert event["decided_at"] == "2026-01-02T03:04:05Z"
     # By their own times, older answers are older; they are named like those of a CSV.
-    host.run("revert", "--sample", "s/14")
+    host.run("revert", "--sample", "s/13")
     reverted = host.content()
-    assert "1 left out, somebody has decided otherwise since: s/14" in (
+    assert "1 left out, somebody has decided otherwise since: s/13" in (
         host.run("import", "answers.json")
     )
     assert host.content() == reverted
