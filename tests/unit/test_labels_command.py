@@ -433,6 +433,43 @@ def test_fiftyone_out(host):
     assert keys == {file.stem for file in Path("out/data").iterdir()}
 
 
+@pytest.mark.parametrize("command", [["export"], ["audit", "draw", "--count", "3"]])
+def test_a_file_with_answers_is_not_replaced(host, command):
+    host.run(*command, "-o", "review.csv")
+    host.run(*command, "-o", "review.csv")  # nobody has answered
+    sample = pd.read_csv("review.csv", dtype=str)["sample_id"].iloc[0]
+    filled = host.fill("review.csv", {sample: "ant"}).read_bytes()
+
+    shown = host.run(*command, "-o", "review.csv", "--images", "img", fails=True)
+
+    assert "review.csv: holds 1 answers; import it first, name another file" in shown
+    assert Path("review.csv").read_bytes() == filled
+    assert not Path("img").exists()
+    host.run(*command, "-o", "review.csv", "--force")
+    assert pd.read_csv("review.csv", keep_default_na=False)["reviewed_label"].eq("").all()
+
+
+def test_a_file_that_may_hold_answers_is_not_replaced(host):
+    host.run("export", "-o", "review.csv")
+    text = host.fill("review.csv", {"s/14": "ant"}).read_text()
+    Path("review.csv").write_text(text.replace(",", ";"))  # a spreadsheet's CSV
+    assert "is no review file (review.csv: missing column" in host.run(
+        "export", "-o", "review.csv", fails=True
+    )
+    studio = ("export", "--format", "label-studio", "-o", "tasks.json")
+    host.run(*studio)
+    host.run(*studio)
+    tasks = json.loads(Path("tasks.json").read_text())
+    choice = {"from_name": "label", "type": "choices", "value": {"choices": ["ant"]}}
+    tasks[0]["annotations"] = [{"completed_by": 1, "result": [choice]}]
+    Path("tasks.json").write_text(json.dumps(tasks))
+    assert "tasks.json: holds 1 answers" in host.run(*studio, fails=True)
+    Path("tasks.json").write_text("[{")
+    assert "tasks.json: exists, and is no review file" in host.run(*studio, fails=True)
+    Path("tasks.json").write_text("")
+    host.run(*studio)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

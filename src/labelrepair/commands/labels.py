@@ -212,9 +212,13 @@ def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: b
     show_default=True,
     help='Address of an image, e.g. "/data/local-files/?d=images/{name}" for Label Studio.',
 )
+@click.option("--force", is_flag=True, help="Replace the file even if it holds answers.")
 @click.pass_obj
 def export(project: Any, /, form: str, output: Path | None, **options: Any) -> None:
-    """Write the review queue for people: the worst label first, within the policy's budget."""
+    """Write the review queue for people: the worst label first, within the policy's budget.
+
+    A file that somebody has filled in is not replaced.
+    """
     from labelrepair import review  # noqa: PLC0415
 
     rows = review.queue(project.table, options.pop("limit"))
@@ -274,6 +278,7 @@ def audit() -> None:
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
 @click.option("--images", type=click.Path(path_type=Path), help="Write the images here, as PNG.")
 @click.option("--image-url", default="{folder}/{name}", show_default=True)
+@click.option("--force", is_flag=True, help="Replace the file even if it holds answers.")
 @click.pass_obj
 def draw(
     project: Any,
@@ -344,12 +349,15 @@ def _export(
     blind: bool,
     images: Path | None,
     image_url: str,
+    force: bool,
 ) -> None:
     """Write rows for reviewers, with their images if asked for."""
     from labelrepair import ledger, review  # noqa: PLC0415
     from labelrepair.label_table import data_hash  # noqa: PLC0415
 
     output = output or Path(FILES[form])
+    if not force and form != "fiftyone":  # FiftyOne's is never filled in
+        _require_unanswered(output, form)
     uris: dict[str, str] = {}
     if images:
         files = project.write_images(list(rows["sample_id"]), images)
@@ -367,6 +375,30 @@ def _export(
         click.echo(f"{view}: the labelling interface")
     answer = "" if form == "fiftyone" else "; read the answers with: kedro labels import FILE"
     click.echo(f"{output}: {len(rows)} rows{answer}")
+
+
+def _require_unanswered(path: Path, form: str) -> None:
+    """Refuse a file that holds people's work, or may: what cannot be read as a review file.
+
+    Raises:
+        DataError: the file holds answers, or notes, or is another one.
+    """
+    from labelrepair import review  # noqa: PLC0415
+    from labelrepair.errors import DataError  # noqa: PLC0415
+
+    if not path.is_file() or not path.stat().st_size:
+        return
+    keep = "import it first, name another file with -o, or replace it with --force"
+    try:
+        if form == "csv":
+            answers = review.from_csv(_read_frame(path), str(path))
+        else:
+            answers = review.from_label_studio(path.read_text(encoding="utf-8"), str(path))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: exists, and is no review file ({error}); {keep}") from None
+    filled = int(((answers["reviewed_label"] != "") | (answers["note"] != "")).sum())
+    if filled:
+        raise DataError(f"{path}: holds {filled} answers; {keep}")
 
 
 def _sample_ids(path: Path) -> list[str]:
