@@ -4,6 +4,7 @@ A review queue holds the worst rows: its answers say nothing about the rest. An 
 random; its exact bounds hold whatever the model does.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from labelrepair.config import in_unit_interval, one_of, require
-from labelrepair.decisions import BATCH, LABEL
+from labelrepair.decisions import BATCH, LABEL, refuse
 from labelrepair.errors import DataError
 from labelrepair.label_table import (
     ACTION,
@@ -23,6 +24,7 @@ from labelrepair.label_table import (
     LabelSource,
 )
 from labelrepair.ledger import METHOD, SOURCE, replay
+from labelrepair.review import ANSWER, AUDITED
 
 GROUPS = ("relabel", "keep", "drop", "all")
 MEANING = {
@@ -63,6 +65,49 @@ def draw(table: pd.DataFrame, group: str, count: int, seed: int) -> tuple[pd.Dat
     size = min(count, len(rows))
     chosen = np.random.default_rng(seed).choice(len(rows), size, replace=False)
     return rows.iloc[np.sort(chosen)], f"audit:{group}:{size}of{len(rows)}:seed{seed}"
+
+
+def audited(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
+    """Return, by sample id, a short text that stands for the label and action to be audited.
+
+    It goes with the row to the reviewer and comes back with the answer, which is about that label
+    and no other (:func:`refuse_stale`). As it differs between samples of the same label, it tells
+    the reviewer nothing.
+
+    Args:
+        ledger: events; those of people do not count, see :func:`verdicts`.
+        table: label table.
+    """
+    state = replay(ledger[ledger[SOURCE] != LabelSource.HUMAN], table)
+    labels = state[LABEL].astype("string").fillna("")
+    rows = zip(state[SAMPLE_ID], state[ACTION], labels, strict=True)
+    marks = [hashlib.sha256("\0".join(row).encode()).hexdigest()[:16] for row in rows]
+    return pd.Series(marks, index=pd.Index(state[SAMPLE_ID]), dtype="str")
+
+
+def refuse_stale(
+    answers: pd.DataFrame, ledger: pd.DataFrame, table: pd.DataFrame, where: str
+) -> None:
+    """Refuse answers about labels that are others now than when they were drawn.
+
+    Args:
+        answers: see :mod:`labelrepair.review`; files from before :func:`audited` say nothing.
+        ledger: events.
+        table: label table.
+        where: the file, to begin messages with.
+
+    Raises:
+        DataError: a run has changed an audited label or its action; the message names line and
+            sample.
+    """
+    said = answers[(answers[AUDITED] != "") & (answers[ANSWER] != "")]
+    now = audited(ledger, table).reindex(said[SAMPLE_ID]).array  # null: resolve names the sample
+    moved = (said[AUDITED] != now) & ~pd.isna(now)
+    rule = (
+        "has another repaired label or action than when it was drawn, so its answer is about a "
+        "label that is gone: draw the audit again, or blank the answer, which then counts as wrong"
+    )
+    refuse(said, moved, SAMPLE_ID, rule, where)
 
 
 def interval(right: int, count: int, level: float = 0.95) -> tuple[float, float]:

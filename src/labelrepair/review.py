@@ -34,9 +34,12 @@ NO_CLASS = "(no class fits)"
 """The answer that drops a sample."""
 
 URI, HASH, ANSWER, EXPORTED_AT = "uri", "data_hash", "reviewed_label", "exported_at"
+AUDITED = "audited"
+"""Optional: what an audit is about, without telling it; see :func:`labelrepair.audit.audited`."""
 ITEM_COLUMNS = (SAMPLE_ID, URI, GIVEN_LABEL, SUGGESTED_LABEL, LABEL_QUALITY, CONFIDENCE)
 CSV_COLUMNS = (*ITEM_COLUMNS, ANSWER, REVIEWER, NOTE, BATCH, HASH, EXPORTED_AT)
-ANSWER_COLUMNS = (SAMPLE_ID, ANSWER, REVIEWER, DECIDED_AT, NOTE, BATCH, HASH, EXPORTED_AT, PLACE)
+ABOUT = (HASH, EXPORTED_AT, AUDITED, PLACE)
+ANSWER_COLUMNS = (SAMPLE_ID, ANSWER, REVIEWER, DECIDED_AT, NOTE, BATCH, *ABOUT)
 _UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
@@ -78,11 +81,11 @@ def items(
 def to_csv(shown: pd.DataFrame, batch: str, table_hash: str, now: str = "") -> pd.DataFrame:
     """Return the table to fill in: a class name or ``NO_CLASS`` in reviewed_label, else blank.
 
-    ``now`` tells :func:`older` which decisions came after the table.
+    ``now`` tells :func:`older` which decisions came after the table. A column ``AUDITED`` stays.
     """
     blank = {ANSWER: "", REVIEWER: "", NOTE: ""}
     filled = shown.assign(**blank, **{BATCH: batch, HASH: table_hash, EXPORTED_AT: now})
-    return filled[list(CSV_COLUMNS)]
+    return filled[[*CSV_COLUMNS, *(name for name in (AUDITED,) if name in shown)]]
 
 
 def to_label_studio(shown: pd.DataFrame, batch: str, table_hash: str) -> list[dict[str, Any]]:
@@ -167,7 +170,9 @@ def from_csv(raw: pd.DataFrame, where: str) -> pd.DataFrame:
         raise DataError(
             f"{where}: missing column {', '.join(missing)}; found {', '.join(raw.columns)}"
         )
-    answers = raw.assign(**{name: raw.get(name, "") for name in (REVIEWER, NOTE, EXPORTED_AT)})
+    answers = raw.assign(
+        **{name: raw.get(name, "") for name in (REVIEWER, NOTE, EXPORTED_AT, AUDITED)}
+    )
     # A spreadsheet may have rewritten the time, which then says nothing.
     readable = answers[EXPORTED_AT].astype("str").str.fullmatch(_UTC)
     answers[EXPORTED_AT] = answers[EXPORTED_AT].where(readable, "")
@@ -292,7 +297,7 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
             f"{where}: {place}: data.{absent[0]} is missing; not from 'kedro labels export'"
         )
     about = {SAMPLE_ID: str(data[SAMPLE_ID]), BATCH: data[BATCH], HASH: data[HASH], PLACE: place}
-    about |= {NOTE: "", EXPORTED_AT: ""}
+    about |= {NOTE: "", EXPORTED_AT: "", AUDITED: str(data.get(AUDITED, ""))}
     answered = [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
     trusted = [a for a in answered if a.get("ground_truth")]
     found = []

@@ -127,6 +127,21 @@ def test_answers_meet_the_models_last_word():
     assert audit.relabel_precision(found)[:2] == (3, 4)
 
 
+def test_what_is_audited_is_told_to_nobody():
+    frame = table()
+    marks = audit.audited(book(frame), frame)
+    assert marks.index.tolist() == frame["sample_id"].tolist()
+    assert marks.is_unique  # equal labels do not look alike
+    other = frame.assign(repaired_label=frame["repaired_label"].where(frame.index != 3, 2))
+    later = ledger.append(book(frame), frame, ledger.propose(other, "jocor"), run_id="r2")
+    assert (audit.audited(later, frame) != marks).to_numpy().nonzero()[0].tolist() == [3]
+    # People's words are no label of the model's.
+    decided = answered(frame, "audit:relabel:5of20:seed0", {"s00": 0})
+    after = decisions.apply(frame, decided, 3)
+    events = ledger.append(book(frame), frame, ledger.propose(after, "jocor", decided), run_id="r2")
+    assert audit.audited(events, frame).equals(marks)
+
+
 def test_an_audit_of_dropped_rows():
     frame = table()
     frame.loc[[20, 21], ["action", "repaired_label"]] = ["drop", pd.NA]

@@ -529,6 +529,45 @@ def test_an_audit_supports_a_statement(host):
     assert "did you mean 'relabel'" in host.run("audit", "draw", "--of", "relable", fails=True)
 
 
+@pytest.mark.parametrize("form", ["csv", "label-studio"])
+def test_an_audit_is_about_the_label_that_was_drawn(host, form):
+    file = Path("audit.csv" if form == "csv" else "audit.json")
+    host.run("audit", "draw", "--count", "4", "--format", form, "-o", str(file))
+
+    def answer(count):
+        if form == "csv":
+            rows = pd.read_csv(file, dtype=str, keep_default_na=False)["sample_id"]
+            return host.fill(str(file), dict.fromkeys(rows[:count], "ant"))
+        tasks = json.loads(file.read_text())
+        choice = {"from_name": "label", "type": "choices", "value": {"choices": ["ant"]}}
+        for task in tasks[:count]:
+            task["annotations"] = [{"completed_by": 1, "result": [choice]}]
+        return file.write_text(json.dumps(tasks))
+
+    answer(2)
+    assert "2 samples decided" in host.run("import", str(file))
+    answer(3)  # what people decide is no change of what is audited
+    assert "3 samples decided" in host.run("import", str(file))
+    # The next run drops all that nobody has decided about: the fourth answer is about no label.
+    table = pd.read_parquet(host.data / "repaired.parquet")
+    rows = table["label_source"] == "model"
+    table.loc[rows, ["action", "repaired_label", "label_source"]] = ["drop", pd.NA, "given"]
+    table.to_parquet(host.data / "repaired.parquet", index=False)
+    LedgerDataset(filepath=str(host.data / "ledger.parquet")).save(ledger.propose(table, "jocor"))
+    assert "3 samples decided" in host.run("import", str(file))
+    before = host.content()
+    answer(4)
+    shown = host.run("import", str(file), fails=True)
+    place = f"{file}: line 5: sample_id" if form == "csv" else f"{file}: task 3: sample_id"
+    assert place in shown
+    assert "has another repaired label or action than when it was drawn" in shown
+    assert host.content() == before
+    if form == "csv":  # files from before have no such column
+        sheet = pd.read_csv(file, dtype=str, keep_default_na=False)
+        sheet.drop(columns="audited").to_csv(file, index=False)
+        assert "4 samples decided" in host.run("import", str(file))
+
+
 # -- as a part of Kedro -----------------------------------------------------------------------
 
 

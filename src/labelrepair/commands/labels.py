@@ -238,6 +238,7 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     stay in review. What people decided is never overwritten by a later run. Answers that somebody
     has overruled since, as of a file that is imported again, are left out and named.
     """
+    from labelrepair import audit as audits  # noqa: PLC0415
     from labelrepair import decisions, ledger, review  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
     from labelrepair.errors import DataError  # noqa: PLC0415
@@ -251,8 +252,10 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     person = reviewer or label_project.reviewer(project.root)
     answers["reviewer"] = answers["reviewer"].where(answers["reviewer"] != "", person)
     now = ledger.utc_now()
+    book = project.load("label_ledger")
     new, conflicts = review.resolve(answers, project.table, project.class_names, str(file), now)
-    older = review.older(new, answers, project.decided, project.load("label_ledger"))
+    audits.refuse_stale(answers, book, project.table, str(file))
+    older = review.older(new, answers, project.decided, book)
     if overrule:
         new["decided_at"] = new["decided_at"].mask(new["sample_id"].isin(older), now)
         older = []
@@ -295,11 +298,12 @@ def draw(
     Draw --of relabel for a statement on the relabels; --of all also feeds the estimate of T
     (estimation.estimator.method: curated with ingestion.curated.reviewed: true).
     """
-    from labelrepair.audit import draw as draw_rows  # noqa: PLC0415
+    from labelrepair import audit as audits  # noqa: PLC0415
 
-    rows, batch = draw_rows(project.table, group, count, seed)
+    rows, batch = audits.draw(project.table, group, count, seed)
+    marks = audits.audited(project.load("label_ledger"), project.table)
     output = output or Path(f"audit_{group}_seed{seed}{Path(FILES[form]).suffix}")
-    _export(project, rows, batch, form, output, blind=True, **options)
+    _export(project, rows, batch, form, output, blind=True, marks=marks, **options)
 
 
 @audit.command()
@@ -350,6 +354,7 @@ def _export(
     images: Path | None,
     image_url: str,
     force: bool,
+    marks: "pd.Series | None" = None,
 ) -> None:
     """Write rows for reviewers, with their images if asked for."""
     from labelrepair import ledger, review  # noqa: PLC0415
@@ -364,6 +369,8 @@ def _export(
         uris = {k: image_url.format(folder=images.as_posix(), name=n) for k, n in files.items()}
     names, current = project.class_names, data_hash(project.table)
     shown = review.items(rows, names, uris, blind=blind)
+    if marks is not None:
+        shown[review.AUDITED] = marks.reindex(shown["sample_id"]).to_numpy()
     if form == "csv":
         _write_frame(review.to_csv(shown, batch, current, ledger.utc_now()), output)
     elif form == "fiftyone":
