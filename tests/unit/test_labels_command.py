@@ -160,6 +160,17 @@ def test_diff_shows_counts_flows_and_rows(host):
     assert len(patch) == 16
 
 
+def test_diff_takes_ids_as_they_are(host):
+    ids = ["001", "NA", "None", "nan", "null", "x"]
+    table = repaired_table().iloc[: len(ids)].assign(sample_id=sorted(ids))
+    table.to_csv("before.csv", index=False, na_rep="NaN")
+    table.to_parquet("after.parquet", index=False)
+
+    assert "0 rows differ" in host.run("diff", "before.csv", "after.parquet")
+    table.drop(columns="sample_id").to_csv("none.csv", index=False)
+    assert "none.csv: missing column sample_id" in host.run("diff", "none.csv", fails=True)
+
+
 def test_diff_reads_git_and_dvc_revisions(host):
     git(host, "init", "-q")
     Repo.init(str(host.root)).close()

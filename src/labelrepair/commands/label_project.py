@@ -146,8 +146,7 @@ class LabelProject:
             return self.table
         file = Path(revision)
         if file.is_file():
-            csv = file.suffix == ".csv"
-            return pd.read_csv(file, dtype={SAMPLE_ID: "str"}) if csv else pd.read_parquet(file)
+            return _table_in(file) if file.suffix == ".csv" else pd.read_parquet(file)
         path = self.path("repaired_table")
         if path.is_absolute():
             raise DataError(f"{path}: lies outside the project, which alone has revisions")
@@ -193,6 +192,18 @@ class LabelProject:
                 folder / names[sample]
             )
         return names
+
+
+def _table_in(file: Path) -> pd.DataFrame:
+    """Return a table of a CSV, with its ids as they are: "NA" and "None" are no missing ones.
+
+    Raises:
+        DataError: no such CSV, or no ids in it.
+    """
+    text = decisions.read_csv(file)
+    if SAMPLE_ID not in text:
+        raise DataError(f"{file}: missing column {SAMPLE_ID}; found {', '.join(text.columns)}")
+    return pd.read_csv(file).assign(**{SAMPLE_ID: text[SAMPLE_ID]})
 
 
 def content_at(root: Path, path: Path, revision: str) -> bytes:
