@@ -425,6 +425,25 @@ def test_label_studio_out_and_back(host):
     assert host.content() == reverted
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.replace({"sample_id": {"s/14": "s/99"}}), "'s/14' is no longer in it"),
+        (lambda t: t.replace({"content_hash": {"h14": "new"}}), "'s/14' has other content now"),
+        (lambda t: t.iloc[:-1], "39 rows for 40 features"),
+    ],
+)
+def test_no_picture_of_another_sample_is_shown(host, change, message):
+    file = host.data / "label_table.parquet"
+    change(pd.read_parquet(file)).to_parquet(file, index=False)
+
+    shown = host.run("export", "-o", "review.csv", "--images", "img", fails=True)
+
+    assert f"label_table.parquet: {'sample ' * message.startswith(chr(39))}{message}" in shown
+    assert not Path("img").exists()
+    assert not Path("review.csv").exists()
+
+
 def test_fiftyone_out(host):
     host.run("export", "--format", "fiftyone", "-o", "labels.json", "--limit", "2")
 

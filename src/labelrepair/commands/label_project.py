@@ -22,7 +22,7 @@ from pluggy import PluginManager
 
 from labelrepair import decisions, label_diff, ledger
 from labelrepair.errors import DataError
-from labelrepair.label_table import SAMPLE_ID
+from labelrepair.label_table import CONTENT_HASH, SAMPLE_ID
 
 WORKSPACE = "workspace"
 """The revision that is not committed: what lies in the project now."""
@@ -176,13 +176,14 @@ class LabelProject:
         """Write the samples' images from the feature store as PNG; return file names by sample.
 
         Raises:
-            DataError: the features are no images.
+            DataError: the features are no images, or not those of these samples: then nothing is
+                written.
         """
         features = self.load("features")
         if features.dtype != np.uint8 or features.ndim != 4:
             found = f"{features.dtype} {features.shape}"
             raise DataError(f"{self.path('features')}: no images (uint8 N, ch, H, W), but {found}")
-        rows = pd.Index(self.load("label_table")[SAMPLE_ID]).get_indexer(pd.Index(samples))
+        rows = self._feature_rows(samples, len(features))
         folder.mkdir(parents=True, exist_ok=True)
         names = {}
         for sample, row in zip(samples, rows, strict=True):
@@ -192,6 +193,27 @@ class LabelProject:
                 folder / names[sample]
             )
         return names
+
+    def _feature_rows(self, samples: Sequence[str], count: int) -> Any:
+        """Return where the samples of the repaired table lie among ``count`` features.
+
+        The features belong to the label table, which may be of a later ingestion.
+        """
+        table, rule = self.load("label_table"), "the pipelines have not run since; run them"
+        where = f"{self.path('label_table')}"
+        if len(table) != count:
+            raise DataError(f"{where}: {len(table)} rows for {count} features; {rule}")
+        rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(samples))
+        gone = [sample for sample, row in zip(samples, rows, strict=True) if row < 0]
+        if gone:  # -1 would be the last image
+            raise DataError(f"{where}: sample '{gone[0]}' is no longer in it; {rule}")
+        known = self.table.set_index(SAMPLE_ID)[CONTENT_HASH].reindex(list(samples)).to_numpy()
+        for sample, now, before in zip(
+            samples, table[CONTENT_HASH].to_numpy()[rows], known, strict=True
+        ):
+            if now != before:
+                raise DataError(f"{where}: sample '{sample}' has other content now; {rule}")
+        return rows
 
 
 def _table_in(file: Path) -> pd.DataFrame:

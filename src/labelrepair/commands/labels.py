@@ -353,7 +353,7 @@ def _export(
     blind: bool,
     images: Path | None,
     image_url: str,
-    force: bool,
+    force: bool = False,
     marks: "pd.Series | None" = None,
 ) -> None:
     """Write rows for reviewers, with their images if asked for."""
