@@ -261,12 +261,16 @@ def thresholds(found: pd.DataFrame, target: float, level: float = 0.95) -> pd.Da
     Args:
         found: from :func:`verdicts`.
         target: precision to promise, in [0, 1].
-        level: one-sided.
+        level: one-sided, in (0.5, 1).
 
     Returns:
         Frame of relabel_confidence, audited, right, precision_at_least, holds.
+
+    Raises:
+        ConfigError: target or level lies outside.
     """
     in_unit_interval(precision=target)
+    require(0.5 < level < 1, f"level: must lie strictly in (0.5, 1), found {level}")
     rows = found[found["by_model"]]
     tested = []
     for value in STRICT_FIRST:

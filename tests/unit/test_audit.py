@@ -167,6 +167,9 @@ def test_thresholds_go_from_strict_to_loose():
     assert tested["relabel_confidence"].iloc[-1] == 0.8
     assert tested["precision_at_least"].iloc[0] == pytest.approx(0.05 ** (1 / 10))
     assert not audit.thresholds(found, 0.9)["holds"].any()
+    for level in (0.4, 0.5, 1.0):
+        with pytest.raises(ConfigError, match=r"level: must lie strictly in \(0.5, 1\), found"):
+            audit.thresholds(found, 0.9, level)
 
 
 def test_only_draws_over_all_rows_feed_the_estimate():

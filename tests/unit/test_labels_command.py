@@ -556,6 +556,9 @@ def test_an_audit_supports_a_statement(host):
     assert "at most 30.0 % of the relabels are wrong, at 95 % (1 wrong of 8 audited" in shown
     assert "7 of 8 audited are right, 87.5 % (95 % interval 47.3 to 99.7 %)" in shown
     assert "policy.relabel_confidence: 0.9" in shown
+    for level in ("0.4", "0.5", "1"):
+        wrong = host.run("audit", "evaluate", "--precision", "0.4", "--level", level, fails=True)
+        assert f"{level} is not in the range 0.5<x<1" in wrong.replace(".0 ", " ")
     assert "did you mean 'relabel'" in host.run("audit", "draw", "--of", "relable", fails=True)
 
 

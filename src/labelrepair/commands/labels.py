@@ -307,7 +307,7 @@ def draw(
 
 
 @audit.command()
-@click.option("--level", default=0.95, show_default=True, type=click.FloatRange(0, 1, True, True))
+@click.option("--level", default=0.95, show_default=True, type=click.FloatRange(0.5, 1, True, True))
 @click.option(
     "--precision",
     type=click.FloatRange(0, 1),
