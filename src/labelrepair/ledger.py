@@ -3,8 +3,13 @@
 A sample's *state* is its label (null: withheld), the action behind it and its source. It starts as
 (given label, keep, given); each event of the ledger replaces it. A state that a repair arrives at
 again is no event, so that repeating a repair appends nothing. See docs/versioning.md.
+
+Events hold class numbers, which mean something in the class list of their time only: they say which
+that was, and :func:`in_classes` reads them in another one, by name.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +34,10 @@ from labelrepair.label_table import (
 FROM_LABEL, TO_LABEL, SOURCE, METHOD = "from_label", "to_label", "source", "method"
 RUN_ID, DECIDED_AT, REVIEWER, NOTE = "run_id", "decided_at", "reviewer", "note"
 HASH_BEFORE = "data_hash_before"
+CLASSES, CLASS_NAMES = "classes", "class_names"
+LATER = (CLASSES, CLASS_NAMES)
+"""Columns that a ledger may lack: a digest of the class list, and the list as JSON at the first
+event that has it. Ledgers from before are taken to be of the first list that they name."""
 LABEL = "label"
 STATE = (LABEL, ACTION, SOURCE)
 REVERT = "revert"
@@ -47,6 +56,8 @@ DTYPES = {
     DECIDED_AT: "str",
     REVIEWER: "str",
     NOTE: "str",
+    CLASSES: "str",
+    CLASS_NAMES: "str",
 }
 PROPOSED_DTYPES = {
     SAMPLE_ID: "str",
@@ -67,6 +78,7 @@ def typed(ledger: pd.DataFrame) -> pd.DataFrame:
     Raises:
         DataError: a column is missing.
     """
+    ledger = ledger.assign(**{name: "" for name in LATER if name not in ledger})
     missing = [name for name in DTYPES if name not in ledger]
     if missing:
         raise DataError(f"label ledger: missing column {', '.join(missing)}")
@@ -98,6 +110,37 @@ def state_of(table: pd.DataFrame) -> pd.DataFrame:
         state[ACTION] = table[ACTION].astype(object).where(decided, state[ACTION])
         state[SOURCE] = table[LABEL_SOURCE].astype(object).where(decided, state[SOURCE])
     return state.astype({ACTION: "str", SOURCE: "str"}).reset_index(drop=True)
+
+
+def in_classes(ledger: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Return the ledger with the numbers of another class list, and that list.
+
+    Numbers are translated by name. Classes of events that the list lacks come after it in the list
+    that is returned, so that their numbers are never those of another class.
+
+    Args:
+        ledger: events.
+        class_names: C names.
+    """
+    lists = _class_lists(ledger)
+    names = [str(name) for name in class_names]
+    codes = {name: code for code, name in enumerate(names)}
+    before = lists | {"": next(iter(lists.values()), names)}
+    result = ledger.reset_index(drop=True)
+    for column in (FROM_LABEL, TO_LABEL):
+        values = result[column].array.copy()
+        for digest, rows in result.groupby(CLASSES, sort=False).indices.items():
+            own = before.get(str(digest), [])
+            held = rows[~result[column].isna().to_numpy()[rows]]
+            found, place = np.unique(
+                result[column].array[held].to_numpy(np.int64), return_inverse=True
+            )
+            moved = [codes.setdefault(_name(own, int(code)), len(codes)) for code in found]
+            values[held] = np.array(moved, dtype=np.int64)[place]
+        result[column] = values
+    result[CLASSES], result[CLASS_NAMES] = _digest([*codes]), ""
+    result.loc[:0, CLASS_NAMES] = _json([*codes])
+    return result.set_index(ledger.index), [*codes]
 
 
 def replay(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -142,7 +185,8 @@ def append(
         ledger: events so far.
         table: label table with at least the ingested columns.
         proposed: the states to arrive at, of some or all samples of ``table``; columns of
-            ``PROPOSED_DTYPES``. A blank decided_at becomes ``now``.
+            ``PROPOSED_DTYPES`` and perhaps the class list in ``CLASS_NAMES``, else it is the
+            ledger's last. A blank decided_at becomes ``now``.
         run_id: the run that proposes them.
         now: default: the time of the call.
 
@@ -153,7 +197,10 @@ def append(
         DataError: a proposed sample is not in the table, or is proposed twice.
     """
     rows = _rows(table, proposed)
-    current = replay(ledger, table)
+    known, names = ledger, _names(ledger, proposed)
+    if names:
+        known, names = in_classes(ledger, names)
+    current = replay(known, table)
     before = current.iloc[rows].reset_index(drop=True)
     proposed = proposed.reset_index(drop=True)
     differs = changed(before, proposed)
@@ -165,7 +212,10 @@ def append(
     events[HASH_BEFORE] = state_hash(table, current)
     blank = events[DECIDED_AT].fillna("") == ""
     events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now or utc_now())
+    events[CLASSES], events[CLASS_NAMES] = _digest(names), ""
     events = typed(events).sort_values(SAMPLE_ID, ignore_index=True)
+    if names and _digest(names) not in _class_lists(ledger):
+        events.loc[0, CLASS_NAMES] = _json(names)
     return events if ledger.empty else pd.concat([ledger, events], ignore_index=True)
 
 
@@ -176,7 +226,11 @@ def state_hash(table: pd.DataFrame, state: pd.DataFrame) -> str:
 
 
 def propose(
-    table: pd.DataFrame, method: str, decisions: pd.DataFrame | None = None, note: str = ""
+    table: pd.DataFrame,
+    method: str,
+    decisions: pd.DataFrame | None = None,
+    note: str = "",
+    class_names: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return what a repaired table proposes to the ledger, one row per sample.
 
@@ -185,9 +239,11 @@ def propose(
         method: what decided about the rows that no person has decided about.
         decisions: see :mod:`labelrepair.decisions`; who decided about the others, and when.
         note: for the rows that no person has decided about.
+        class_names: C names; without them the ledger cannot tell when the class list changes.
 
     Returns:
-        The ingested columns and those of ``PROPOSED_DTYPES``: enough for :func:`append`.
+        The ingested columns, those of ``PROPOSED_DTYPES`` and the class list: enough for
+        :func:`append`.
     """
     proposed = table[list(INGESTED_COLUMNS)].merge(state_of(table), on=SAMPLE_ID, sort=False)
     model = (proposed[SOURCE] == LabelSource.MODEL).to_numpy()
@@ -203,7 +259,11 @@ def propose(
         sources = {METHOD: "batch", DECIDED_AT: DECIDED_AT, REVIEWER: REVIEWER, NOTE: NOTE}
         for name, column in sources.items():
             proposed.loc[human, name] = keyed[column].fillna("").to_numpy()
-    return proposed.astype(PROPOSED_DTYPES)
+    # Of one category: the list is held once, not once per row.
+    names = pd.Categorical(
+        [_json(class_names)] * len(proposed) if class_names else [""] * len(proposed)
+    )
+    return proposed.astype(PROPOSED_DTYPES).assign(**{CLASS_NAMES: names})
 
 
 def blame(ledger: pd.DataFrame, sample_id: str) -> pd.DataFrame:
@@ -266,6 +326,35 @@ def revert(
     restored = replay(ledger[~events], table)
     differs = changed(current, restored)
     return restored[differs.to_numpy()].reset_index(drop=True), differs
+
+
+def _name(names: Sequence[str], code: int) -> str:
+    return names[code] if code < len(names) else f"(class {code} of an unknown list)"
+
+
+def _json(names: Sequence[str]) -> str:
+    return json.dumps([str(name) for name in names], ensure_ascii=False)
+
+
+def _digest(names: Sequence[str]) -> str:
+    """Return what stands for a class list; "" for none."""
+    return hashlib.sha256(_json(names).encode()).hexdigest()[:16] if names else ""
+
+
+def _class_lists(ledger: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the class lists that a ledger names, by digest, the oldest first."""
+    named = ledger[ledger[CLASS_NAMES] != ""]
+    texts = dict(zip(named[CLASSES], named[CLASS_NAMES], strict=True))
+    return {str(digest): json.loads(text) for digest, text in texts.items()}
+
+
+def _names(ledger: pd.DataFrame, proposed: pd.DataFrame) -> list[str]:
+    """Return the class list of proposed states: their own, else the ledger's last, else none."""
+    text = str(proposed[CLASS_NAMES].iloc[0]) if CLASS_NAMES in proposed and len(proposed) else ""
+    if text:
+        return [str(name) for name in json.loads(text)]
+    last = str(ledger[CLASSES].iloc[-1]) if len(ledger) else ""
+    return _class_lists(ledger).get(last, [])
 
 
 def _run(ledger: pd.DataFrame, start: str) -> str:

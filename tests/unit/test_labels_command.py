@@ -241,6 +241,40 @@ def test_revert_appends_and_holds(host):
     assert "did you mean 'cat'" in host.run("revert", "--class", "cta", fails=True)
 
 
+def test_a_class_that_joins_or_leaves_moves_no_label(host):
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")  # names the class list
+    for name in ("repaired", "label_table"):
+        table = pd.read_parquet(host.data / f"{name}.parquet")
+        for column in {"given_label", "suggested_label", "repaired_label"} & set(table):
+            table[column] += 1
+        table.to_parquet(host.data / f"{name}.parquet", index=False)
+    (host.data / "class_names.json").write_text(json.dumps(["aaa", *NAMES]))
+
+    assert "cat" in host.run("blame", "s/01")
+    host.run("revert", "--sample", "s/11")
+    people = decisions.read_csv(host.data / "people.csv").set_index("sample_id")
+    assert people.loc["s/11", "label"] == "cat"  # as it was given
+
+
+def test_no_label_goes_back_to_a_class_that_is_gone(host, clock):
+    clock(2)
+    host.run("revert", "--sample", "s/03", "--reviewer", "ada")  # ant; names the class list
+    (host.data / "class_names.json").write_text(json.dumps(["ant", "dog", "cat"]))  # no bees
+    clock(3)
+    table = pd.read_parquet(host.data / "repaired.parquet")
+    table.loc[0, ["action", "repaired_label", "label_source"]] = ["drop", pd.NA, "given"]
+    proposed = ledger.propose(table, "jocor", class_names=["ant", "dog", "cat"])
+    LedgerDataset(filepath=str(host.data / "ledger.parquet")).save(proposed)
+    before = host.content()
+
+    shown = host.run("revert", "--run", "run-2026-01-03", "--sample", "s/00", fails=True)
+
+    assert "sample 's/00': its label was 'bee', which the class list no longer has" in shown
+    assert host.content() == before
+    assert "bee" in host.run("blame", "s/00")
+    assert "1 row changed" in host.run("revert", "--sample", "s/00")  # all of it: ant, as given
+
+
 def test_a_condition_that_meets_nothing_is_no_missing_condition(host):
     run = host.ledger()["run_id"].iloc[0]
     before = host.content()

@@ -263,6 +263,52 @@ def test_select_refuses_what_the_ledger_does_not_know():
         ledger.select(book, table, samples=["s1", "s99"])
 
 
+def test_a_class_list_that_changes_rewrites_no_history():
+    older, newer = ["cat", "dog", "owl"], ["ape", "cat", "dog"]
+
+    def add(book, frame, names, run):
+        proposed = ledger.propose(frame, "jocor", class_names=names)
+        return ledger.append(book, frame, proposed, run_id=run, now=NOW)
+
+    first = add(ledger.empty(), repaired(label_table(), [1, 2, "drop", 0, 1, 2]), older, "r1")
+    table = label_table([1, 2, 2, 1, 2, 2])  # the same names, but for the owls
+    book = add(first, repaired(table, ["drop", "drop", "drop", 1, 2, 2]), newer, "r2")
+
+    assert same(book.iloc[: len(first)], first)
+    assert [name for name in book["class_names"] if name] == [
+        '["cat", "dog", "owl"]',
+        '["ape", "cat", "dog", "owl"]',
+    ]
+    read, names = ledger.in_classes(book, newer)
+    assert names == ["ape", "cat", "dog", "owl"]
+    assert same(ledger.in_classes(read, newer)[0], read)
+    last = read[read["run_id"] == "r2"]
+    assert last["sample_id"].tolist() == ["s0", "s1"]  # s2 had been dropped before
+    assert [names[code] for code in last["from_label"]] == ["dog", "owl"]
+    restored, _ = ledger.revert(read, table, ledger.select(read, table, run_id="r2"))
+    assert [names[code] for code in restored["label"]] == ["dog", "owl"]
+    # A number that now means another class is another label.
+    cats = repaired(label_table([1, 2, 2, 1, 2, 2]), [1, 2, "drop", 1, 2, 2])
+    again = add(first, cats, newer, "r3")
+    assert again["sample_id"].tolist()[len(first) :] == ["s0", "s1"]
+
+
+def test_a_ledger_from_before_is_of_the_first_class_list_that_it_names():
+    table = label_table()
+    columns = [name for name in ledger.DTYPES if name not in ledger.LATER]
+    old = record(ledger.empty(), repaired(table, [1, 2, 2, 0, 1, 2]))[columns]
+
+    book = ledger.typed(old)
+    assert same(ledger.in_classes(book, NAMES)[0][columns], old)
+    proposed = ledger.propose(repaired(table, [1, 1, 2, 0, 1, 2]), "jocor", class_names=NAMES)
+    book = ledger.append(book, table, proposed, run_id="r2")
+    read, names = ledger.in_classes(book, ["aaa", *NAMES])
+
+    assert [names[code] for code in read["to_label"]] == ["bee", "cat", "bee"]
+    short, names = ledger.in_classes(ledger.typed(old), NAMES[:2])
+    assert [names[code] for code in short["to_label"]] == ["bee", "(class 2 of an unknown list)"]
+
+
 def test_the_beginning_of_a_run_must_be_that_of_one():
     table = label_table()
     book = record(ledger.empty(), repaired(table, [1, 1, 2, 0, 1, 2]), "ab")

@@ -120,6 +120,13 @@ class LabelProject:
         where = str(self.path("human_decisions"))
         return decisions.from_file(self.load("human_decisions"), self.class_names, where)
 
+    def book(self) -> tuple[pd.DataFrame, list[str]]:
+        """Return the label ledger in the numbers of the class names, and the names.
+
+        Classes that were there once and are no more follow after the class names.
+        """
+        return ledger.in_classes(self.load("label_ledger"), self.class_names)
+
     def code(self, name: str) -> int:
         """Return a class's number.
 
@@ -164,7 +171,7 @@ class LabelProject:
         names, book = self.class_names, self.load("label_ledger")
         decided = decisions.merge(self.decided, new)
         repaired = decisions.apply(self.table, decided, len(names))
-        proposed = ledger.propose(repaired, "repair", decided)
+        proposed = ledger.propose(repaired, "repair", decided, class_names=names)
         self.save("human_decisions", decisions.to_file(decided, names))
         self.save("repaired_table", repaired)
         self.save("label_ledger", proposed)

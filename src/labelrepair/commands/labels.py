@@ -115,8 +115,8 @@ def blame(project: Any, sample: str) -> None:
         hint = nearest(sample, project.table["sample_id"]).partition(" (valid")[0]
         close = f"; {hint}" if hint.startswith("did you mean") else ""
         raise DataError(f"sample '{sample}': not in the label table{close}")
-    events = ledger.blame(project.load("label_ledger"), sample)
-    show.history(row.iloc[0], events, project.class_names)
+    book, names = project.book()
+    show.history(row.iloc[0], ledger.blame(book, sample), names)
 
 
 @labels.command()
@@ -150,12 +150,13 @@ def revert(
     """
     from labelrepair import decisions, ledger  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
+    from labelrepair.errors import DataError  # noqa: PLC0415
 
     if samples_from:
         samples = (*samples, *_sample_ids(samples_from))
     if run_id is None and label is None and not samples:
         raise click.UsageError("say what to revert: --run, --class, --sample or --samples-from")
-    book, table = project.load("label_ledger"), project.table
+    (book, names), table = project.book(), project.table
     events = ledger.select(
         book,
         table,
@@ -164,6 +165,13 @@ def revert(
         samples=samples or None,
     )
     restored, _ = ledger.revert(book, table, events)
+    gone = restored[(restored["label"] >= len(project.class_names)).fillna(False)]
+    if len(gone):
+        sample, code = gone[["sample_id", "label"]].iloc[0]
+        raise DataError(
+            f"sample '{sample}': its label was '{names[code]}', which the class list no longer "
+            f"has; leave it out, or revert more ({len(gone)} such rows)"
+        )
     parts = [f"run {run_id}" if run_id else "", f"class {label}" if label else ""]
     about = ", ".join([part for part in parts if part] or ["samples"])
     person = reviewer or label_project.reviewer(project.root)
@@ -252,7 +260,7 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     person = reviewer or label_project.reviewer(project.root)
     answers["reviewer"] = answers["reviewer"].where(answers["reviewer"] != "", person)
     now = ledger.utc_now()
-    book = project.load("label_ledger")
+    book, _ = project.book()
     new, conflicts = review.resolve(answers, project.table, project.class_names, str(file), now)
     audits.refuse_stale(answers, book, project.table, str(file))
     older = review.older(new, answers, project.decided, book)
@@ -301,7 +309,7 @@ def draw(
     from labelrepair import audit as audits  # noqa: PLC0415
 
     rows, batch = audits.draw(project.table, group, count, seed)
-    marks = audits.audited(project.load("label_ledger"), project.table)
+    marks = audits.audited(project.book()[0], project.table)
     output = output or Path(f"audit_{group}_seed{seed}{Path(FILES[form]).suffix}")
     _export(project, rows, batch, form, output, blind=True, marks=marks, **options)
 
@@ -319,7 +327,7 @@ def evaluate(project: Any, level: float, precision: float | None) -> None:
     from labelrepair import audit as audits  # noqa: PLC0415
     from labelrepair.commands import show  # noqa: PLC0415
 
-    found = audits.verdicts(project.load("label_ledger"), project.decided, project.table)
+    found = audits.verdicts(project.book()[0], project.decided, project.table)
     tested = audits.thresholds(found, precision, level) if precision is not None else None
     results = audits.evaluate(found, level)
     show.audits(results, audits.relabel_precision(found, level), level, tested, precision)

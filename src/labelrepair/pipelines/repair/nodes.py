@@ -29,10 +29,11 @@ def choose_policy(  # one argument per catalog entry
     leaves the policy of the table that is there.
     """
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
+    known, _ = ledger.in_classes(known_ledger, class_names)
     record = thresholds.choose(
         from_dict(Policy, policy, "policy"),
         from_dict(thresholds.ReviewedThresholds, reviewed, "thresholds_from_reviews"),
-        known_ledger,
+        known,
         decided,
         table,
         preset,
@@ -78,5 +79,5 @@ def record_changes(
         policy_in_force["chosen_by"] != "conf",
     )
     note = f"relabel_confidence {value:g}, chosen by audits" if by_reviews else ""
-    proposed = ledger.propose(repaired, preset, decided, note)
+    proposed = ledger.propose(repaired, preset, decided, note, class_names)
     return proposed, label_diff.label_changes(repaired, class_names)
