@@ -6,7 +6,7 @@ and the rules between the columns are checked by :func:`check_label_table` (inge
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -31,6 +31,7 @@ ACTION = "action"
 REPAIRED_LABEL = "repaired_label"
 LABEL_SOURCE = "label_source"
 REASON = "reason"
+DATA_HASH = "data_hash"  # key of what training and refinement note about the table they saw
 
 OPEN_SET = -2
 """True label of a sample that belongs to no class: open-set noise, known in studies only."""
@@ -247,6 +248,31 @@ def data_hash(table: pd.DataFrame) -> str:
         digest.update(table[name].str.len().to_numpy("<i8").tobytes())
         digest.update(_joined(table[name]))
     return digest.hexdigest()
+
+
+def check_made_from(table: pd.DataFrame, record: Mapping[str, Any], maker: str) -> None:
+    """Refuse what was made from another label table than ``table``.
+
+    Probabilities are kept without ids and joined to the rows by their position, so that those of
+    another table would go to other samples, and a number of rows that is right proves nothing.
+
+    Args:
+        table: the label table, perhaps repaired.
+        record: what the maker wrote beside them, with the ``data_hash`` of its table.
+        maker: ``training`` or ``refinement``.
+
+    Raises:
+        DataError: the hashes differ, or the maker noted none.
+    """
+    current, seen = data_hash(table), record.get(DATA_HASH)
+    if seen == current:
+        return
+    found = f"worked on label table {seen}" if seen else "did not note its label table"
+    raise DataError(
+        f"label table {current}: the {maker} {found} (hash of ids, given labels, splits and "
+        "contents of all rows), so that its probabilities belong to other rows; run it all again: "
+        "kedro run --pipelines estimation,training,refinement,repair,evaluation"
+    )
 
 
 def repaired_hash(table: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@ The project holds the results of a good run; a bad run must leave every one of i
 """
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -172,6 +173,37 @@ def test_features_exchanged_between_the_pipelines(good):
             refused(good, DataError, "does not hold this sample", pipelines=[pipeline])
     finally:
         file.write_bytes(stored)
+
+
+def test_probabilities_of_another_label_table(good):
+    """They are joined by position: as many rows, one of them another, and all labels may shift."""
+    file = good / "data/01_raw/digits.npz"
+    stored = file.read_bytes()
+    arrays = dict(np.load(file))
+    ids = [f"row-{row:05d}" for row in range(300)]
+    ids[1] = "row-99999"  # the first training row becomes the last
+    np.savez(file, **arrays, sample_ids=np.array(ids))
+    refined = good / "data/07_model_output/refined_noise.json"
+    good.run("repair")  # also what the fixture's run left out: ledger, changes
+    try:
+        good.run("ingestion")
+        again = "kedro run --pipelines estimation,training,refinement,repair"
+        told = (r"label table \w{32}: the training worked on label table \w{32}", again)
+        for pipeline in ("refinement", "repair"):
+            refused(good, DataError, *told, pipelines=[pipeline])
+        good.run("estimation", "training")
+        # The training is new, the second look is still that of the first table.
+        refused(good, DataError, "the refinement worked on", pipelines=["repair"])
+        # The table that is there was repaired before this training.
+        file.write_bytes(stored)
+        good.run("ingestion")
+        refused(good, DataError, "the training worked on", pipelines=["evaluation"])
+        # The second look fits the table, what the method selected is of the other one.
+        refused(good, DataError, "the training worked on", pipelines=["repair"])
+    finally:
+        file.write_bytes(stored)
+        good.run(to="evaluate_repair")
+    assert "data_hash" in json.loads(refined.read_text())
 
 
 # -- parameters: refused before anything runs -------------------------------------------------

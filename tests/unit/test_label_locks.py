@@ -22,7 +22,7 @@ from labelrepair.errors import StoreError
 from labelrepair.io import WholeFile
 from labelrepair.label_hook import LabelLockHook
 from labelrepair.label_io import DecisionsDataset, KnownLedgerDataset, LedgerDataset
-from labelrepair.label_table import INGESTED_COLUMNS
+from labelrepair.label_table import INGESTED_COLUMNS, data_hash
 from labelrepair.locks import Lock
 from labelrepair.pipeline_registry import register_pipelines
 from labelrepair.pipelines.repair import create_pipeline, nodes
@@ -106,7 +106,9 @@ def repair(host, reading):
         "label_table": table[list(INGESTED_COLUMNS)],
         "refined_probs": probs,
         "training_selected": np.empty(0, bool),
+        "training_report": {"data_hash": data_hash(table)},
         "refined_noise": {
+            "data_hash": data_hash(table),
             "method": "known",
             "noise_rate": 0.4,
             "interval": [0.3, 0.5],

@@ -13,6 +13,7 @@ from labelrepair.label_table import (
     LabelSource,
     Split,
     check_label_table,
+    check_made_from,
     check_repaired_table,
     content_hashes,
     data_hash,
@@ -242,3 +243,15 @@ def test_data_hash_does_not_confuse_neighbouring_values(pair):
 def test_data_hash_survives_parquet_and_other_columns(tmp_path):
     table().assign(extra=1).to_parquet(tmp_path / "t.parquet", index=False)
     assert data_hash(pd.read_parquet(tmp_path / "t.parquet")) == data_hash(table())
+
+
+def test_what_was_made_from_another_table_of_as_many_rows_is_refused():
+    record = {"data_hash": data_hash(table())}
+
+    check_made_from(table().assign(extra=1), record, "training")
+    for name, value in {"sample_id": "z", "split": "validation", "content_hash": "i"}.items():
+        other = set_cell(name, 3, value)(table())
+        with pytest.raises(DataError, match=f"the training worked on .*{record['data_hash']}.*run"):
+            check_made_from(other, record, "training")
+    with pytest.raises(DataError, match="the refinement did not note its label table"):
+        check_made_from(table(), {}, "refinement")

@@ -6,6 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair import evaluation, plots
+from labelrepair.label_table import check_made_from
 from labelrepair.run_summary import summary
 
 
@@ -15,9 +16,15 @@ def evaluate_repair(
     noise_estimate: dict[str, Any],
     history: pd.DataFrame,
     used: NDArray[Any],
+    training_report: dict[str, Any],
     class_names: list[str],
 ) -> tuple[evaluation.Evaluation, dict[str, Any], pd.DataFrame, dict[str, Any]]:
-    """Return the evaluation, its metrics (for the file and for MLflow) and its curves."""
+    """Return the evaluation, its metrics (for the file and for MLflow) and its curves.
+
+    Raises:
+        DataError: the training saw another label table than the one that was repaired.
+    """
+    check_made_from(table, training_report, "training")
     found = evaluation.evaluate(table, true_labels, noise_estimate, history, used, len(class_names))
     return found, found.metrics, found.curves, found.metrics
 

@@ -19,6 +19,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "refined_noise",
                     "training_history",
                     "training_used",
+                    "training_report",
                     "class_names",
                 ],
                 outputs=["evaluation", "metrics", "tracked_curves", "tracked_metrics"],

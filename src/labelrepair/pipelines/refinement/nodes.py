@@ -6,6 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.config import from_dict
+from labelrepair.label_table import DATA_HASH, check_made_from, data_hash
 from labelrepair.refinement import RefinementSpec
 from labelrepair.workflow import (
     EstimationConfig,
@@ -24,16 +25,24 @@ def look_again(  # one argument per catalog entry
     table: pd.DataFrame,
     class_names: list[str],
     probs: NDArray[Any],
+    training_report: Params,
     noise_estimate: Params,
     estimation: Params,
     refinement: Params,
     seed: int,
 ) -> tuple[NDArray[Any], Params]:
-    """Return probabilities of two kinds, joined, and the noise estimate by likelihood."""
+    """Return probabilities of two kinds, joined, and the noise estimate by likelihood.
+
+    The estimate notes the label table, which tells the repair whose probabilities they are.
+
+    Raises:
+        DataError: the training saw another label table.
+    """
+    check_made_from(table, training_report, "training")
     spec = from_dict(RefinementSpec, refinement, "refinement")
     probe = from_dict(EstimationConfig, estimation, "estimation").probe
     check_alignment(table, features)
     data, _ = train_set(table, features, len(class_names), 0.0, seed)
     noise = noise_from_dict(noise_estimate)
     refined, found = refine(data, probs, noise, probe, spec, seed)
-    return refined, noise_to_dict(found)
+    return refined, {**noise_to_dict(found), DATA_HASH: data_hash(table)}

@@ -18,6 +18,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "label_table",
                     "class_names",
                     "training_probs",
+                    "training_report",
                     "noise_estimate",
                     "params:estimation",
                     "params:refinement",

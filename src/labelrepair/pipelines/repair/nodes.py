@@ -7,13 +7,15 @@ from numpy.typing import NDArray
 
 from labelrepair import decisions, label_diff, ledger, thresholds
 from labelrepair.config import from_dict
+from labelrepair.label_table import check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
 from labelrepair.workflow import noise_from_dict, repair_table
 
 
 def choose_policy(  # one argument per catalog entry
-    _noise: dict[str, Any],
+    training_report: dict[str, Any],
+    noise_estimate: dict[str, Any],
     known_ledger: pd.DataFrame,
     human_decisions: pd.DataFrame,
     table: pd.DataFrame,
@@ -24,10 +26,15 @@ def choose_policy(  # one argument per catalog entry
 ) -> tuple[dict[str, Any], dict[str, float | None]]:
     """Return the threshold that the policy works with, and why; and its metrics for MLflow.
 
-    The noise only makes this node wait for the training: it reads what people decided and takes the
+    The noise makes this node wait for the training: it reads what people decided and takes the
     ledger's lock, which nobody else shall wait for through a training, and a training that fails
     leaves the policy of the table that is there.
+
+    Raises:
+        DataError: training or refinement saw another label table: a repair that is refused must
+            leave the policy of the table that is there.
     """
+    _check_origin(table, training_report, noise_estimate)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     known, _ = ledger.in_classes(known_ledger, class_names)
     record = thresholds.choose(
@@ -45,6 +52,7 @@ def repair_labels(  # one argument per catalog entry
     table: pd.DataFrame,
     probs: NDArray[Any],
     selected: NDArray[Any],
+    training_report: dict[str, Any],
     noise_estimate: dict[str, Any],
     human_decisions: pd.DataFrame,
     class_names: list[str],
@@ -52,7 +60,12 @@ def repair_labels(  # one argument per catalog entry
     policy: dict[str, Any],
     policy_in_force: dict[str, Any],
 ) -> pd.DataFrame:
-    """Score the given labels, apply the policy, then what people decided; test rows stay."""
+    """Score the given labels, apply the policy, then what people decided; test rows stay.
+
+    Raises:
+        DataError: training or refinement saw another label table.
+    """
+    _check_origin(table, training_report, noise_estimate)
     repaired = repair_table(
         table,
         probs,
@@ -81,3 +94,11 @@ def record_changes(
     note = f"relabel_confidence {value:g}, chosen by audits" if by_reviews else ""
     proposed = ledger.propose(repaired, preset, decided, note, class_names)
     return proposed, label_diff.label_changes(repaired, class_names)
+
+
+def _check_origin(
+    table: pd.DataFrame, training_report: dict[str, Any], noise_estimate: dict[str, Any]
+) -> None:
+    """Refuse probabilities (refinement) and selected rows (training) of another label table."""
+    check_made_from(table, training_report, "training")
+    check_made_from(table, noise_estimate, "refinement")

@@ -14,6 +14,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
             Node(
                 choose_policy,
                 inputs=[
+                    "training_report",
                     "refined_noise",
                     "known_ledger",
                     "human_decisions",
@@ -32,6 +33,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "label_table",
                     "refined_probs",
                     "training_selected",
+                    "training_report",
                     "refined_noise",
                     "human_decisions",
                     "class_names",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair.label_table import data_hash
+from labelrepair.label_table import DATA_HASH, data_hash
 from labelrepair.workflow import (
     TrainedParts,
     check_alignment,
@@ -42,6 +42,6 @@ def train_model(  # one argument per catalog entry
     model, result = fit(chosen, data, noise, seed=seed, test=test, checkpoint=checkpoint)
     example = np.asarray(features[:EXAMPLES])
     parts = trained_parts(chosen, model, result, class_names, example, checkpoint, noise)
-    # What tells the handoff which rows the model has seen.
-    parts.report.update(seed=seed, data_hash=data_hash(table))
+    # What tells which rows the probabilities belong to, and which the model has seen.
+    parts.report.update({"seed": seed, DATA_HASH: data_hash(table)})
     return parts
