@@ -15,9 +15,9 @@ from labelrepair.data.files import column_of, text_of
 from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.manifest import image_bytes
-from labelrepair.data.samples import Samples, numbered_ids
+from labelrepair.data.samples import Array, Labels, Samples, check_range, numbered_ids
 from labelrepair.data.tokens import build_vocabulary, encode_texts
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, nearest
 from labelrepair.label_table import Split
 
 _IMAGE_COLUMNS = ("img", "image")
@@ -39,8 +39,11 @@ def read_huggingface(
 
     Args:
         files: split -> path or glob pattern of its Parquet files.
-        label_column: int64 class numbers or names.
-        class_names: the classes in order; default: the files' own metadata, else the numbers.
+        label_column: class numbers or names; whole numbers beside names in the files' metadata are
+            always numbers, whatever these names look like.
+        class_names: the classes in order; default: the files' own metadata, else the numbers. The
+            names of the metadata in another order (or some of them) renumber the classes, other
+            names rename them.
         image_size: (H, W) to resize images to; None: they must share one size.
         mode: "L" or "RGB".
         vocabulary_size: for text, token ids in all, the three reserved ones included.
@@ -64,8 +67,7 @@ def read_huggingface(
         raise DataError(f"{where}: no row")
     ids = np.array([i for split, part in parts.items() for i in numbered_ids(split, len(part))])
     splits = np.repeat(list(parts), [len(part) for part in parts.values()])
-    wanted = class_names if class_names is not None else next(iter(stored), None)
-    names, labels, _ = encode_labels(table[label_column], ids, wanted, where)
+    names, labels = _labels(table[label_column], ids, class_names, next(iter(stored), None), where)
     vocabulary = None
     if content in _IMAGE_COLUMNS:
         sources = image_bytes(table[content], ids, where)
@@ -77,6 +79,41 @@ def read_huggingface(
         features = encode_texts(texts.tolist(), vocabulary, length)
     resized = vocabulary is None and image_size is not None
     return Samples(ids, features, labels, splits, names, None, labels_are_true, vocabulary, resized)
+
+
+def _labels(
+    column: "pd.Series[Any]",
+    ids: Array,
+    class_names: tuple[str, ...] | None,
+    stored: tuple[str, ...] | None,
+    where: str,
+) -> tuple[tuple[str, ...], Labels]:
+    """Return class names and labels; numbers of a ClassLabel mean the names of the metadata."""
+    if stored is None or not pd.api.types.is_integer_dtype(column.dtype):
+        wanted = stored if class_names is None else class_names
+        return encode_labels(column, ids, wanted, where)[:2]
+    # `datasets` sorts names as text ("0", "1", "10", "2"): number 2 is not the class named "2".
+    names, labels, _ = encode_labels(column, ids, stored, where, codes=True)
+    if class_names is None or class_names == stored:
+        return names, labels
+    if set(class_names) <= set(stored) or set(stored) <= set(class_names):
+        return class_names, _renumbered(labels, ids, stored, class_names, where)
+    check_range(labels, len(class_names), ids, where)
+    return class_names, labels
+
+
+def _renumbered(
+    labels: Labels, ids: Array, stored: tuple[str, ...], wanted: tuple[str, ...], where: str
+) -> Labels:
+    """Return the numbers in ``wanted`` of the names in ``stored``."""
+    places = {name: place for place, name in enumerate(wanted)}
+    found: Labels = np.array([places.get(name, -1) for name in stored], np.int64)[labels]
+    missing = np.flatnonzero(found < 0)
+    if missing.size:
+        name = stored[labels[missing[0]]]
+        hint = nearest(name, wanted)
+        raise DataError(f"{where}: sample '{ids[missing[0]]}': unknown class '{name}'; {hint}")
+    return found
 
 
 def _paths(split: str, pattern: str) -> list[str]:

@@ -44,6 +44,8 @@ def encode_labels(
     class_names: Sequence[str] | None,
     where: str,
     true: "pd.Series[Any] | None" = None,
+    *,
+    codes: bool = False,
 ) -> tuple[tuple[str, ...], Labels, Labels | None]:
     """Return class names, given labels and true labels (-1 = unknown) from columns of the source.
 
@@ -57,6 +59,8 @@ def encode_labels(
         class_names: C names in class order, or None.
         where: the file and column, to begin messages with.
         true: (N,) like ``given``; a blank means unknown.
+        codes: the columns are known to hold class numbers: "2" is class 2 though a class of another
+            number has the name "2".
 
     Raises:
         DataError: blank given label, unknown name, number outside 0..C-1, or a mix of both.
@@ -70,25 +74,29 @@ def encode_labels(
         raise DataError(f"{where}: sample '{ids[blank[0]]}' (row {blank[0]}): the label is blank")
     true_text = None if true is None else as_text(true).reset_index(drop=True)
     every = given_text if true_text is None else pd.concat([given_text, true_text])
-    names, codes = _class_codes(every, ids, class_names, where)
-    labels: Labels = np.array(given_text.map(codes), np.int64)
+    names, numbers = _class_codes(every, ids, class_names, where, codes)
+    labels: Labels = np.array(given_text.map(numbers), np.int64)
     check_range(labels, len(names), ids, where)
     if true_text is None:
         return names, labels, None
     known = true_text.notna().to_numpy()
     true_labels = np.full(len(labels), UNKNOWN, np.int64)
-    true_labels[known] = true_text[known].map(codes)
+    true_labels[known] = true_text[known].map(numbers)
     check_range(true_labels[known], len(names), ids[known], f"{where}: true label")
     return names, labels, true_labels
 
 
 def _class_codes(
-    every: "pd.Series[Any]", ids: Array, class_names: Sequence[str] | None, where: str
+    every: "pd.Series[Any]",
+    ids: Array,
+    class_names: Sequence[str] | None,
+    where: str,
+    only_codes: bool = False,
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     """Return the class names and the class number of each distinct value in ``every``."""
     found = pd.Series(every.dropna().unique(), dtype=object)
     numeric = found.str.fullmatch(_NUMBER).astype(bool)
-    if class_names is not None and found.isin(list(class_names)).all():
+    if class_names is not None and not only_codes and found.isin(list(class_names)).all():
         return tuple(class_names), {name: code for code, name in enumerate(class_names)}
     if numeric.all():
         whole = found.str.split(".").str[0]

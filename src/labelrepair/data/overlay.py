@@ -1,6 +1,7 @@
 """Other labels over a data set's own, as CIFAR-10N and CIFAR-100N publish them."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from labelrepair.data.files import column_of, read_table
-from labelrepair.data.labels import encode_labels
+from labelrepair.data.labels import as_text, check_scalars, encode_labels
 from labelrepair.data.npz import load_arrays
 from labelrepair.data.samples import Samples
 from labelrepair.errors import DataError, nearest
@@ -35,17 +36,40 @@ def overlay_labels(
         column: the column in a .csv file; may be left out if there is only one.
 
     Raises:
-        DataError: the number of labels is not that of the training rows, a label is no class, or
-            the file is pickled.
+        DataError: the number of labels is not that of the training rows, a label is no class, the
+            labels can be read as numbers and as names of other classes, or the file is pickled.
     """
     values = _read_labels(file, key, column)
     train = base.splits == Split.TRAIN
     if len(values) != train.sum():
         raise DataError(f"{file}: {len(values)} labels for {train.sum()} training rows of the base")
+    _check_one_reading(values, base.class_names, file)
     labels = base.labels.copy()
     _, labels[train], _ = encode_labels(values, base.sample_ids[train], base.class_names, file)
     true_labels = base.labels if base.labels_are_true else base.true_labels
     return dataclasses.replace(base, labels=labels, true_labels=true_labels, labels_are_true=False)
+
+
+def _check_one_reading(values: "pd.Series[Any]", names: Sequence[str], file: str) -> None:
+    """Refuse numbers that are those of classes and at once the names of others.
+
+    Such are codes over a base whose names are numbers, sorted as text ("0", "1", "10", "2"), but
+    also stars 1 to 5 over classes "1" to "5": nothing in the file tells which. Text in an array
+    is a name.
+    """
+    if file.lower().endswith((".npy", ".npz")) and values.dtype.kind not in "iuf":
+        return
+    codes = {name: str(code) for code, name in enumerate(names)}
+    check_scalars(values, file)
+    found = as_text(values).dropna().unique().tolist()
+    if not set(found) <= set(names) & set(codes.values()):
+        return
+    for value in found:
+        if codes[value] != value:
+            raise DataError(
+                f"{file}: label {value} is the number of class '{names[int(value)]}', but the name "
+                f"of class number {codes[value]}; store the labels as text (names) in a .npy file"
+            )
 
 
 def _read_labels(file: str, key: str | None, column: str | None) -> "pd.Series[Any]":

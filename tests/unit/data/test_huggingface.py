@@ -64,6 +64,43 @@ def test_files_with_other_class_orders_are_refused(tmp_path, png):
         read_source(SourceSpec("huggingface", files=files))
 
 
+NUMERALS = ("0", "1", "10", "11", "2")  # as `datasets` sorts them
+
+
+def test_numbers_are_no_names_though_the_names_are_numbers(tmp_path, png):
+    write(tmp_path / "a.parquet", images(png, range(5), [2, 1, 0, 2, 1]), list(NUMERALS))
+    files = {"train": str(tmp_path / "a.parquet")}
+    samples = read_source(SourceSpec("huggingface", files=files))
+    assert samples.class_names == NUMERALS
+    assert samples.labels.tolist() == [2, 1, 0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [(NUMERALS, ("0", "1", "2", "10", "11")), (("a", "b", "c", "d", "e"), tuple("edcba"))],
+)
+def test_class_names_in_another_order_take_their_rows_along(tmp_path, png, stored, wanted):
+    codes = [4, 3, 2, 1, 0]
+    write(tmp_path / "a.parquet", images(png, range(5), codes), list(stored))
+    files = {"train": str(tmp_path / "a.parquet")}
+    samples = read_source(SourceSpec("huggingface", files=files, class_names=wanted))
+    assert [wanted[label] for label in samples.labels] == [stored[code] for code in codes]
+    fewer = SourceSpec("huggingface", files=files, class_names=wanted[:-1])
+    with pytest.raises(DataError, match=rf"'train-0000\d': unknown class '{wanted[-1]}'"):
+        read_source(fewer)
+
+
+def test_a_number_outside_the_stored_names(tmp_path, png):
+    write(tmp_path / "a.parquet", images(png, range(3), [0, 1, 10]), list(NUMERALS))
+    files = {"train": str(tmp_path / "a.parquet")}
+    with pytest.raises(DataError, match=r"'train-00002': label 10 outside 0\.\.4"):
+        read_source(SourceSpec("huggingface", files=files))
+    other = SourceSpec("huggingface", files=files, class_names=("p", "q"))
+    write(tmp_path / "a.parquet", images(png, range(3), [0, 1, 2]), list(NUMERALS))
+    with pytest.raises(DataError, match=r"'train-00002': label 2 outside 0\.\.1"):
+        read_source(other)
+
+
 def test_text(tmp_path):
     write(tmp_path / "a.parquet", pd.DataFrame({"text": ["Good, good!", "bad"], "sent": [1, 0]}))
     write(tmp_path / "b.parquet", pd.DataFrame({"text": ["unseen bad"], "sent": [0]}))

@@ -83,3 +83,22 @@ def test_pickled_files_are_not_read(base, tmp_path):
     np.save(tmp_path / "l.npy", np.array([1, 2, 0]))
     with pytest.raises(DataError, match=r"leave out key"):
         read(base, tmp_path / "l.npy", key="x")
+
+
+def test_numbers_that_are_also_names_of_other_classes_are_refused(base, tmp_path):
+    path = tmp_path / "base.npz"
+    arrays = dict(np.load(path)) | {"labels": np.array(["0", "10", "1", "2"])}
+    np.savez(path, **arrays)
+    base = {**base, "class_names": ["0", "1", "10", "2"]}
+    (tmp_path / "l.csv").write_text("mine\n2\n0\n2\n")
+    np.save(tmp_path / "l.npy", np.array([2, 0, 2]))
+    for name in ("l.npy", "l.csv"):
+        with pytest.raises(
+            DataError, match="label 2 is the number of class '10', but the n"
+        ) as error:
+            read(base, tmp_path / name)
+    assert "store the labels as text" in str(error.value)
+    np.save(tmp_path / "l.npy", np.array(["2", "0", "10"]))
+    assert read(base, tmp_path / "l.npy").labels.tolist() == [0, 2, 3, 1]
+    np.save(tmp_path / "l.npy", np.array([1, 0, 1]))  # the same either way
+    assert read(base, tmp_path / "l.npy").labels.tolist() == [0, 1, 1, 1]
