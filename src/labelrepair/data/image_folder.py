@@ -18,6 +18,10 @@ SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
+SPLITS = {str(split): split for split in Split} | dict.fromkeys(("val", "valid"), Split.VALIDATION)
+# Folders of these names, too, hold a part of the data rather than a class.
+ALIASES = frozenset({"training", "dev", "devel", "development", "eval", "testing", "holdout"})
+
 
 def read_image_folder(
     path: str,
@@ -29,9 +33,10 @@ def read_image_folder(
 ) -> Samples:
     """Read ``path/class/**/image`` or ``path/{train,validation,test}/class/**/image``.
 
-    The second layout is meant when every folder in ``path`` is named after a split. The sample id
-    is the posix path below ``path``; classes are the sorted folder names. Hidden files are skipped
-    silently, other files without an image suffix with a warning.
+    The second layout is meant when every folder in ``path`` is named after a split (``val`` and
+    ``valid`` mean validation). The sample id is the posix path below ``path``; classes are the
+    sorted folder names. Hidden files are skipped silently, other files without an image suffix with
+    a warning.
 
     Args:
         path: the root folder; nothing outside it is read, links included.
@@ -42,15 +47,16 @@ def read_image_folder(
 
     Raises:
         DataError: no such folder, a class without images, an unreadable image, sizes that differ,
-            or a link that leads outside.
+            a link that leads outside, or a folder that seems to be a split beside one that is none.
     """
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"image_folder: no folder at {path}")
     top = _folders(root)
-    if top and {folder.name for folder in top} <= set(Split):
-        found = [(folder.name, inner) for folder in top for inner in _folders(folder)]
+    if top and {folder.name for folder in top} <= set(SPLITS):
+        found = [(str(SPLITS[folder.name]), inner) for folder in top for inner in _folders(folder)]
     else:
+        _check_no_split(top)
         found = [(str(Split.TRAIN), folder) for folder in top]
     names = tuple(sorted({folder.name for _, folder in found}))
     rows = [
@@ -73,6 +79,21 @@ def read_image_folder(
     )
 
 
+def _check_no_split(top: list[Path]) -> None:
+    """Refuse a folder that is named like a split and holds folders: its split would be a class.
+
+    One with images in it is a class: a train beside a bus.
+    """
+    for folder in top:
+        like_a_split = folder.name.lower() in SPLITS.keys() | ALIASES and _folders(folder)
+        if like_a_split and not any(_is_image(file) for file in folder.iterdir()):
+            found = ", ".join(other.name for other in top)
+            raise DataError(
+                f"image_folder: {folder} seems to be a split, not all folders beside it are; found "
+                f"{found}; expected {', '.join(SPLITS)} (class folders in each) or classes alone"
+            )
+
+
 def _folders(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
@@ -86,7 +107,7 @@ def _images(root: Path, folder: Path) -> list[Path]:
         for name in [*folders, *files]:
             inside(root, os.path.abspath(os.path.join(parent, name)), "image_folder")
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if _is_image(Path(name)):
                 images.append(Path(parent, name))
             elif not name.startswith("."):
                 skipped += 1
@@ -95,3 +116,7 @@ def _images(root: Path, folder: Path) -> list[Path]:
     if not images:
         raise DataError(f"image_folder: class folder {folder} holds no image")
     return sorted(images)
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")

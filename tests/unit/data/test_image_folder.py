@@ -58,6 +58,28 @@ def test_a_class_called_train_is_a_class(tmp_path, put):
     assert read_source(spec(tmp_path / "root")).class_names == ("bus", "train")
 
 
+@pytest.mark.parametrize("name", ["val", "valid"])
+def test_a_clear_alias_of_a_split_is_read(tmp_path, put, name):
+    put("train/ant/1.png")
+    put("train/bee/2.png")
+    put(f"{name}/bee/3.png")
+    samples = read_source(spec(tmp_path / "root"))
+    assert samples.class_names == ("ant", "bee")
+    assert samples.splits.tolist() == ["train", "train", "validation"]
+    assert samples.labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["dev", "testing", "Test", "extra"])
+def test_splits_are_not_taken_for_classes(tmp_path, put, name):
+    put("train/ant/1.png")
+    put("train/bee/2.png")
+    put(f"{name}/bee/3.png")
+    with pytest.raises(
+        DataError, match=rf"seems to be a split.* found ({name}, train|train, {name});"
+    ):
+        read_source(spec(tmp_path / "root"))
+
+
 def test_mode_and_resizing(tmp_path, put):
     image = np.zeros((2, 4, 3), np.uint8)
     image[:, 2:] = (90, 150, 30)
