@@ -12,6 +12,7 @@ from labelrepair.audit import curated
 from labelrepair.config import in_unit_interval, require
 from labelrepair.data import Samples
 from labelrepair.data.files import column_of, read_table
+from labelrepair.data.labels import encode_labels
 from labelrepair.data.rows import RowStore, take
 from labelrepair.data.samples import UNKNOWN
 from labelrepair.data.splits import assign_test
@@ -51,7 +52,8 @@ class CuratedSpec:
     """Where trusted labels come from.
 
     Attributes:
-        path: CSV or Parquet with ``sample_id`` and ``true_label`` of trusted rows.
+        path: CSV or Parquet with ``sample_id`` and ``true_label`` of trusted rows: class names or
+            numbers, see :func:`labelrepair.data.labels.encode_labels`.
         count: for studies, so many rows drawn from the known truth instead.
         seed: of that draw.
         reviewed: also the rows that people audited (``kedro labels audit draw --of all``).
@@ -149,7 +151,7 @@ def inject_noise(
 def collect_curated(
     table: Frame,
     true_labels: Frame,
-    num_classes: int,
+    class_names: Sequence[str],
     spec: CuratedSpec,
     decided: Frame | None = None,
 ) -> Frame:
@@ -158,7 +160,7 @@ def collect_curated(
     Args:
         table: label table.
         true_labels: the truth, where it is known.
-        num_classes: C.
+        class_names: C names, which a file's labels are read by, as those of a source are.
         spec: what is trusted.
         decided: decisions of people (:mod:`labelrepair.decisions`), for ``spec.reviewed``; they
             outrank a file.
@@ -167,7 +169,7 @@ def collect_curated(
         DataError: the file names unknown or repeated samples, or labels outside the classes.
         ConfigError: rows are to be drawn from a truth that is not known.
     """
-    found = _configured(table, true_labels, num_classes, spec)
+    found = _configured(table, true_labels, class_names, spec)
     if not spec.reviewed or decided is None:
         return found
     audited = curated(decided)
@@ -179,10 +181,12 @@ def collect_curated(
     return pd.concat([others, audited]).sort_values(SAMPLE_ID, ignore_index=True)
 
 
-def _configured(table: Frame, true_labels: Frame, num_classes: int, spec: CuratedSpec) -> Frame:
+def _configured(
+    table: Frame, true_labels: Frame, class_names: Sequence[str], spec: CuratedSpec
+) -> Frame:
     """Return the trusted rows of a file or, for studies, of the truth."""
     if spec.path:
-        return _read_curated(spec.path, table, num_classes)
+        return _read_curated(spec.path, table, class_names)
     if not spec.count:
         return true_labels.iloc[:0].reset_index(drop=True)
     trainable = table.loc[table[SPLIT] != Split.TEST, SAMPLE_ID]
@@ -244,17 +248,18 @@ def _require_repeated_classes(table: Frame) -> None:
         )
 
 
-def _read_curated(path: str, table: Frame, num_classes: int) -> Frame:
+def _read_curated(path: str, table: Frame, class_names: Sequence[str]) -> Frame:
     raw = read_table(path)
     ids = column_of(raw, SAMPLE_ID, path).astype(str)
-    labels = pd.to_numeric(column_of(raw, TRUE_LABEL, path), errors="coerce")
+    given = column_of(raw, TRUE_LABEL, path)
     unknown = ~ids.isin(table[SAMPLE_ID])
     for wrong, rule in (
         (unknown, "is not in the label table"),
         (ids.duplicated(), "appears more than once"),
-        (~labels.isin(range(num_classes)), f"has a label outside 0..{num_classes - 1}"),
     ):
         if wrong.any():
             raise DataError(f"{path}: sample '{ids[wrong].iloc[0]}' {rule}")
-    found = pd.DataFrame({SAMPLE_ID: ids, TRUE_LABEL: labels.astype(np.int64)})
+    where = f"{path}, column '{TRUE_LABEL}'"
+    _, labels, _ = encode_labels(given, ids.to_numpy(), class_names, where)
+    found = pd.DataFrame({SAMPLE_ID: ids, TRUE_LABEL: labels})
     return found.sort_values(SAMPLE_ID, ignore_index=True)

@@ -179,11 +179,11 @@ def test_only_draws_over_all_rows_feed_the_estimate():
     truth = pd.DataFrame({"sample_id": frame["sample_id"][:0], "true_label": np.empty(0, int)})
     decided = decisions.merge(drawn, queue)
 
-    on = collect_curated(frame, truth, 3, CuratedSpec(reviewed=True), decided)
-    off = collect_curated(frame, truth, 3, CuratedSpec(), decided)
+    on = collect_curated(frame, truth, "abc", CuratedSpec(reviewed=True), decided)
+    off = collect_curated(frame, truth, "abc", CuratedSpec(), decided)
 
     assert dict(zip(on["sample_id"], on["true_label"], strict=True)) == {"s01": 1, "s25": 2}
     assert off.empty
     elsewhere = decided.assign(sample_id=decided["sample_id"] + "x")
     with pytest.raises(DataError, match="'s01x' is not in the label table"):
-        collect_curated(frame, truth, 3, CuratedSpec(reviewed=True), elsewhere)
+        collect_curated(frame, truth, "abc", CuratedSpec(reviewed=True), elsewhere)

@@ -262,7 +262,7 @@ def test_samples_of_no_class_keep_their_labels(ingested):
 
 
 def test_no_trusted_rows_by_default(ingested):
-    found = collect_curated(*ingested, 2, CuratedSpec())
+    found = collect_curated(*ingested, NAMES, CuratedSpec())
 
     assert len(found) == 0
     assert list(found) == ["sample_id", "true_label"]
@@ -271,13 +271,13 @@ def test_no_trusted_rows_by_default(ingested):
 def test_trusted_rows_drawn_from_the_truth(ingested):
     table, truth = ingested
 
-    found = collect_curated(table, truth, 2, CuratedSpec(count=30, seed=2))
+    found = collect_curated(table, truth, NAMES, CuratedSpec(count=30, seed=2))
 
     assert len(found) == found["sample_id"].nunique() == 30
     assert found["sample_id"].is_monotonic_increasing
     assert len(found.merge(truth)) == 30
     assert set(found.merge(table)["split"]) == {"train"}
-    assert not found.equals(collect_curated(table, truth, 2, CuratedSpec(count=30, seed=3)))
+    assert not found.equals(collect_curated(table, truth, NAMES, CuratedSpec(count=30, seed=3)))
 
 
 @pytest.mark.parametrize("known", [0, 10])
@@ -286,7 +286,7 @@ def test_more_trusted_rows_than_truth(ingested, known):
     truth = truth[(table["split"] == "train").to_numpy()].iloc[:known]
 
     with pytest.raises(ConfigError, match=rf"count: 30 rows, truth of {known} known"):
-        collect_curated(table, truth, 2, CuratedSpec(count=30))
+        collect_curated(table, truth, NAMES, CuratedSpec(count=30))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -295,7 +295,7 @@ def test_trusted_rows_from_a_file(ingested, tmp_path, suffix):
     frame = pd.DataFrame({"sample_id": ["s020", "s003"], "true_label": [0, 1], "who": ["x", "y"]})
     frame.to_csv(file, index=False) if suffix == "csv" else frame.to_parquet(file)
 
-    found = collect_curated(*ingested, 2, CuratedSpec(path=str(file)))
+    found = collect_curated(*ingested, NAMES, CuratedSpec(path=str(file)))
 
     assert found["sample_id"].tolist() == ["s003", "s020"]
     assert found["true_label"].tolist() == [1, 0]
@@ -303,22 +303,36 @@ def test_trusted_rows_from_a_file(ingested, tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
+    ("names", "labels"), [(("1", "2"), ["2", "1"]), (("cat", "dog"), ["dog", "cat"])]
+)
+def test_trusted_rows_are_named_as_the_source_names_them(ingested, tmp_path, names, labels):
+    file = tmp_path / "trusted.csv"
+    pd.DataFrame({"sample_id": ["s003", "s020"], "true_label": labels}).to_csv(file, index=False)
+
+    found = collect_curated(*ingested, names, CuratedSpec(path=str(file)))
+
+    assert found["true_label"].tolist() == [1, 0]
+    assert found.dtypes["true_label"] == np.int64
+
+
+@pytest.mark.parametrize(
     ("ids", "labels", "message"),
     [
-        (["s001", "s1"], [1, 0], "sample 's1' is not in the label table"),
-        (["s001", "s001"], [1, 1], "sample 's001' appears more than once"),
-        (["s001", "s002"], [1, 2], r"sample 's002' has a label outside 0\.\.1"),
-        (["s001", "s002"], [1, "cat"], r"sample 's002' has a label outside 0\.\.1"),
-        (["s001", "s002"], [1, None], r"sample 's002' has a label outside 0\.\.1"),
-        (["s001", "s002"], [1, 0.5], r"sample 's002' has a label outside 0\.\.1"),
+        (["s001", "s1"], [1, 0], ": sample 's1' is not in the label table"),
+        (["s001", "s001"], [1, 1], ": sample 's001' appears more than once"),
+        (["s001", "s002"], [1, 2], ".*sample 's002': label 2 outside 0..1"),
+        (["s001", "s002"], ["a", "cat"], ".*sample 's002': unknown class 'cat'"),
+        (["s001", "s002"], ["a", 1], ".*sample 's002': unknown class '1'"),
+        (["s001", "s002"], [1, None], r".*sample 's002' \(row 1\): the label is blank"),
+        (["s001", "s002"], [1, 0.5], r".*sample 's001': unknown class '1\.0'"),
     ],
 )
 def test_bad_trusted_rows(ingested, tmp_path, ids, labels, message):
     file = tmp_path / "trusted.csv"
     pd.DataFrame({"sample_id": ids, "true_label": labels}).to_csv(file, index=False)
 
-    with pytest.raises(DataError, match=rf"trusted\.csv: {message}"):
-        collect_curated(*ingested, 2, CuratedSpec(path=str(file)))
+    with pytest.raises(DataError, match=rf"trusted\.csv{message}"):
+        collect_curated(*ingested, NAMES, CuratedSpec(path=str(file)))
 
 
 def test_ids_of_trusted_rows_stay_text(tmp_path):
@@ -327,7 +341,9 @@ def test_ids_of_trusted_rows_stay_text(tmp_path):
     file = tmp_path / "trusted.csv"
     file.write_text("sample_id,true_label\n0001,1\n")
 
-    assert collect_curated(table, truth, 2, CuratedSpec(path=str(file)))["sample_id"][0] == "0001"
+    assert (
+        collect_curated(table, truth, NAMES, CuratedSpec(path=str(file)))["sample_id"][0] == "0001"
+    )
 
 
 def test_a_trusted_file_without_labels(ingested, tmp_path):
@@ -335,7 +351,7 @@ def test_a_trusted_file_without_labels(ingested, tmp_path):
     file.write_text("sample_id,label\ns001,1\n")
 
     with pytest.raises(DataError, match=r"trusted\.csv: no column 'true_label'"):
-        collect_curated(*ingested, 2, CuratedSpec(path=str(file)))
+        collect_curated(*ingested, NAMES, CuratedSpec(path=str(file)))
 
 
 @pytest.mark.parametrize("wrong", [{"count": -1}, {"path": "x.csv", "count": 3}])

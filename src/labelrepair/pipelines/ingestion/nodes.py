@@ -56,4 +56,4 @@ def choose_curated(
     """Return the trusted rows that the ``curated`` estimator may use."""
     spec = from_dict(CuratedSpec, curated, "ingestion.curated")
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
-    return collect_curated(table, true_labels, len(class_names), spec, decided)
+    return collect_curated(table, true_labels, class_names, spec, decided)
