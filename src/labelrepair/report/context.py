@@ -10,6 +10,7 @@ import pandas as pd
 from labelrepair.label_table import (
     ACTION,
     CONFIDENCE,
+    OPEN_SET,
     SAMPLE_ID,
     SPLIT,
     TRUE_LABEL,
@@ -51,6 +52,7 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
     view = Viewer(sources.features, sources.vocabulary, spec)
     flows = flows_of(rows, len(sources.class_names), spec.flow_classes)
     known = int(rows[TRUE_LABEL].notna().sum())
+    of_no_class = int((rows[TRUE_LABEL] == OPEN_SET).sum())
     digest = data_hash(sources.table)
     ab = _differences(sources.ab, repaired_hash(sources.table))
     return {
@@ -70,7 +72,10 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
         "flow_wide": alluvial(flows, sources.class_names, WIDE),
         "flow_narrow": alluvial(flows, sources.class_names, NARROW),
         "flow_rows": _flow_rows(rows, sources.class_names),
-        "truth_flows": _truth_flows(rows, sources.class_names, spec.flow_classes) if known else [],
+        "rows_of_no_class": of_no_class,
+        "truth_flows": _truth_flows(rows, sources.class_names, spec.flow_classes)
+        if known > of_no_class
+        else [],
         "merged_classes": max(0, len(sources.class_names) - spec.flow_classes),
         "evidence": _evidence(rows, sources),
         "training_charts": _training_charts(sources.frames["training_curves"], sources.metrics),
@@ -84,8 +89,12 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
 
 
 def _decided_rows(table: pd.DataFrame, true_labels: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with an action, their truth, and ``position``: their row in the table."""
-    truth = true_labels[true_labels[TRUE_LABEL] >= 0]
+    """Return the rows with an action, their truth, and ``position``: their row in the table.
+
+    A row of the open set keeps its -2: that it belongs to no class is known.
+    """
+    known = (true_labels[TRUE_LABEL] >= 0) | (true_labels[TRUE_LABEL] == OPEN_SET)
+    truth = true_labels[known]
     unknown = pd.array([pd.NA] * len(table), dtype="Int64")
     whole = table.assign(**{TRUE_LABEL: unknown})
     if len(truth):

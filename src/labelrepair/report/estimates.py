@@ -21,6 +21,7 @@ from labelrepair.label_table import (
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+UNKNOWN, NONE = -1, -3  # true, repaired label where there is none; OPEN_SET lies between
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def quantities(
     the noise rate or the model is wrong beyond that, so is the estimate.
 
     Args:
-        rows: decided rows with their scores and ``true_label`` (null = unknown).
+        rows: decided rows with their scores and ``true_label`` (null = unknown, -2 = of no class:
+            whatever such a row was given, or is repaired to, is wrong).
         noise_rate: estimated share of wrong given labels.
         interval: its interval.
         level: coverage of that interval, and of those returned.
@@ -80,8 +82,8 @@ def quantities(
     quality, confidence = (rows[c].to_numpy(np.float64) for c in (LABEL_QUALITY, CONFIDENCE))
     action, issue = rows[ACTION].to_numpy(), rows[IS_LABEL_ISSUE].to_numpy(dtype=bool)
     known = rows[TRUE_LABEL].notna().to_numpy(dtype=bool)
-    true = rows[TRUE_LABEL].astype("Int64").fillna(-1).to_numpy(np.int64)
-    repaired = rows[REPAIRED_LABEL].astype("Int64").fillna(-2).to_numpy(np.int64)
+    true = rows[TRUE_LABEL].astype("Int64").fillna(UNKNOWN).to_numpy(np.int64)
+    repaired = rows[REPAIRED_LABEL].astype("Int64").fillna(NONE).to_numpy(np.int64)
     wrong = true != rows[GIVEN_LABEL].to_numpy(np.int64)
     relabelled = action == Action.RELABEL
     kept = relabelled | (action == Action.KEEP)

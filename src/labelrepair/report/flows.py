@@ -9,7 +9,14 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from labelrepair.label_table import ACTION, GIVEN_LABEL, REPAIRED_LABEL, TRUE_LABEL, Action
+from labelrepair.label_table import (
+    ACTION,
+    GIVEN_LABEL,
+    OPEN_SET,
+    REPAIRED_LABEL,
+    TRUE_LABEL,
+    Action,
+)
 from labelrepair.report.svg import TEXT_WIDTH, picture, tag
 
 Integers = NDArray[np.int64]
@@ -79,14 +86,15 @@ def truth_flows(table: pd.DataFrame, num_classes: int, limit: int) -> tuple[list
     """Count the rows per true label and what they were given, and what they carry after repair.
 
     Args:
-        table: decided rows, see :func:`flows_of`, with ``true_label``; null is left out.
+        table: decided rows, see :func:`flows_of`, with ``true_label``; null, and what
+            belongs to no class, is left out.
         num_classes: C.
         limit: as there: the classes with the most wrong given labels stay apart.
 
     Returns:
         The flows before and after; both with the same classes.
     """
-    rows = table[table[TRUE_LABEL].notna()]
+    rows = table[table[TRUE_LABEL].fillna(OPEN_SET) != OPEN_SET]
     true, given = (rows[name].to_numpy(np.int64) for name in (TRUE_LABEL, GIVEN_LABEL))
     after = rows[REPAIRED_LABEL].astype("Int64").fillna(DROPPED).to_numpy(np.int64)
     after = np.where(rows[ACTION] == Action.REVIEW, REVIEW, after)

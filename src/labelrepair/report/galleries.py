@@ -11,6 +11,7 @@ from labelrepair.label_table import (
     CONFIDENCE,
     GIVEN_LABEL,
     LABEL_QUALITY,
+    OPEN_SET,
     REASON,
     SAMPLE_ID,
     SUGGESTED_LABEL,
@@ -18,6 +19,8 @@ from labelrepair.label_table import (
     Action,
 )
 from labelrepair.report.samples import View
+
+NO_CLASS = "(no class)"
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ def galleries(
     """Choose the samples.
 
     Args:
-        rows: decided rows with ``true_label`` (null = unknown) and ``position``: their row in the
-            feature store.
+        rows: decided rows with ``true_label`` (null = unknown, -2 = of no class) and ``position``:
+            their row in the feature store.
         class_names: C names.
         view: feature row -> what to show.
         size: cards per gallery.
@@ -123,9 +126,13 @@ def _cards(
                 quality=float(row[LABEL_QUALITY]),
                 action=str(row[ACTION]),
                 reason=str(row.get(REASON, "")),
-                true=str(class_names[int(true)]) if known else None,
+                true=_true_name(int(true), class_names) if known else None,
                 verdict=("right" if int(true) == suggested else "wrong") if known else "",
                 view=view(int(row["position"])),
             )
         )
     return cards
+
+
+def _true_name(label: int, class_names: Sequence[str]) -> str:
+    return NO_CLASS if label == OPEN_SET else str(class_names[label])

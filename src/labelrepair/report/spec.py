@@ -59,7 +59,8 @@ class Sources:
 
     Attributes:
         table: the repaired label table, M rows.
-        true_labels: ``sample_id`` and ``true_label`` (-1 = unknown), of all, some or no rows.
+        true_labels: ``sample_id`` and ``true_label`` (-1 = unknown, -2 = of no class), of all, some
+            or no rows.
         noise: see :func:`labelrepair.workflow.noise_to_dict`.
         metrics: ``Evaluation.metrics``.
         frames: the numbers behind the plots, see :func:`labelrepair.plots.plot_data`.

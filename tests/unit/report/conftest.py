@@ -61,12 +61,16 @@ def make(
     rows=600,
     rate=0.3,
     known=1.0,
+    of_no_class=0,
     kind="grey",
     intervals=True,
     edit=None,
     **changes,
 ):
-    """Return the sources of a report; ``edit`` changes the repaired table before evaluation."""
+    """Return the sources of a report; ``edit`` changes the repaired table before evaluation.
+
+    The first ``of_no_class`` rows are of the open set.
+    """
     rng = np.random.default_rng(0)
     transition = symmetric(num_classes, rate)
     true = np.arange(rows) % num_classes
@@ -97,6 +101,7 @@ def make(
         noise["transition_high"] = np.minimum(1, 1.1 * transition).tolist()
     truth = pd.DataFrame({"sample_id": table["sample_id"], "true_label": true})
     truth.loc[rng.random(rows) >= known, "true_label"] = -1
+    truth.loc[: of_no_class - 1, "true_label"] = -2
     names = [f"class {label}" for label in range(num_classes)]
     found = evaluate(table, truth, noise, history, used, num_classes, class_names=names)
     sources = Sources(

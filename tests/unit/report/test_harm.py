@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelrepair.label_table import TRUE_LABEL
+from labelrepair.label_table import OPEN_SET, TRUE_LABEL
 from labelrepair.report import ReportSpec, build_context
 from labelrepair.report.flows import DROPPED, REVIEW, RIGHT, WRONG, truth_flows
 
@@ -82,3 +82,5 @@ def test_flows_from_the_truth_count_every_known_row():
     }  # fmt: skip
     merged, _ = truth_flows(rows, 2, 1)
     assert sum(flow.count for flow in merged) == 5
+    rows.loc[0, TRUE_LABEL] = OPEN_SET
+    assert sum(flow.count for flow in truth_flows(rows, 2, 12)[0]) == 4

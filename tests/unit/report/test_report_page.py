@@ -73,6 +73,8 @@ CASES = {
     "no intervals": {"intervals": False},
     "no label is wrong": {"rate": 0.0, "edit": keep_all},
     "nothing changed": {"edit": keep_all},
+    "some rows of no class": {"of_no_class": 200},
+    "all rows of no class": {"of_no_class": 600},
     "everything dropped": {"edit": drop_all},
 }
 
@@ -185,6 +187,18 @@ def test_truth_of_some_rows_is_named_so(make_sources):
     text = Page(render(sources)).text
 
     assert f"True labels are known for {count} of 600 rows" in text
+
+
+def test_rows_of_no_class_count_as_wrong_and_have_no_flow(make_sources):
+    sources = make_sources(of_no_class=200)
+
+    text = Page(render(sources)).text
+
+    assert "The true labels of all rows are known" in text
+    assert f"{100 * sources.metrics['labels.repaired_accuracy']:.1f} %" in text
+    assert "From 400 known true labels" in text
+    assert "Left out: 200 rows that belong to no class." in text
+    assert "truly (no class)" in text
 
 
 def test_a_repair_that_does_harm_is_called_so(make_sources):

@@ -68,8 +68,9 @@ def test_intervals_hold_counting_error_and_the_noise_rates_own():
     assert wide.high == sharp.high
 
 
-def test_estimates_agree_with_the_metrics(make_sources):
-    sources = make_sources()
+@pytest.mark.parametrize("of_no_class", [0, 240])
+def test_estimates_agree_with_the_metrics(make_sources, of_no_class):
+    sources = make_sources(of_no_class=of_no_class)
     found = build_context(sources, ReportSpec())["quantities"]
 
     for key, metric in {
@@ -80,6 +81,21 @@ def test_estimates_agree_with_the_metrics(make_sources):
         "found": "detect.recall",
     }.items():
         assert found[key].measured.value == pytest.approx(sources.metrics[metric]), key
+
+
+def test_rows_of_no_class_are_wrong_unless_they_are_left_out():
+    open_set = HAND.assign(true_label=pd.array([-2, -2, -2, 1], dtype="Int64"))
+
+    found = quantities(open_set, 0.5, (0.4, 0.6), 0.95)
+
+    assert {key: quantity.measured.value for key, quantity in found.items()} == {
+        "given": 0.25,
+        "repaired": pytest.approx(1 / 3),  # the dropped row is not one of them
+        "relabel": 0.0,
+        "flagged": 1.0,
+        "found": pytest.approx(2 / 3),
+    }
+    assert found["repaired"].measured.count == 3
 
 
 def test_flows_count_every_row_once():
