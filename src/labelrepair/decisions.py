@@ -124,6 +124,19 @@ def remove(decisions: pd.DataFrame, samples: Sequence[str]) -> pd.DataFrame:
     return decisions[~decisions[SAMPLE_ID].isin(list(samples))].reset_index(drop=True)
 
 
+def check(table: pd.DataFrame, decisions: pd.DataFrame, where: str = "human_decisions") -> Any:
+    """Return the row of every decision in the label table, which need not be repaired yet.
+
+    Raises:
+        DataError: see :func:`apply`.
+    """
+    rows = _rows(table, decisions, where)
+    stale = table[CONTENT_HASH].to_numpy()[rows] != decisions[CONTENT_HASH].to_numpy()
+    rule = "has other content than when it was decided; decide again or remove the line"
+    refuse(decisions, pd.Series(stale), SAMPLE_ID, rule, where)
+    return rows
+
+
 def apply(
     table: pd.DataFrame, decisions: pd.DataFrame, num_classes: int, where: str = "human_decisions"
 ) -> pd.DataFrame:
@@ -135,10 +148,7 @@ def apply(
     """
     if decisions.empty:
         return table
-    rows = _rows(table, decisions, where)
-    stale = table[CONTENT_HASH].to_numpy()[rows] != decisions[CONTENT_HASH].to_numpy()
-    rule = "has other content than when it was decided; decide again or remove the line"
-    refuse(decisions, pd.Series(stale), SAMPLE_ID, rule, where)
+    rows = check(table, decisions, where)
     given = table[GIVEN_LABEL].to_numpy()[rows]
     reasons = [f"decided by {name}" if name else "decided" for name in decisions[REVIEWER]]
     wanted = {

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from labelrepair import decisions, label_diff, ledger
 from labelrepair.errors import DataError
 from labelrepair.label_table import make_label_table
+from labelrepair.pipelines.ingestion.nodes import choose_curated
 
 NAMES = ["ant", "bee", "cat"]
 C = len(NAMES)
@@ -235,6 +236,24 @@ def test_wrong_decisions_name_file_and_line(column, value, message):
             C,
             "people.csv",
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": ["train", "test", *["train"] * 4]}, "'s1' belongs to the test split"),
+        ({"content_hash": [f"n{row}" for row in range(6)]}, "'s1' has other content"),
+        ({"sample_id": ["s0", "s1x", "s2", "s3", "s4", "s5"]}, "'s1' is not in the label table"),
+    ],
+)
+def test_a_decision_that_no_longer_fits_is_refused_before_any_training(change, message):
+    table = label_table()
+    raw = decisions.to_file(decide(table, {"s1": 0, "s3": 0}), NAMES)
+    truth = pd.DataFrame({"sample_id": table["sample_id"][:0], "true_label": np.empty(0, int)})
+    assert choose_curated(table, truth, raw, NAMES, {}).empty
+
+    with pytest.raises(DataError, match=f"human_decisions: line 2: sample_id {message}"):
+        choose_curated(table.assign(**change), truth, raw, NAMES, {})
 
 
 def test_revert_leaves_later_events_in_force():

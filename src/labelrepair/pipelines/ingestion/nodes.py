@@ -53,7 +53,12 @@ def choose_curated(
     class_names: list[str],
     curated: Params,
 ) -> pd.DataFrame:
-    """Return the trusted rows that the ``curated`` estimator may use."""
+    """Return the trusted rows that the ``curated`` estimator may use.
+
+    Raises:
+        DataError: also where the repair would refuse a decision: not only after the training.
+    """
     spec = from_dict(CuratedSpec, curated, "ingestion.curated")
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
+    decisions.check(table, decided)
     return collect_curated(table, true_labels, class_names, spec, decided)

@@ -31,12 +31,13 @@ def choose_policy(  # one argument per catalog entry
     leaves the policy of the table that is there.
 
     Raises:
-        DataError: training or refinement saw another label table: a repair that is refused must
-            leave the policy of the table that is there.
+        DataError: training or refinement saw another label table, or a decision does not fit this
+            one: a repair that is refused must leave the policy of the table that is there.
     """
     _check_origin(table, training_report, noise_estimate)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     known, _ = ledger.in_classes(known_ledger, class_names)
+    decisions.check(table, decided)
     record = thresholds.choose(
         from_dict(Policy, policy, "policy"),
         from_dict(thresholds.ReviewedThresholds, reviewed, "thresholds_from_reviews"),
