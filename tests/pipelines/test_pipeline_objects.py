@@ -21,6 +21,7 @@ from labelrepair.estimation import NoiseEstimate
 from labelrepair.networks.classifier import build_from_spec, classifier_spec
 from labelrepair.noise import OF_FEATURES, NoiseSpec, build_transition
 from labelrepair.pipeline_registry import register_pipelines
+from labelrepair.pipelines import create_pipeline
 from labelrepair.training import Network
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.workflow import EstimationConfig, choose_preset
@@ -368,3 +369,26 @@ def test_a_pipeline_in_a_namespace(pipelines):
     assert "repairing.label_table" in training.inputs()
     assert "params:repairing.recipe" in training.inputs()
     assert isinstance(training.nodes[0], Node)
+
+
+def test_parts_without_the_ingestion_take_the_hosts_data():
+    names = {"features": "pixels", "label_table": "labels"}
+    parts = ("estimation", "training", "refinement", "repair")
+    made = create_pipeline("faces", parts=parts, inputs=names)
+
+    needed = {name for name in made.inputs() if not name.startswith("params:")}
+    others = ("class_names", "curated_labels", "human_decisions", "known_ledger")
+    assert needed == {"pixels", "labels", *(f"faces.{name}" for name in others)}
+
+
+def test_a_repair_needs_the_refinement_of_its_training():
+    parts = ("estimation", "training", "repair")
+    for inputs in (None, "refined_probs", {"refined_probs", "label_table"}):
+        with pytest.raises(ConfigError, match="add 'refinement' to parts, or name both in inputs"):
+            create_pipeline("faces", parts=parts, inputs=inputs)
+
+    both = {"refined_probs", "refined_noise"}
+    assert both <= create_pipeline("faces", parts=parts, inputs=both).inputs()
+    # A stage of its own reads what other stages have written.
+    alone = create_pipeline("faces", parts=("repair", "evaluation", "report"))
+    assert "faces.refined_probs" in alone.inputs()
