@@ -1,7 +1,8 @@
 """What a repair achieved: numbers, curves and tables. Only here do results meet true labels.
 
-Only rows outside the test split count, and wherever the truth is needed only those whose true label
-is known. Without any known true label the metrics that need one are absent, not null.
+Only rows outside the test split count (but for the metrics called ``test.``), and wherever the
+truth is needed only those whose true label is known. Without any known true label the metrics that
+need one are absent, not null.
 
 A sample of the open set (true label -2) belongs to no class: its given label is wrong, and so is
 every repaired label; only dropping it or sending it to review is right. Recovery, memorisation and
@@ -121,6 +122,8 @@ def evaluate(
     _check_used(used, len(history), len(rows))
     curves = history.reset_index(drop=True).copy()
     found = {**_training_metrics(curves), **_noise_metrics(noise), **_count_metrics(rows)}
+    if "test.accuracy_last" in found:
+        found |= _test_split_metrics(delivered)
     if len(known):
         curves = pd.concat([curves, _selection_curves(used, is_known, _is_clean(known))], axis=1)
         found |= _truth_metrics(known, transition) | _selection_metrics(known, curves)
@@ -210,6 +213,18 @@ def _measured(history: pd.DataFrame, name: str) -> "pd.Series[float]":
     """Return the values of the epochs in which ``name`` was measured."""
     column = history[name] if name in history else pd.Series(index=history.index, dtype=float)
     return column.astype(float).dropna()
+
+
+def _test_split_metrics(delivered: pd.DataFrame) -> dict[str, Metric]:
+    """Return which share of the test split's labels is known to be right; nothing without truth.
+
+    Only where it is all of them are the accuracies on that split what they are called.
+    """
+    test = delivered[delivered[SPLIT] == Split.TEST]
+    if test[TRUE_LABEL].isna().all():
+        return {}
+    right = (test[TRUE_LABEL] == test[GIVEN_LABEL]).fillna(False).to_numpy(dtype=bool)
+    return {"test.labels_right": _mean(right)}
 
 
 def _noise_metrics(noise: Mapping[str, Any]) -> dict[str, Metric]:

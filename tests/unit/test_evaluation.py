@@ -137,6 +137,7 @@ def test_metrics_of_the_example(table, truth, history, used):
             "test.accuracy_last": 0.62,
             "test.accuracy_last10": 0.575,
             "test.accuracy_best_noisy_val": 0.53,
+            "test.labels_right": 0.5,
             "noise.rate_estimated": 0.25,
             "noise.rate_low": 0.2,
             "noise.rate_high": 0.3,
@@ -251,7 +252,9 @@ def test_delivered_is_the_whole_table_with_the_truth(table, truth, history, used
 def test_without_truth_its_metrics_are_absent(table, truth, history, used):
     for nothing in (truth.iloc[:0], truth.assign(true_label=-1), truth.iloc[12:]):
         found = evaluate(table, nothing, NOISE, history, used, 3)
-        assert set(found.metrics) == {
+        of_test = {"test.labels_right"} & found.metrics.keys()
+        assert bool(of_test) == (len(nothing) == 2)  # the truth of the test split alone
+        assert found.metrics.keys() - of_test == {
             "val.noisy_accuracy_last",
             "test.accuracy_last",
             "test.accuracy_last10",
@@ -373,7 +376,28 @@ def test_errors_name_what_is_wrong(table, truth, history, used):
         evaluate(table, truth, NOISE, history, used, 3)
 
 
+@pytest.mark.parametrize(
+    ("truth_of_test", "label"),
+    [
+        ([0, 1], "test accuracy, last"),
+        ([0, 2], "test accuracy (by given labels), last"),  # one label is wrong
+        ([0, -1], "test accuracy (by given labels), last"),  # one may be
+        ([-1, -1], "test accuracy (by given labels), last"),
+    ],
+)
+def test_the_summary_says_when_test_labels_may_be_wrong(
+    table, truth, history, used, truth_of_test, label
+):
+    truth.loc[[12, 13], "true_label"] = truth_of_test
+    found = evaluate(table, truth, NOISE, history, used, 3).metrics
+    right = np.mean(np.array(truth_of_test) == [0, 1])
+    assert found.get("test.labels_right") == (right if max(truth_of_test) >= 0 else None)
+    lines = [line for line in summary(found, {}).splitlines() if "test accuracy" in line]
+    assert [line.startswith(label) for line in lines] == [True, True]
+
+
 def test_summary_with_truth(table, truth, history, used):
+    truth.loc[13, "true_label"] = 1
     found = json.loads(json.dumps(evaluate(table, truth, NOISE, history, used, 3).metrics))
     text = summary(found, {"table": "out/table.parquet", "MLflow run": "abc"})
     lines = text.splitlines()
