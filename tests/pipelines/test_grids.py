@@ -83,9 +83,12 @@ def test_cells_come_back_from_the_catalog_as_they_were(loader, tmp_path):
     cells = pd.DataFrame(
         {
             "noise": ["none", "symmetric"],
+            "noise_rate": [0.6, 0.7],  # by which the published values are found: to the last bit
             "test_accuracy_last": [0.9012345678901234, 1 / 3],
             "recovery_by_confidence": [[{"bin": "all", "count": 3, "accuracy": 0.5}], None],
         }
     )
     dataset.save(cells)
-    pd.testing.assert_frame_equal(dataset.load(), cells, rtol=1e-14)
+    loaded = dataset.load()
+    assert loaded["noise_rate"].tolist() == [0.6, 0.7]
+    pd.testing.assert_frame_equal(loaded, cells, rtol=1e-14)
