@@ -260,9 +260,8 @@ def propose(
         for name, column in sources.items():
             proposed.loc[human, name] = keyed[column].fillna("").to_numpy()
     # Of one category: the list is held once, not once per row.
-    names = pd.Categorical(
-        [_json(class_names)] * len(proposed) if class_names else [""] * len(proposed)
-    )
+    text = _json(class_names) if class_names else ""
+    names = pd.Categorical.from_codes(np.zeros(len(proposed), np.int8), [text])
     return proposed.astype(PROPOSED_DTYPES).assign(**{CLASS_NAMES: names})
 
 

@@ -207,19 +207,19 @@ class LabelProject:
         The features belong to the label table, which may be of a later ingestion.
         """
         table, rule = self.load("label_table"), "the pipelines have not run since; run them"
-        where = f"{self.path('label_table')}"
+        where = str(self.path("label_table"))
         if len(table) != count:
             raise DataError(f"{where}: {len(table)} rows for {count} features; {rule}")
         rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(samples))
-        gone = [sample for sample, row in zip(samples, rows, strict=True) if row < 0]
-        if gone:  # -1 would be the last image
-            raise DataError(f"{where}: sample '{gone[0]}' is no longer in it; {rule}")
+        gone = np.flatnonzero(rows < 0)  # -1 would be the last image
+        if len(gone):
+            raise DataError(f"{where}: sample '{samples[gone[0]]}' is no longer in it; {rule}")
         known = self.table.set_index(SAMPLE_ID)[CONTENT_HASH].reindex(list(samples)).to_numpy()
-        for sample, now, before in zip(
-            samples, table[CONTENT_HASH].to_numpy()[rows], known, strict=True
-        ):
-            if now != before:
-                raise DataError(f"{where}: sample '{sample}' has other content now; {rule}")
+        changed = np.flatnonzero(table[CONTENT_HASH].to_numpy()[rows] != known)
+        if len(changed):
+            raise DataError(
+                f"{where}: sample '{samples[changed[0]]}' has other content now; {rule}"
+            )
         return rows
 
 

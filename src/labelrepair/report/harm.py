@@ -89,7 +89,7 @@ def _lost(sources: Sources) -> list[str]:
         return []
     return [
         f"The trained network hardly ever predicts {names}, though such rows are expected: do not "
-        "hand this model over. The second look repairs without it, unless it is switched off."
+        "hand this model over. The second look, unless it is switched off, only begins with it."
     ]
 
 
