@@ -261,7 +261,7 @@ def propose(
             proposed.loc[human, name] = keyed[column].fillna("").to_numpy()
     # Of one category: the list is held once, not once per row.
     text = _json(class_names) if class_names else ""
-    names = pd.Categorical.from_codes(np.zeros(len(proposed), np.int8), [text])
+    names = pd.Categorical.from_codes(np.zeros(len(proposed), np.int8), pd.Index([text]))
     return proposed.astype(PROPOSED_DTYPES).assign(**{CLASS_NAMES: names})
 
 
