@@ -20,6 +20,7 @@ from labelrepair.transition import (
     check_labels,
     check_transition,
     invert_transition,
+    lost_classes,
     noise_rate_of,
     solve_prior,
 )
@@ -157,7 +158,8 @@ def decide(
         audited: rows with trusted labels, if there are enough.
         spec: the rule.
         first: there is no champion yet; ``judged.champion`` is chance, the class that is most
-            frequent, and the challenger must beat it, without a margin.
+            frequent, and the challenger must beat it, without a margin, and may not have lost a class
+            (:func:`labelrepair.transition.lost_classes`); later ones are compared class by class.
 
     Returns:
         Plain values: ``passed``, ``reasons`` (why not), ``overall``, ``per_class``, ``audited``,
@@ -176,7 +178,9 @@ def decide(
     elif not first and not _above(overall.low, -spec.margin):
         rule = f"expected a lower bound above {-spec.margin:+.4f}"
         reasons.append(f"lead over the champion {_shown(overall)}; {rule}")
-    if not first:
+    if first:
+        reasons += _lost(judged)
+    else:
         for label, lead in enumerate(classes):
             if lead.high is not None and lead.high < -spec.class_margin:
                 rule = f"expected an upper bound of at least {-spec.class_margin:+.4f}"
@@ -230,6 +234,20 @@ def _by_class(judged: Judged, matrices: list[Floats], level: float) -> list[Esti
         for matrix in matrices
     ]
     return [_widest(list(leads)) for leads in zip(*found, strict=True)]
+
+
+def _lost(judged: Judged) -> list[str]:
+    """Name the classes that the challenger hardly ever predicts, by the T-corrected shares."""
+    classes = len(judged.transition)
+    given, found = (
+        np.bincount(labels, minlength=classes) for labels in (judged.labels, judged.challenger)
+    )
+    prior = solve_prior(judged.transition, given)
+    return [
+        f"class {label}: predicted for {found[label]} rows where "
+        f"{prior[label] * len(judged.labels):.0f} are expected"
+        for label in lost_classes(judged.challenger, prior)
+    ]
 
 
 def _accuracy(predicted: Labels, judged: Judged, matrices: list[Floats], level: float) -> Estimate:

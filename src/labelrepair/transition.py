@@ -12,6 +12,8 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 DOUBTFUL_CONDITION = 100.0
+LOST = 0.1  # of the expected rows of a class
+FEWEST = 10  # rows that must be expected before their absence says anything
 # The last digits let a row like 0.333333 x 3, which misses by 1e-6 on paper, pass in floats too.
 ROW_SUM_TOLERANCE = 1e-6 + 1e-12
 
@@ -150,6 +152,22 @@ def _exact_prior(matrix: Floats, frequencies: Floats) -> Floats | None:
         return None
     fits = (solution >= 0).all() and np.allclose(solution @ matrix, frequencies, rtol=0, atol=1e-12)
     return solution if fits else None
+
+
+def lost_classes(predicted: ArrayLike, prior: Floats) -> Labels:
+    """Return the classes that are hardly ever predicted though rows of them are expected.
+
+    Args:
+        predicted: int64 ``(N,)``, the class predicted for each row.
+        prior: ``(C,)`` estimated shares of the true classes.
+
+    Returns:
+        Ascending: those predicted for under a tenth of the expected rows, of which there are at
+        least ten. Where one class is predicted for everything, all others.
+    """
+    expected = prior * len(np.asarray(predicted))
+    found = np.bincount(np.asarray(predicted), minlength=len(prior))
+    return np.flatnonzero((expected >= FEWEST) & (found < LOST * expected))
 
 
 def noise_rate_of(

@@ -23,7 +23,7 @@ from labelrepair.training import (
     TrainSet,
     train,
 )
-from labelrepair.training.collapse import lost_classes
+from labelrepair.transition import lost_classes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:quantile"),

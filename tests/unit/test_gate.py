@@ -1,5 +1,7 @@
 """The gate's estimates against simulation and hand-worked values, and its rule."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -230,6 +232,22 @@ def test_the_first_version_must_beat_chance():
     blind = decide(Judged(chance, chance, noisy, T), None, GateSpec(), first=True)
     assert not blind["passed"]
     assert "most frequent class" in blind["reasons"][0]
+
+
+def test_the_first_version_may_not_have_lost_a_class():
+    rng = np.random.default_rng(4)
+    true, noisy, ours, _ = draw(rng, 3000)
+    chance = np.zeros(3000, dtype=int)
+    lost = np.where(ours == 2, 1, ours)
+
+    found = decide(Judged(lost, chance, noisy, T), None, GateSpec(), first=True)
+
+    expected = (true == 2).sum()
+    (reason,) = found["reasons"]
+    told = re.fullmatch(r"class 2: predicted for 0 rows where (\d+) are expected", reason)
+    assert abs(int(told[1]) - expected) < 0.1 * expected  # by T, from noisy labels
+    # A champion without the class is no reason to keep out a challenger without it.
+    assert decide(Judged(lost, lost, noisy, T), None, GateSpec(margin=0.1))["passed"]
 
 
 def test_the_uncertainty_of_the_noise_rate_widens_the_interval():

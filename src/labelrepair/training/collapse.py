@@ -1,35 +1,15 @@
-"""Notice that a network predicts one class for everything, or some class for nothing."""
+"""Notice that a network predicts one class for everything."""
 
 import logging
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from labelrepair.training.batches import TrainSet
 
 logger = logging.getLogger("labelrepair.training.loop")
 SHARE = 0.995  # of the training rows predicted to be of one class
 ALWAYS = 0.9  # of the given labels: a set like that may well be predicted so
-LOST = 0.1  # of the expected rows of a class
-FEWEST = 10  # rows that must be expected before their absence says anything
 EPOCHS = 3  # in a row; networks that have just been started often begin like that
-
-
-def lost_classes(predicted: NDArray[np.int64], prior: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the classes that are hardly ever predicted though rows of them are expected.
-
-    Args:
-        predicted: int64 ``(N,)``, the class predicted for each row.
-        prior: ``(C,)`` estimated shares of the true classes.
-
-    Returns:
-        Ascending: those predicted for under a tenth of the expected rows, of which there are at
-        least ten. Where one class is predicted for everything, all others.
-    """
-    expected = prior * len(predicted)
-    found = np.bincount(predicted, minlength=len(prior))
-    return np.flatnonzero((expected >= FEWEST) & (found < LOST * expected))
 
 
 class Collapse:

@@ -16,9 +16,9 @@ from labelrepair.label_table import data_hash
 from labelrepair.networks.classifier import Classifier
 from labelrepair.shared_fit import answer, answered, packed, unpacked
 from labelrepair.training import Checkpointer, Holdout, TrainResult, TrainSet, launch, train
-from labelrepair.training.collapse import lost_classes
 from labelrepair.training.launch import together
 from labelrepair.training.ranks import Ranks
+from labelrepair.transition import lost_classes
 from labelrepair.workflow.building import network_builder
 from labelrepair.workflow.noise import noise_from_dict, noise_to_dict
 from labelrepair.workflow.presets import Preset, resolved

@@ -22,12 +22,11 @@ from labelrepair.refinement import (
 from labelrepair.scoring import score
 from labelrepair.shared_fit import packed, unpacked
 from labelrepair.training import Schedule, TrainingConfig, TrainSet, choose_device, launch
-from labelrepair.training.collapse import lost_classes
 from labelrepair.training.launch import together
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
 from labelrepair.training.ranks import Ranks
 from labelrepair.training.seeds import derive_seed
-from labelrepair.transition import check_transition
+from labelrepair.transition import check_transition, lost_classes
 from labelrepair.workflow.building import network_builder
 
 logger = logging.getLogger(__name__)
