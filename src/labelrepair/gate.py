@@ -158,8 +158,8 @@ def decide(
         audited: rows with trusted labels, if there are enough.
         spec: the rule.
         first: there is no champion yet; ``judged.champion`` is chance, the class that is most
-            frequent, and the challenger must beat it, without a margin, and may not have lost a class
-            (:func:`labelrepair.transition.lost_classes`); later ones are compared class by class.
+            frequent, and the challenger must beat it, without a margin, and may not have lost a
+            class (:func:`labelrepair.transition.lost_classes`).
 
     Returns:
         Plain values: ``passed``, ``reasons`` (why not), ``overall``, ``per_class``, ``audited``,
