@@ -1,6 +1,10 @@
 import dataclasses
 import json
+import subprocess
+import sys
+import time
 from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -345,3 +349,35 @@ def test_cleanlab_is_a_row_of_a_grid(tmp_path):
     assert found["cross_entropy"]["refined_recovery_accuracy"] > 0.9
     with pytest.raises(ConfigError, match="folds"):
         from_dict(Grid, {**raw, "methods": {"x": {"method": "cleanlab", "options": {"folds": 1}}}})
+
+
+# A grid's pool as run_grid starts it, with a task that goes on for longer than any test waits.
+PARENT = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from labelrepair.benchmark.cells import end_with_parent
+
+if __name__ == "__main__":
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 600)
+        time.sleep(600)
+"""
+
+
+def test_a_cell_ends_with_the_run_that_started_it(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    try:
+        worker = Path(f"/proc/{int(parent.stdout.readline())}")
+        assert worker.exists()
+    finally:
+        parent.kill()
+        parent.communicate()
+    deadline = time.monotonic() + 20
+    while worker.exists():
+        assert time.monotonic() < deadline, "the worker goes on alone"
+        time.sleep(0.05)

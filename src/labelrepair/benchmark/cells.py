@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import platform
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from hashlib import blake2b
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
     elif missing:
         prepare(grid, prepared)
         jobs = min(grid.jobs or os.cpu_count() or 1, len(missing))
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
             futures = {
                 pool.submit(run_cell, cell, str(root), str(prepared)): cell for cell in missing
             }
@@ -81,6 +83,18 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
                 )
     rows = [json.loads(cell_file(root, cell).read_text()) for cell in cells]
     return pd.DataFrame(rows)
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, also in the middle of a cell."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _chooses(cell: Cell) -> bool:
