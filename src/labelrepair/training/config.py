@@ -143,6 +143,8 @@ class TrainingConfig:
         evaluate_every: epochs between looks at validation and test split.
         checkpoint_every: epochs between checkpoints.
         precision: ``float32`` or ``bfloat16`` (autocast; losses stay float32).
+        memory_format: how convolutions lay images out: ``contiguous``, ``channels_last``, or
+            ``auto``, the latter on a CPU and under bfloat16. The formulas are the same.
         device: ``auto`` (CUDA, then CPU) or a torch device name.
         threads: CPU threads of the training process; 0 leaves torch's choice.
         distributed: several processes or GPUs.
@@ -161,6 +163,7 @@ class TrainingConfig:
     evaluate_every: int = 1
     checkpoint_every: int = 1
     precision: str = "float32"
+    memory_format: str = "auto"
     device: str = "auto"
     threads: int = 0
     distributed: Distributed = Distributed()
@@ -170,6 +173,7 @@ class TrainingConfig:
         kinds = ("none", "pixel_mean", "channel_mean", "standardize")
         one_of(kinds, normalize=self.normalize)
         one_of(("float32", "bfloat16"), precision=self.precision)
+        one_of(("auto", "contiguous", "channels_last"), memory_format=self.memory_format)
         in_unit_interval(validation_fraction=self.validation_fraction)
         require(self.validation_fraction < 1, "validation_fraction: must be less than 1")
         positive(

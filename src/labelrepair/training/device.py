@@ -1,4 +1,4 @@
-"""Where training runs, and in which precision."""
+"""Where training runs, in which precision and in which layout."""
 
 import contextlib
 from typing import Any
@@ -29,3 +29,14 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def layout(memory_format: str, precision: str, device: torch.device) -> torch.memory_format:
+    """Return the layout of convolution weights; images follow the weights that they meet.
+
+    On a CPU, pooling and batch normalisation over ``channels_last`` images take half as long; on a
+    GPU it is what half precision's convolutions are made for, and float32's are not.
+    """
+    fits = device.type == "cpu" or precision == "bfloat16"
+    last = memory_format == "channels_last" or (memory_format == "auto" and fits)
+    return torch.channels_last if last else torch.contiguous_format

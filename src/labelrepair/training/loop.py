@@ -19,7 +19,7 @@ from labelrepair.training.batches import Batch, Holdout, TrainSet, batches
 from labelrepair.training.checkpoint import Checkpointer
 from labelrepair.training.collapse import Collapse
 from labelrepair.training.config import TrainingConfig
-from labelrepair.training.device import choose_device
+from labelrepair.training.device import choose_device, layout
 from labelrepair.training.held_out import HeldOut
 from labelrepair.training.optimizer import build_optimizer, set_schedule
 from labelrepair.training.passes import Means, Pass, shuffled
@@ -201,7 +201,9 @@ class Loop:
         for k in range(count):
             torch.manual_seed(derive_seed(self.seed, index, "init", k))
             networks.append(self.build_network())
-        return networks.to(self.device)
+        config = self.config
+        order = layout(config.memory_format, config.precision, self.device)
+        return networks.to(self.device, memory_format=order)
 
     def leave(self, index: int) -> None:
         """End a stage: take the weights to keep, let the method draw its conclusions."""

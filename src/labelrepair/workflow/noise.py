@@ -49,7 +49,7 @@ def default_estimation(
     """Return the probe for a training without a configured one: the same network, plain training.
 
     Args:
-        training: whose network, normalisation, device and precision the probe shares.
+        training: whose network, normalisation, device, precision and layout the probe shares.
         count: N; small sets get more epochs, up to 60, large ones at least 8.
         transition: ``(C, C)`` known T; None = estimated by confident joint.
     """
@@ -62,6 +62,7 @@ def default_estimation(
         batch_size=batch,
         device=training.device,
         precision=training.precision,
+        memory_format=training.memory_format,
         threads=training.threads,
     )
     estimator = EstimationSpec() if transition is None else known_transition(transition)

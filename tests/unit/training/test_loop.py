@@ -24,6 +24,7 @@ from labelrepair.training import (
     choose_device,
     train,
 )
+from labelrepair.training.device import layout
 from labelrepair.training.seeds import derive_seed, generator
 
 CONFIG = TrainingConfig(optimizer=Optimizer("sgd"), batch_size=16, device="cpu")
@@ -674,3 +675,43 @@ def test_progress_goes_to_the_log_and_can_be_silenced(data, caplog, capsys):
     go(data, stage)
     assert not caplog.messages
     assert capsys.readouterr() == ("", "")
+
+
+# -- layout ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "precision", "device", "found"),
+    [
+        ("auto", "float32", "cpu", torch.channels_last),
+        ("auto", "float32", "cuda", torch.contiguous_format),
+        ("auto", "bfloat16", "cuda", torch.channels_last),
+        ("contiguous", "bfloat16", "cuda", torch.contiguous_format),
+        ("channels_last", "float32", "cuda", torch.channels_last),
+    ],
+)
+def test_layout(wanted, precision, device, found):
+    assert layout(wanted, precision, torch.device(device)) is found
+
+
+def test_the_layout_changes_the_last_digits_only():
+    images = torch.rand(48, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    data = TrainSet(images, torch.arange(48) % 4, 4, torch.arange(40), torch.arange(40, 48))
+    met = []
+
+    def network():
+        convolution = nn.Conv2d(2, 6, 3, padding=1)
+        convolution.register_forward_hook(lambda *seen: met.append(seen[2]))
+        rest = (nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(96, 4))
+        return nn.Sequential(convolution, *rest)
+
+    def trained(memory_format):
+        config = dataclasses.replace(CONFIG, memory_format=memory_format)
+        met.clear()
+        stages = [Stage("train", TWO, learn)]
+        probs = train(data, stages, network, config, seed=0, progress=False).probs
+        return probs, met[0].is_contiguous(memory_format=torch.channels_last)
+
+    (plain, first), (last, second) = map(trained, ("contiguous", "channels_last"))
+    assert (first, second) == (False, True)
+    torch.testing.assert_close(plain, last, rtol=1e-4, atol=1e-5)
