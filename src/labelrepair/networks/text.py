@@ -72,11 +72,21 @@ class _SpatialEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         weight = self.embedding.weight
         # ReLU of the table equals ReLU of what is looked up, and is a hundredth of the work.
-        embedded = functional.embedding(tokens, weight.relu() if self.rectify else weight)
+        embedded = _look_up(tokens, weight.relu() if self.rectify else weight)
         if not self.training:
             return embedded
         ones = embedded.new_ones(len(tokens), 1, embedded.shape[-1])
         return embedded * functional.dropout(ones, self.spatial_dropout)
+
+
+def _look_up(tokens: Tensor, table: Tensor) -> Tensor:
+    """Return the table's rows ``(B, L, d)``; on a CPU with the faster of two equal backward passes.
+
+    On a GPU that one would add in any order.
+    """
+    if tokens.device.type != "cpu":
+        return functional.embedding(tokens, table)
+    return table.index_select(0, tokens.flatten()).view(*tokens.shape, table.shape[1])
 
 
 class _EmbeddingLstm(nn.Module):

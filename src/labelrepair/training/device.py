@@ -1,11 +1,17 @@
 """Where training runs, in which precision and in which layout."""
 
 import contextlib
+import ctypes
+import os
+from functools import cache
 from typing import Any
 
 import torch
 
 from labelrepair.errors import ConfigError
+
+KEPT = 256 << 20  # bytes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt (malloc.h)
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,3 +46,17 @@ def layout(memory_format: str, precision: str, device: torch.device) -> torch.me
     fits = device.type == "cpu" or precision == "bfloat16"
     last = memory_format == "channels_last" or (memory_format == "auto" and fits)
     return torch.channels_last if last else torch.contiguous_format
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Have the C library keep up to 256 MB that tensors gave back, for the next ones.
+
+    glibc returns blocks of some megabytes to the system at once, which hands them out again page by
+    page: a quarter of a training step where a batch's activations are that large (words, 28x28
+    images). Whoever has set MALLOC_TRIM_THRESHOLD_, and other C libraries, are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # the most it takes
+        mallopt(_TRIM_THRESHOLD, KEPT)

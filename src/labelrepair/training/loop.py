@@ -19,7 +19,7 @@ from labelrepair.training.batches import Batch, Holdout, TrainSet, batches
 from labelrepair.training.checkpoint import Checkpointer
 from labelrepair.training.collapse import Collapse
 from labelrepair.training.config import TrainingConfig
-from labelrepair.training.device import choose_device, layout
+from labelrepair.training.device import choose_device, keep_freed_memory, layout
 from labelrepair.training.held_out import HeldOut
 from labelrepair.training.optimizer import build_optimizer, set_schedule
 from labelrepair.training.passes import Means, Pass, shuffled
@@ -82,6 +82,7 @@ def alone(threads: int) -> Iterator[None]:
     Args:
         threads: number of CPU threads meanwhile; 0 = as they are.
     """
+    keep_freed_memory()
     with EXCLUSIVE:
         state, before = torch.get_rng_state(), torch.get_num_threads()
         if threads:
