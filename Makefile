@@ -96,6 +96,7 @@ repro: $(READY)  ## the same run by DVC, stage by stage
 
 bench: $(READY)  ## speed and memory (minutes); MNIST's part if LABELREPAIR_DATA is set, the authors' with JOCOR=checkout
 	@python benchmarks/methods.py
+	@python benchmarks/networks.py
 	@python benchmarks/replicas.py
 	@python benchmarks/label_table.py
 	@if [ -n "$(LABELREPAIR_DATA)" ]; then \
