@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from labelrepair.label_table import IS_LABEL_ISSUE
+from labelrepair.refinement import METHOD
 from labelrepair.report.estimates import Quantity
 from labelrepair.report.spec import Sources
 
@@ -22,7 +23,8 @@ def warnings(
         ab: lines of the retraining's evidence.
     """
     measured = _measured(found)
-    unmeasured = [] if found["given"].measured else _too_weak(sources) + _too_many(rows, sources)
+    weak = _too_weak(found, sources) + _too_many(rows, sources)
+    unmeasured = [] if found["given"].measured else weak
     told = _reviewed(found, sources) + _retrained(ab)
     return measured + unmeasured + _lost(sources) + told
 
@@ -45,12 +47,14 @@ def _measured(found: Mapping[str, Quantity]) -> list[str]:
     return said
 
 
-def _too_weak(sources: Sources) -> list[str]:
+def _too_weak(found: Mapping[str, Quantity], sources: Sources) -> list[str]:
     """Say when the model itself seems to be right less often than the given labels.
 
     On rows that it has not seen, a model that is right in a share m of them agrees with given
     labels of which a share g is right in about m * g of them: agreement by two errors of the same
     name is rare with more than two classes, and makes the model look better, never worse.
+
+    That is about the model, and about its changes only where no second look made them.
     """
     agreement, place = sources.training.get("test_accuracy_of_model"), "the test split"
     if agreement is None:
@@ -62,12 +66,40 @@ def _too_weak(sources: Sources) -> list[str]:
     low, high = (1 - share for share in reversed(sources.noise["interval"]))
     if low <= 0 or agreement / low >= low:
         return []
+    judged = " Its changes may do harm; train a better model first."
+    if _looked_again(sources):
+        judged = " Do not hand this model over." + _second_look(found)
     return [
         f"On {place} the model agrees with {_percent(agreement)} of the given labels. If "
         f"{_percent(low)} to {_percent(high)} of them are right, as estimated, the model is right "
         f"in about {_percent(min(1.0, agreement / high))} to {_percent(min(1.0, agreement / low))}"
-        ": less often than the given labels. Its changes may do harm; train a better model first."
+        f": less often than the given labels.{judged}"
     ]
+
+
+def _looked_again(sources: Sources) -> bool:
+    """Return whether a second look is known to have been made.
+
+    It leaves a T from people as it is, so that nothing tells of it then.
+    """
+    return bool(sources.noise["method"] == METHOD)
+
+
+def _second_look(found: Mapping[str, Quantity]) -> str:
+    """Judge the changes of a second look by its own probabilities, which are all there is."""
+    given, repaired, relabel = (found[key].estimated for key in ("given", "repaired", "relabel"))
+    if relabel is None:
+        return ""
+    said = " The changes are those of the second look, whose networks judge rows they have not seen"
+    if given and repaired and repaired.value < given.value:
+        return (
+            f"{said}; but by its probabilities, too, the repaired labels are less often right than "
+            "the given ones. Its changes may do harm; train a better model first."
+        )
+    return (
+        f"{said}: by its probabilities {_percent(relabel.low)} to {_percent(relabel.high)} of the "
+        "changed labels are right. Have people check some (kedro labels audit draw)."
+    )
 
 
 def _too_many(rows: pd.DataFrame, sources: Sources) -> list[str]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from labelrepair.label_table import OPEN_SET, TRUE_LABEL
+from labelrepair.refinement import METHOD
 from labelrepair.report import ReportSpec, build_context
 from labelrepair.report.flows import DROPPED, REVIEW, RIGHT, WRONG, truth_flows
 
@@ -35,6 +36,37 @@ def test_a_model_that_knows_less_than_the_labels(unknown, agreement, weak):
     if weak:
         assert "agrees with 35 % of the given labels" in found[0]
         assert "the model is right in about 49 % to 58 %: less often" in found[0]
+
+
+def second_look(sources, **changes):
+    """Warn of a weak model whose labels a second look has judged again."""
+    noise = {**sources.noise, "method": METHOD}
+    (found,) = warned(sources, noise=noise, training={"test_accuracy_of_model": 0.35}, **changes)
+    return found
+
+
+def test_the_changes_of_a_second_look_are_not_those_of_the_weak_model(unknown):
+    found = second_look(unknown)
+    assert "is right in about 49 % to 58 %: less often than the given labels. Do not hand" in found
+    assert "The changes are those of the second look" in found
+    assert " of the changed labels are right. Have people check some" in found
+    assert "may do harm" not in found
+
+
+def test_a_second_look_that_mistrusts_its_own_changes(unknown):
+    unsure = unknown.table.assign(
+        label_quality=unknown.table["label_quality"].clip(upper=0.3),
+        confidence=unknown.table["confidence"].clip(upper=0.4),
+    )
+    found = second_look(unknown, table=unsure)
+    assert "Do not hand this model over" in found
+    assert "the repaired labels are less often right than the given ones. Its changes" in found
+
+
+def test_a_second_look_that_changed_nothing(unknown):
+    kept = unknown.table.assign(action="keep", repaired_label=unknown.table["given_label"])
+    kept["repaired_label"] = kept["repaired_label"].astype("Int64")
+    assert second_look(unknown, table=kept).endswith("Do not hand this model over.")
 
 
 def test_without_a_test_split_the_validation_split_tells(unknown):
