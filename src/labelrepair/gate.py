@@ -19,6 +19,7 @@ from labelrepair.transition import (
     Floats,
     check_labels,
     check_transition,
+    corrected_hits,
     invert_transition,
     lost_classes,
     noise_rate_of,
@@ -66,21 +67,6 @@ class Estimate:
     value: float | None
     low: float | None
     high: float | None
-
-
-def corrected_hits(predicted: ArrayLike, given: ArrayLike, transition: ArrayLike) -> Floats:
-    """Return float64 (N,) whose mean is an unbiased estimate of the accuracy on clean labels.
-
-    Args:
-        predicted: int64 (N,).
-        given: int64 (N,), noisy by ``transition``.
-        transition: (C, C); the identity makes it the plain 0/1 hit.
-    """
-    inverse = invert_transition(transition)
-    hits: Floats = inverse[
-        check_labels(given, len(inverse), "given"), check_labels(predicted, len(inverse))
-    ]
-    return hits
 
 
 def accuracy(predicted: ArrayLike, given: ArrayLike, transition: Floats, level: float) -> Estimate:

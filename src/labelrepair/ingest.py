@@ -1,5 +1,7 @@
 """From samples to the label table: test split, injected noise, trusted labels."""
 
+import difflib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +33,10 @@ from labelrepair.label_table import (
 )
 from labelrepair.noise import OF_FEATURES, NoiseSpec, corrupt
 
+logger = logging.getLogger(__name__)
 Frame = pd.DataFrame
+FEW = 5  # training samples of a class; with fewer, nothing is estimated from its own
+ALIKE = 0.7  # of difflib's similarity, without regard to case
 RESIDENT = StorageSpec("resident")
 
 
@@ -87,6 +92,7 @@ def tabulate(
     table = make_label_table(samples.sample_ids, samples.labels, splits, hashes)
     check_label_table(table, len(samples.class_names), allow_empty_classes=True)
     _require_all_classes(table, samples.class_names)
+    _name_rare_classes(table, samples.class_names)
     _require_repeated_classes(table)
     truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID][:0], TRUE_LABEL: np.empty(0, np.int64)})
     if samples.true_labels is not None:
@@ -235,6 +241,25 @@ def _require_all_classes(table: Frame, class_names: Sequence[str]) -> None:
         raise DataError(
             f"class '{empty[0]}': no training sample ({len(empty)} such of {len(class_names)} "
             "classes); add samples, or leave it out of class_names"
+        )
+
+
+def _name_rare_classes(table: Frame, class_names: Sequence[str]) -> None:
+    """Warn of classes with hardly a sample, which are often another one, mistyped."""
+    train = table.loc[table[SPLIT] == Split.TRAIN, GIVEN_LABEL]
+    counts = np.bincount(train, minlength=len(class_names))
+    common = {
+        name.casefold(): name for name, n in zip(class_names, counts, strict=True) if n >= FEW
+    }
+    rare = [(name, n) for name, n in zip(class_names, counts, strict=True) if n < FEW]
+    if len(rare) > FEW:
+        logger.warning("%d classes have fewer than %d training samples each", len(rare), FEW)
+        return
+    for name, count in rare:
+        close = difflib.get_close_matches(name.casefold(), common, n=1, cutoff=ALIKE)
+        hint = f"; did its labels mean '{common[close[0]]}'?" if close else ""
+        logger.warning(
+            "class '%s' has %d training sample%s%s", name, count, "" if count == 1 else "s", hint
         )
 
 

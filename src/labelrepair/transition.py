@@ -117,6 +117,21 @@ def invert_transition(transition: ArrayLike, max_condition: float = 1e6) -> Floa
     return np.linalg.inv(matrix).astype(np.float64)
 
 
+def corrected_hits(predicted: ArrayLike, given: ArrayLike, transition: ArrayLike) -> Floats:
+    """Return float64 (N,) whose mean is an unbiased estimate of the accuracy on clean labels.
+
+    Args:
+        predicted: int64 (N,).
+        given: int64 (N,), noisy by ``transition``.
+        transition: (C, C); the identity makes it the plain 0/1 hit.
+    """
+    inverse = invert_transition(transition)
+    hits: Floats = inverse[
+        check_labels(given, len(inverse), "given"), check_labels(predicted, len(inverse))
+    ]
+    return hits
+
+
 def solve_prior(transition: ArrayLike, given_frequencies: ArrayLike) -> Floats:
     """Return the clean class prior pi that solves ``pi @ T = given_frequencies``.
 

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError, DataError, TransitionError
@@ -451,3 +453,48 @@ def test_confident_issues_are_cleanlabs_at_any_portion(dtype, elements, monkeypa
     expected = find(labels, probs.astype(np.float64), filter_by="confident_learning", n_jobs=1)
     assert flags.tolist() == expected.tolist()
     assert 0 < flags.sum() < 700
+
+
+# -- rare classes and the probe --------------------------------------------------------------------
+
+
+def digits_with_a_mistyped_label(mistyped):
+    """Return out-of-sample probabilities and given labels: 20 % wrong, some sevens a class 10."""
+    draws, bunch = np.random.default_rng(0), load_digits()
+    rows = draws.permutation(len(bunch.target))[:300]
+    true = bunch.target[rows]
+    wrong = draws.random(300) < 0.2
+    given_labels = np.where(wrong, (true + draws.integers(1, 10, 300)) % 10, true)
+    given_labels[np.flatnonzero(true == 7)[:mistyped]] = 10
+    probs = np.zeros((300, 11 if mistyped else 10))
+    for part in range(5):
+        held = np.arange(300) % 5 == part
+        model = LogisticRegression(max_iter=300).fit(bunch.data[rows][~held] / 16, given_labels[~held])
+        probs[np.ix_(held, model.classes_)] = model.predict_proba(bunch.data[rows][held] / 16)
+    return probs, given_labels, true
+
+
+@pytest.mark.parametrize("mistyped", [1, 2])
+def test_a_mistyped_label_is_no_class_that_other_rows_are_taken_for(mistyped):
+    plain, odd = (
+        estimate_noise(
+            *digits_with_a_mistyped_label(n)[:2], EstimationSpec(), np.random.default_rng(0)
+        )
+        for n in (0, mistyped)
+    )
+    assert odd.noise_rate == pytest.approx(plain.noise_rate, abs=0.03)
+    assert odd.class_prior[10] < 0.02
+
+
+def test_the_accuracy_of_the_probe_is_told_without_the_truth():
+    probs, given_labels, true = digits_with_a_mistyped_label(0)
+    known = EstimationSpec("given", transition=tuple(map(tuple, symmetric(10, 0.2))))
+
+    found = estimate_noise(probs, given_labels, known, np.random.default_rng(0)).probe_accuracy
+
+    assert found == pytest.approx((probs.argmax(1) == true).mean(), abs=0.05)
+    blind = EstimationSpec("given", transition=((0.5, 0.5), (0.5, 0.5)))
+    halves = np.full((4, 2), 0.5)
+    assert (
+        estimate_noise(halves, [0, 1, 0, 1], blind, np.random.default_rng(0)).probe_accuracy is None
+    )

@@ -107,6 +107,19 @@ def test_a_class_with_test_samples_only_is_empty():
         tabulate(samples(splits=splits), SplitSpec())
 
 
+def test_a_rare_class_is_named_with_what_it_may_have_been(caplog):
+    labels = (np.arange(ROWS) % 2).astype(np.int64)
+    labels[[0, 2]] = 2, 3
+    made = samples(labels=labels, class_names=("cat", "dog", "Cat", "axolotl"))
+
+    tabulate(made, SplitSpec(test_fraction=0.0))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "class 'Cat' has 1 training sample; did its labels mean 'cat'?",
+        "class 'axolotl' has 1 training sample",
+    ]
+
+
 def test_a_fraction_outside_the_unit_interval():
     with pytest.raises(ConfigError, match=r"test_fraction: must lie in \[0, 1\]"):
         SplitSpec(test_fraction=1.5)

@@ -100,7 +100,8 @@ def page(table: pd.DataFrame, cells: pd.DataFrame, grid: Grid, published: pd.Dat
         *([""] if grid.remarks else []),
         f"![{grid.name}](results/{grid.name}.png)",
         "",
-        f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'}{done}; {hours:.1f} h of one core; {where}; torch {torches}. "
+        f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'}{done}; {hours:.1f} h of one core; "
+        f"{where}; torch {torches}. "
         f"`kedro run --pipelines benchmark --params table={grid.name}`",
         "",
     ]

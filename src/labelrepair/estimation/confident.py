@@ -13,6 +13,9 @@ from labelrepair.transition import Floats, Labels
 _SLACK = 1e-6
 _LOWEST_THRESHOLD = 2e-6
 _NEAR = 1e-8  # its tolerance for "the given label is the most probable class"
+# Given labels of a class before its own probabilities say anything. Held out, a class's only row has
+# a probability of about 0, which as a threshold makes half of all rows confident of that class.
+FEWEST = 5
 
 
 def confident_joint(probs: ArrayLike, given_labels: ArrayLike, calibrate: bool = True) -> Labels:
@@ -79,21 +82,24 @@ def confident_transition(probs: ArrayLike, given_labels: ArrayLike) -> Floats:
     return rows_or_identity(joint.astype(np.float64), "confident joint")
 
 
-def confident_cells(probs: ArrayLike, given_labels: ArrayLike) -> Labels:
-    """Return (C + 1, C) counts of (guessed true class, given label); guess C means none."""
+def confident_cells(probs: ArrayLike, given_labels: ArrayLike, fewest: int = 1) -> Labels:
+    """Return (C + 1, C) counts of (guessed true class, given label); guess C means none.
+
+    No row is guessed to be of a class with fewer given labels than ``fewest``.
+    """
     array = shaped(probs)
     labels = matching_labels(array, given_labels)
     num_classes = array.shape[1]
     cells = np.zeros((num_classes + 1) * num_classes, np.int64)
-    for part, _, guess in _guesses(array, labels):
+    for part, _, guess in _guesses(array, labels, fewest):
         cells += np.bincount(guess * num_classes + labels[part], minlength=len(cells))
     return cells.reshape(num_classes + 1, num_classes)
 
 
-def _thresholds(array: NDArray[np.floating], labels: Labels) -> Floats:
+def _thresholds(array: NDArray[np.floating], labels: Labels, fewest: int) -> Floats:
     """Return the mean probability of every class over the rows that are given it, less the slack.
 
-    A class that nobody is given has no threshold: infinity.
+    A class that fewer rows than ``fewest`` are given has no threshold: infinity.
     """
     num_classes = array.shape[1]
     counts = np.bincount(labels, minlength=num_classes)
@@ -101,11 +107,13 @@ def _thresholds(array: NDArray[np.floating], labels: Labels) -> Floats:
         [array[s][np.arange(s.stop - s.start), labels[s]] for s in row_slices(*array.shape)]
     )
     sums = np.bincount(labels, weights=own, minlength=num_classes)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    means = np.where(counts >= fewest, sums / np.maximum(counts, 1), np.inf)
     return np.maximum(means, _LOWEST_THRESHOLD) - _SLACK
 
 
-def _guesses(array: NDArray[np.floating], labels: Labels) -> Iterator[tuple[slice, Floats, Labels]]:
+def _guesses(
+    array: NDArray[np.floating], labels: Labels, fewest: int = 1
+) -> Iterator[tuple[slice, Floats, Labels]]:
     """Yield rows in portions: which, their checked probabilities, and the guessed class (C: none).
 
     The classes that a row is confident of are counted, and their numbers added up, by one matrix
@@ -113,7 +121,7 @@ def _guesses(array: NDArray[np.floating], labels: Labels) -> Iterator[tuple[slic
     of a few numbers. Both sums are exact.
     """
     num_classes = array.shape[1]
-    thresholds = _thresholds(array, labels)
+    thresholds = _thresholds(array, labels, fewest)
     weights = np.stack([np.ones(num_classes), np.arange(num_classes)], axis=1).astype(np.float32)
     for part in row_slices(*array.shape):
         probs = check_probs(array[part], first=part.start)

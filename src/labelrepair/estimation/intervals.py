@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from labelrepair.chunks import row_slices
 from labelrepair.config import require
-from labelrepair.estimation.confident import confident_cells, joint_of
+from labelrepair.errors import TransitionError
+from labelrepair.estimation.confident import FEWEST, confident_cells, joint_of
 from labelrepair.estimation.estimators import (
     anchor_transition,
     cleanlab_transition,
@@ -27,6 +29,7 @@ from labelrepair.transition import (
     Floats,
     Labels,
     check_transition,
+    corrected_hits,
     count_pairs,
     noise_rate_of,
     normalise_rows,
@@ -50,8 +53,9 @@ def estimate_noise(
     The resampling unit is the row. ``anchor`` and ``cleanlab`` are refitted on resampled rows;
     ``confident_joint`` keeps its thresholds and per-row cells, so that a resample is one
     multinomial draw over the cells (an approximation that ignores the thresholds' own sampling
-    error); ``curated`` draws the trusted pairs and, on its own, the given label counts; ``given``
-    draws the given label counts only.
+    error) and takes no row for one of a class that fewer than five rows are given; ``curated``
+    draws the trusted pairs and, on its own, the given label counts; ``given`` draws the given label
+    counts only.
 
     Args:
         probs: (N, C) out-of-sample probabilities.
@@ -71,7 +75,8 @@ def estimate_noise(
     needed = spec.method == "curated"
     require((curated is not None) == needed, "curated: trusted rows go with method=curated only")
     if spec.method == "confident_joint":
-        (transition, prior), resamples = _from_cells(confident_cells(array, labels), spec, rng)
+        cells = confident_cells(array, labels, FEWEST)
+        (transition, prior), resamples = _from_cells(cells, spec, rng)
     elif spec.method in ("anchor", "cleanlab"):
         (transition, prior), resamples = _from_rows(array, labels, spec, rng)
     else:
@@ -87,7 +92,20 @@ def estimate_noise(
         class_prior=prior,
         transition_interval=_element_wise(matrices, spec),
         rows=len(labels),
+        probe_accuracy=_probe_accuracy(array, labels, transition),
     )
+
+
+def _probe_accuracy(array: Any, labels: Labels, transition: Floats) -> float | None:
+    """Return the accuracy on true labels that T makes of the one on given labels."""
+    best = [array[part].argmax(axis=1) for part in row_slices(*array.shape)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever inverts T in earnest is told of its condition
+            hits = corrected_hits(np.concatenate(best), labels, transition)
+    except TransitionError:
+        return None
+    return float(np.clip(hits.mean(), 0.0, 1.0))
 
 
 def _bootstrap(

@@ -188,6 +188,7 @@ def noise_to_dict(noise: NoiseEstimate) -> dict[str, Any]:
         "class_prior": noise.class_prior.tolist(),
         "transition": noise.transition.tolist(),
         "rows": noise.rows,
+        "probe_accuracy": noise.probe_accuracy,
     }
     if noise.transition_interval is not None:
         low, high = noise.transition_interval
@@ -213,4 +214,5 @@ def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
         class_prior=np.asarray(raw["class_prior"], dtype=np.float64),
         transition_interval=elements,
         rows=raw.get("rows"),
+        probe_accuracy=raw.get("probe_accuracy"),
     )
