@@ -160,6 +160,21 @@ def test_diff_shows_counts_flows_and_rows(host):
     assert len(patch) == 16
 
 
+def test_diff_with_the_given_labels_needs_no_commit(host):
+    git(host, "init", "-q")
+    Repo.init(str(host.root)).close()
+
+    for revision in ([], ["HEAD"]):
+        shown = host.run("diff", *revision, fails=True)
+        assert "repaired.parquet at 'HEAD': not to be had" in shown
+        assert shown.endswith("before any repair: kedro labels diff given\n")
+    shown = host.run("diff", "given")
+    assert "given -> workspace: 16 rows differ" in shown
+    assert "10  another class" in shown
+    assert "0 rows differ" in host.run("diff", "given", "data/label_table.parquet")
+    assert '"given"' in host.run("diff", "--help")
+
+
 def test_diff_takes_ids_as_they_are(host):
     ids = ["001", "NA", "None", "nan", "null", "x"]
     table = repaired_table().iloc[: len(ids)].assign(sample_id=sorted(ids))
@@ -238,7 +253,10 @@ def test_revert_appends_and_holds(host):
     pd.testing.assert_frame_equal(again, table)
     assert "say what to revert" in host.run("revert", fails=True)
     assert "its runs" in host.run("revert", "--run", "x", fails=True)
-    assert "did you mean 'cat'" in host.run("revert", "--class", "cta", fails=True)
+    shown = host.run("revert", "--class", "cta", "--dry-run", fails=True)
+    assert shown.endswith(
+        "--class: 'cta' is no class; did you mean 'cat'? (valid: ant, bee, cat)\n"
+    )
 
 
 def test_a_class_that_joins_or_leaves_moves_no_label(host):
@@ -286,7 +304,8 @@ def test_a_condition_that_meets_nothing_is_no_missing_condition(host):
     assert "none.csv: holds no sample" in shown
     shown = host.run("revert", "--samples-from", "other.csv", fails=True)
     assert "other.csv: missing column sample_id; found id" in shown
-    assert "is unknown" in host.run("revert", "--run", run, "--class", "", fails=True)
+    shown = host.run("revert", "--run", run, "--class", "", fails=True)
+    assert "--class: '' is no class; expected one of ant, bee, cat" in shown
     assert host.content() == before
     assert "1 row changed" in host.run("revert", "--run", run, "--samples-from", "some.csv")
 
@@ -665,6 +684,8 @@ def test_a_namespace(tmp_path):
     try:
         assert "no dataset 'repaired_table'" in namespaced.run("blame", "s/00", fails=True)
         assert "relabel" in namespaced.run("--namespace", "mine", "blame", "s/00")
+        shown = namespaced.run("--namespace", "mine", "diff", fails=True)
+        assert shown.endswith("kedro labels --namespace mine diff given\n")
     finally:
         os.chdir(folder)
         configure_project("labelrepair")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Commands start in the time of their own imports: what is heavy is imported where it is used.
 
 FORMATS = ("label-studio", "fiftyone", "csv")
+GIVEN = "given"
+"""The revision of the labels as they were given: the label table, which no repair touches."""
 FILES = {"label-studio": "tasks.json", "fiftyone": "labels.json", "csv": "review.csv"}
 
 
@@ -55,7 +57,7 @@ def labels(ctx: click.Context, env: str | None, namespace: str | None, params: s
     """Versions of labels, and the review loop.
 
     \b
-    What changed:     kedro labels diff HEAD
+    What changed:     kedro labels diff given, since a commit: kedro labels diff HEAD
     Why this label:   kedro labels blame SAMPLE
     Take it back:     kedro labels revert --sample SAMPLE
     Ask people:       kedro labels export --format csv  ->  kedro labels import FILE
@@ -82,13 +84,14 @@ def diff(
 ) -> None:
     """Show what differs between two versions of the labels.
 
-    REV is a git revision, a DVC experiment, a table file (Parquet, CSV), or "workspace". What is
-    written with --output is a patch: edit it if need be, then `kedro labels apply`.
+    REV is "given" (the labels before any repair), "workspace" (those in force now), a git revision,
+    a DVC experiment, or a table file (Parquet, CSV); without any: HEAD, against the workspace. What
+    is written with --output is a patch: edit it if need be, then `kedro labels apply`.
     """
     from labelrepair import label_diff  # noqa: PLC0415
     from labelrepair.commands import show  # noqa: PLC0415
 
-    patch = label_diff.diff(project.table_at(before), project.table_at(after))
+    patch = label_diff.diff(_table_at(project, before), _table_at(project, after))
     named = label_diff.named(patch, project.class_names)
     matrix = label_diff.flow(patch, len(project.class_names))
     show.differences(patch, named, matrix, project.class_names, rows, f"{before} -> {after}")
@@ -161,7 +164,7 @@ def revert(
         book,
         table,
         run_id=run_id,
-        label=None if label is None else project.code(label),
+        label=None if label is None else _code(project, label),
         samples=samples or None,
     )
     restored, _ = ledger.revert(book, table, events)
@@ -331,6 +334,43 @@ def evaluate(project: Any, level: float, precision: float | None) -> None:
     tested = audits.thresholds(found, precision, level) if precision is not None else None
     results = audits.evaluate(found, level)
     show.audits(results, audits.relabel_precision(found, level), level, tested, precision)
+
+
+def _table_at(project: Any, revision: str) -> "pd.DataFrame":
+    """Return the labels as given, or the repaired table of a revision.
+
+    Raises:
+        DataError: there is none. After a first run nothing is committed yet, so the message names
+            the revision that is always there.
+    """
+    from labelrepair.errors import DataError  # noqa: PLC0415
+
+    if revision == GIVEN:
+        table: pd.DataFrame = project.load("label_table")
+        return table
+    try:
+        found: pd.DataFrame = project.table_at(revision)
+    except DataError as error:
+        if revision == "workspace" or Path(revision).is_file():
+            raise
+        mounted = f" --namespace {project.namespace}" if project.namespace else ""
+        raise DataError(
+            f"{error}; or 'given', the labels before any repair: kedro labels{mounted} diff given"
+        ) from None
+    return found
+
+
+def _code(project: Any, name: str) -> int:
+    """Return the number of a class that an option names.
+
+    Raises:
+        DataError: there is no such class.
+    """
+    from labelrepair.errors import DataError, nearest  # noqa: PLC0415
+
+    if name not in project.class_names:
+        raise DataError(f"--class: '{name}' is no class; {nearest(name, project.class_names)}")
+    return int(project.code(name))
 
 
 def _put(
