@@ -86,8 +86,10 @@ class Streamed:
                 yield torch.from_numpy(self.store.read(rows))
             return
         read = iter(_loader(self.store, [piece for parts in pieces for piece in parts]))
-        for parts in pieces:
-            yield torch.cat([_unpacked(read) for _ in parts])
+        for rows, parts in zip(wanted, pieces, strict=True):
+            # A rank may hold no row of a portion; such a one goes to no process.
+            found = [_unpacked(read) for _ in parts]
+            yield torch.cat(found) if found else torch.from_numpy(self.store.read(rows))
 
 
 def address(features: Stream) -> dict[str, Any]:

@@ -181,6 +181,13 @@ def test_what_a_stream_is(pixels, store):
     assert sum(map(len, empty)) == 0
 
 
+def test_a_portion_may_be_empty(pixels, store):
+    wanted = [torch.arange(20), torch.arange(0), torch.arange(20, 40), torch.arange(0)]
+    found = list(Streamed(store).portions(wanted))
+    for part, rows in zip(found, wanted, strict=True):
+        assert torch.equal(part, torch.from_numpy(pixels[rows.numpy()]))
+
+
 def test_text_networks_learn_their_vocabulary_from_a_stream(tmp_path):
     tokens = np.arange(60, dtype=np.int32).reshape(20, 3)
     spec = StorageSpec("shards", shard_bytes=50, unfinished=str(tmp_path))
