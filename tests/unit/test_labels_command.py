@@ -532,11 +532,27 @@ def test_a_file_with_answers_is_not_replaced(host, command):
     assert pd.read_csv("review.csv", keep_default_na=False)["reviewed_label"].eq("").all()
 
 
+@pytest.mark.parametrize("note", ["", "a bee, not an ant"])
+def test_semicolons_are_named(host, note):
+    host.run("export", "-o", "review.csv")
+    text = host.fill("review.csv", {"s/14": "ant"}).read_text().replace(",", ";")
+    Path("review.csv").write_text(text + note)
+    Path("ids.csv").write_text("sample_id;why\ns/01;\n")
+    before = host.content()
+
+    expected = "the file looks separated by ';', expected commas: sample_id,"
+    assert f"review.csv: {expected}uri," in host.run("import", "review.csv", fails=True)
+    assert f"review.csv: {expected}uri," in host.run("apply", "review.csv", fails=True)
+    shown = host.run("revert", "--samples-from", "ids.csv", fails=True)
+    assert f"ids.csv: {expected}why" in shown
+    assert host.content() == before
+
+
 def test_a_file_that_may_hold_answers_is_not_replaced(host):
     host.run("export", "-o", "review.csv")
     text = host.fill("review.csv", {"s/14": "ant"}).read_text()
     Path("review.csv").write_text(text.replace(",", ";"))  # a spreadsheet's CSV
-    assert "is no review file (review.csv: missing column" in host.run(
+    assert "is no review file (review.csv: the file looks separated by ';'" in host.run(
         "export", "-o", "review.csv", fails=True
     )
     studio = ("export", "--format", "label-studio", "-o", "tasks.json")

@@ -48,14 +48,15 @@ def read_table(path: str) -> pd.DataFrame:
         DataError: the file is missing, empty, ragged, not CSV or Parquet, larger than the memory,
             or has two columns of one name.
     """
-    file = require_file(path, "table")
+    file, names = require_file(path, "table"), []
     try:
         if file.suffix.lower() in (".parquet", ".pq"):
             _check_parquet(file)
             return pd.read_parquet(file)
         _check_no_nul(file)
         header = pd.read_csv(file, dtype=str, header=None, nrows=1, keep_default_na=False)
-        _check_columns(header.iloc[0].tolist(), file)
+        names = header.iloc[0].tolist()
+        _check_columns(names, file)
         with warnings.catch_warnings():
             # pandas only warns when a row is longer than the header, and drops the rest.
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -65,8 +66,21 @@ def read_table(path: str) -> pd.DataFrame:
     except DataError:
         raise
     except (ValueError, OSError, pa.ArrowException, pd.errors.ParserWarning) as error:
-        found = shown(error, 500)
+        found = separator_hint(names) or shown(error, 500)
         raise DataError(f"{file}: cannot be read as a table: {found}") from error
+
+
+def separator_hint(names: Sequence[object]) -> str:
+    """Return what to say of a CSV whose one column seems to be several, else nothing.
+
+    A spreadsheet separates by semicolons where the comma is the decimal mark.
+    """
+    if len(names) == 1:
+        for mark, found in ((";", "';'"), ("\t", "tabs")):
+            if mark in str(names[0]):
+                listed = ",".join(part.strip(' "') for part in str(names[0]).split(mark))
+                return f"the file looks separated by {found}, expected commas: {shown(listed)}"
+    return ""
 
 
 def check_memory(needed: float, what: str) -> None:
@@ -118,7 +132,8 @@ def column_of(table: pd.DataFrame, name: str, file: str) -> "pd.Series[Any]":
     """Return a column, or raise DataError naming the file, the column and those found."""
     if name not in table.columns:
         found = [str(other) for other in table.columns]
-        raise DataError(f"{file}: no column '{name}'; {nearest(name, found)}")
+        hint = separator_hint(found) or nearest(name, found)
+        raise DataError(f"{file}: no column '{name}'; {hint}")
     return table[name]
 
 

@@ -163,6 +163,13 @@ def test_bad_rows_are_named(make, changes, options, message):
         ("m.csv", b"sample_id,path,label\n1,x/a.png,cat,extra\n", "m.csv: cannot be read"),
         ("m.csv", b"sample_id,path,label\n1,x/\xff.png,cat\n", "m.csv: cannot be read"),
         ("m.parquet", b"PAR1", "m.parquet: cannot be read"),
+        (
+            "m.csv",
+            b"sample_id;path;label\n1;x/a.png;cat\n",
+            "no column 'sample_id'; the file looks separated by ';', expected commas: sample_id,",
+        ),
+        ("m.csv", b"sample_id\tpath\tlabel\n1\tx/a.png\tcat\n", "separated by tabs, expected"),
+        ("m.csv", b"sample_id;label\n1;cat, dog\n", "read as a table: .* separated by ';'"),
     ],
 )
 def test_damaged_tables(tmp_path, name, content, message):
