@@ -1,5 +1,6 @@
 """Features in shards and in image files: the rows of an array, and errors that name the row."""
 
+import errno
 import io
 import json
 import os
@@ -10,12 +11,13 @@ from PIL import Image
 
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.data import images as images_module
+from labelrepair.data import shards as shards_module
 from labelrepair.data.image_files import FILES, ImageFiles
 from labelrepair.data.images import EncodedImages
 from labelrepair.data.rows import blocks, take
 from labelrepair.data.shards import HASHES, MANIFEST, Shards, shard_name
 from labelrepair.data.storage import StorageSpec, fingerprint, load_features, save_features, stored
-from labelrepair.errors import ConfigError, DataError
+from labelrepair.errors import ConfigError, DataError, StoreError
 from labelrepair.ingest import SplitSpec, tabulate
 from labelrepair.io import FeatureDataset
 from labelrepair.label_table import CONTENT_HASH, content_hashes
@@ -196,6 +198,68 @@ def test_the_fingerprint_knows_what_the_features_are_made_of(array):
 
 
 # -- errors ------------------------------------------------------------------------------------
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
+def test_open_files_do_not_grow_with_the_shards_read(tmp_path, monkeypatch):
+    array = np.random.default_rng(2).integers(0, 256, (600, 60), dtype=np.uint8)
+    store, _ = stored(array, spec(tmp_path, rows=2))
+    before, hashed = open_files(), []
+    monkeypatch.setattr(
+        shards_module, "content_hashes", lambda rows: hashed.append(1) or content_hashes(rows)
+    )
+    for _ in range(2):
+        np.testing.assert_array_equal(store[:], array)
+        assert open_files() - before <= shards_module.KEPT
+    assert len(hashed) == 2 * 300, "a shard that is mapped again has been checked"
+    held = list(store._open)
+    store[2 * held[0]]
+    store[0]
+    assert list(store._open) == [*held[2:], held[0], 0]
+
+
+def test_a_shard_changed_after_it_was_mapped_is_looked_at_again(tmp_path, array, monkeypatch):
+    monkeypatch.setattr(shards_module, "KEPT", 1)
+    store = shards(tmp_path, array)
+    store[12]
+    store[0]
+    file = tmp_path / "features" / shard_name(2)
+    swap(file)
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(DataError, match="row 10 is another sample"):
+        store[[12]]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EMFILE, "raise the limit on the open files"),
+        (errno.ENFILE, "end other programs"),
+        (errno.ENOMEM, "free some memory"),
+        (errno.EACCES, "get the permission to read it"),
+    ],
+)
+def test_what_the_system_refuses_is_no_damage(tmp_path, array, monkeypatch, number, advice):
+    store = shards(tmp_path, array)
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards_module.mmap, "mmap", refuse)
+        with pytest.raises(StoreError, match=rf"000002.npy: cannot be opened .*{advice}") as seen:
+            store[[12]]
+    assert "ingestion" not in str(seen.value)
+    for name, place in (("manifest.json", "pathlib.Path.read_text"), ("hashes.npy", "numpy.load")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, refuse)
+            with pytest.raises(StoreError, match=rf"{name}: cannot be opened .*{advice}"):
+                load_features(tmp_path / "features")
+    np.testing.assert_array_equal(store[:], array)
 
 
 def damage(file, keep=-1):
