@@ -8,6 +8,7 @@ Metric = float | int | None
 # same label replaces the earlier one, so that more is said where the truth is known.
 SUMMARY_LINES = (
     ("rows", "{}", "labels.rows"),
+    ("rows", "{} (without the held-out test split)", "labels.rows", "test.accuracy_last"),
     ("given labels correct", "{}", "labels.given_accuracy"),
     ("repaired labels correct", "{}", "labels.repaired_accuracy"),
     ("suggested labels correct", "{} (all rows)", "recovery.accuracy"),

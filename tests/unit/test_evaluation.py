@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -406,6 +407,7 @@ def test_summary_with_truth(table, truth, history, used):
     )
     body = dict(line.split("  ", 1) for line in lines[2:])
     body = {label: rest.strip() for label, rest in body.items()}
+    assert body["rows"] == "12 (without the held-out test split)"
     assert body["noise rate, estimated"] == "25.0 % (interval 20.0 % to 30.0 %)"
     assert body["noise rate, actual"] == "33.3 %"
     assert body["flagged as wrong"] == "4 (precision 75.0 %, recall 75.0 %)"
@@ -420,6 +422,8 @@ def test_summary_with_truth(table, truth, history, used):
 def test_summary_without_truth_says_so(table, truth, history, used):
     found = evaluate(table, truth.iloc[:0], NOISE, history, used, 3).metrics
     text = summary(found, {})
+    alone = {name: value for name, value in found.items() if not name.startswith("test.")}
+    assert re.search(r"^rows +12$", summary(alone, {}), re.MULTILINE)
     assert text.startswith(
         "an estimated 25.0 % of the given labels are wrong -> 2 relabelled, 1 dropped"
     )

@@ -157,8 +157,13 @@ def alluvial(
             parts.append(tag("rect", class_=style, **box))
             parts.append(tag("text", text, class_=anchor, x=x + shift, y=middle))
     moved = sum(flow.count for flow in flows if flow.action != Action.KEEP)
-    differ = "change or leave" if heads[0] == "given label" else "are wrong or left out"
-    title = f"Flow of rows from {heads[0]} to {heads[1]}: {moved:,} rows {differ}"
+    changed, wrong = (
+        ("changes or leaves", "is wrong or left out")
+        if moved == 1
+        else ("change or leave", "are wrong or left out")
+    )
+    differ = changed if heads[0] == "given label" else wrong
+    title = f"Flow of rows from {heads[0]} to {heads[1]}: {_rows(moved)} {differ}"
     return picture(width, height, title, *parts, class_="flow")
 
 
@@ -203,7 +208,7 @@ def _bands(
             f"M{x0:.0f} {y0:.1f}C{mid:.0f} {y0:.1f} {mid:.0f} {y1:.1f} {x1:.0f} {y1:.1f}"
             f"V{low1:.1f}C{mid:.0f} {low1:.1f} {mid:.0f} {low0:.1f} {x0:.0f} {low0:.1f}Z"
         )
-        text = f"{names[flow.source]} → {names[flow.target]}: {flow.count:,} rows"
+        text = f"{names[flow.source]} → {names[flow.target]}: {_rows(flow.count)}"
         weight = " faint" if flow.count < FAINT_BELOW * left[flow.source].total else ""
         band = tag("path", tag("title", text), class_=f"band {flow.action}{weight}", d=path)
         drawn.append((flow.action != Action.KEEP, band))
@@ -213,3 +218,7 @@ def _bands(
 def _label(name: str, total: int, most: int = 14) -> str:
     short = name if len(name) <= most else name[: most - 1] + "…"
     return f"{short} · {total:,}"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

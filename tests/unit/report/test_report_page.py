@@ -201,6 +201,20 @@ def test_rows_of_no_class_count_as_wrong_and_have_no_flow(make_sources):
     assert "truly (no class)" in text
 
 
+def test_one_row_is_no_rows(make_sources):
+    def change_one(table):
+        keep_all(table)
+        table.loc[0, ["action", "label_source"]] = "relabel", "model"
+        table.loc[0, "repaired_label"] = (table.loc[0, "given_label"] + 1) % 5
+
+    html = render(make_sources(edit=change_one, known=0.0))
+
+    assert "1 of 600 labels was changed" in html
+    assert re.search(r"class \d → class \d: 1 row<", html)
+    assert "from given label to repaired label: 1 row changes or leaves" in html
+    assert not re.search(r"\b1 rows", html)
+
+
 def test_a_repair_that_does_harm_is_called_so(make_sources):
     def ruin(table):
         wrong = (table["given_label"] + 1) % 5
