@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from labelrepair.errors import LabelRepairError
+from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.training.batches import Batch
 from labelrepair.training.config import TrainingConfig
 from labelrepair.training.device import autocast
 from labelrepair.training.state import Run, Step
+
+# What batch normalisation says of one row: over maps of several pixels it takes it, so that only
+# the network itself knows.
+_ONE_VALUE = "more than 1 value per channel"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Pass:
         """Learn from all batches, ``rows`` rows in all; return the means.
 
         Raises:
+            ConfigError: a batch of one row, which batch normalisation refuses.
             LabelRepairError: the loss is no longer finite.
         """
         self.begin()
@@ -88,8 +94,13 @@ class Pass:
 
     def _forward(self, batch: Batch) -> Tensor:
         """Return the logits ``(K, B, C)`` of a batch, with their gradient."""
-        with autocast(self.run.config.precision, self.device):
-            outputs = [network(batch.features) for network in self.run.networks]
+        try:
+            with autocast(self.run.config.precision, self.device):
+                outputs = [network(batch.features) for network in self.run.networks]
+        except ValueError as error:
+            if _ONE_VALUE not in str(error):
+                raise
+            raise ConfigError(_too_few(self.run)) from error
         return torch.stack(outputs).float() if len(outputs) > 1 else outputs[0].float()[None]
 
     def record(self, chunk: list[Batch]) -> None:
@@ -150,14 +161,31 @@ def shuffled(
         order = order[: config.max_batches * config.batch_size]
     if config.drop_last:
         order = order[: len(order) // config.batch_size * config.batch_size]
-    if len(order) % config.batch_size == 1 and _needs_two_rows(networks):
+    rest = len(order) % config.batch_size
+    if rest == 1 and len(order) > 1 and _needs_two_rows(networks):
         order = order[:-1]  # another row in every epoch
     return order
 
 
 def _needs_two_rows(networks: nn.ModuleList) -> bool:
-    """Return whether a batch of one row is refused: normalised over itself it would be constant."""
-    return any(isinstance(module, nn.BatchNorm1d) for module in networks.modules())
+    """Return whether a batch of one row may be refused: normalised over itself it is constant.
+
+    So it is over maps of one pixel, to which images shrink in deep networks. A normalisation that
+    is kept in eval mode takes any batch.
+    """
+    return any(isinstance(module, _BatchNorm) and module.training for module in networks.modules())
+
+
+def _too_few(run: Run) -> str:
+    """Return what to change where a batch has one row."""
+    size, rows = run.config.batch_size, len(run.data.train_rows)
+    found = f"batch_size: {size}" if size == 1 else f"batch_size: {rows} training row in all"
+    return (
+        f"{found} is too little for the batch normalisation of the network, which needs at least "
+        "2 rows in a batch; "
+        + ("set batch_size to 2 or more" if size == 1 else "add training rows")
+        + ", or choose a network without it"
+    )
 
 
 def _two_dims(used: Tensor | None) -> Tensor:
