@@ -14,6 +14,7 @@ _FRACTION = r"[+-]?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?"
 _DIGITS = 18  # more do not fit into int64
 _SCALARS = ("string", "integer", "floating", "boolean", "decimal", "mixed-integer", "empty")
 _MOST_CLASSES = 100_000
+_EXACT = 2.0**53  # from here on a whole float may stand for several whole numbers
 
 
 def as_text(values: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -25,11 +26,25 @@ def as_text(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def check_scalars(values: "pd.Series[Any]", where: str) -> None:
-    """Raise DataError naming the first row that holds neither text nor a number (bytes, a list)."""
+    """Raise DataError naming the first row that holds neither text nor a number (bytes, a list).
+
+    A float of 2^53 or more is refused, too: whole numbers with blanks among them are read as
+    floats, and another number than this one may have been written.
+    """
     kind = pd.api.types.infer_dtype(values, skipna=True)
-    if kind == "floating" and np.isinf(values.to_numpy(np.float64, na_value=np.nan)).any():
-        row = int(np.argmax(np.isinf(values.to_numpy(np.float64, na_value=np.nan))))
-        raise DataError(f"{where}: row {row}: expected text or a number, found {values.iloc[row]}")
+    if kind == "floating":
+        floats = values.to_numpy(np.float64, na_value=np.nan)
+        doubtful = (
+            "{} as a float may not be what was written; expected text, integers without blanks, "
+            "or floats below 2^53"
+        )
+        for wrong, rule in (
+            (np.isinf(floats), "expected text or a number, found {}"),
+            (np.abs(floats) >= _EXACT, doubtful),
+        ):
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise DataError(f"{where}: row {row}: {rule.format(floats[row])}")
     if kind in (*_SCALARS, "mixed-integer-float"):
         return
     for row, value in enumerate(values):

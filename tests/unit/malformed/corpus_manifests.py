@@ -168,6 +168,11 @@ def ids() -> Iterator[Case]:
         "id_nan", changed("parquet", sample_id=[1.0, 2.0, np.nan, 4, 5, 6]), ("blank in row 2",)
     )
     yield Case(
+        "id_too_large_for_a_float",
+        changed("parquet", sample_id=[1.0, 2.0, 3.0, 2**53 + 1, np.nan, 6]),
+        ("column 'sample_id': row 3: 9007199254740992.0 as a float",),
+    )
+    yield Case(
         "id_inf",
         changed("parquet", sample_id=[1.0, 2.0, 2.0, 4, 5, np.inf]),
         ("row 5.*found inf",),
@@ -213,6 +218,10 @@ def labels() -> Iterator[Case]:
         ("float_fraction", [0.0, 1.0, 0.0, 0.5, 0, 1], "0.5"),
         ("float_nan", [0.0, 1.0, 0.0, np.nan, 0, 1], "'s3'.*label is blank"),
         ("float_inf", [0.0, 1.0, 0.0, np.inf, 0, 1], "s3|inf"),
+        ("float_1e300", [0.0, 1.0, 0.0, 1e300, 0, 1], "row 3: 1e\\+300 as a float"),
+        ("float_lowest", [0.0, 1.0, 0.0, -1e300, 0, 1], "row 3: -1e\\+300 as a float"),
+        ("float_two_to_53", [0.0, 1.0, None, 2**53 + 1, 0, 1], "row 3: 9007199254740992.0 as"),
+        ("float_below", [0.0, 1.0, 0.0, 2.0**53 - 1, 0, 1], "9007199254740991 is no class number"),
         ("int64_two_to_31", [0, 1, 0, 2**31, 0, 1], str(2**31)),
         ("int64_lowest", [0, 1, 0, -(2**63), 0, 1], "s3"),
         ("uint64_highest", np.array([0, 1, 0, 2**64 - 1, 0, 1], np.uint64), str(2**64 - 1)),
