@@ -13,11 +13,11 @@ from scipy.special import stdtrit  # scipy.stats takes half a second of every st
 from labelrepair.config import require
 from labelrepair.data.rows import RowStore, take
 from labelrepair.errors import DataError
-from labelrepair.gate import corrected_hits
 from labelrepair.label_table import GIVEN_LABEL, REPAIRED_LABEL, SAMPLE_ID, TRUE_LABEL
 from labelrepair.serving import probabilities
 from labelrepair.training import TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
+from labelrepair.transition import corrected_hits
 from labelrepair.workflow import Preset, fit, loop_features, repairable
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Hooks: whether a run can work, where it comes from, and what it says at its end."""
 
+import difflib
 import http.client
 import logging
 import os
@@ -25,7 +26,7 @@ from labelrepair.ab import AbSpec
 from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec
 from labelrepair.data.storage import StorageSpec
-from labelrepair.errors import ConfigError, StoreError
+from labelrepair.errors import ConfigError, StoreError, nearest
 from labelrepair.handoff import HandoffSpec
 from labelrepair.ingest import CuratedSpec, SplitSpec
 from labelrepair.label_table import data_hash
@@ -45,6 +46,10 @@ from labelrepair.workflow import EstimationConfig, choose_preset
 
 logger = logging.getLogger(__name__)
 TIMEOUT = 5.0  # seconds that MLflow's server has for its first answer
+NEARLY = 0.75  # of difflib's similarity
+_TABLE = re.compile(r"(.*\.|)(?:label_table|repaired_table|features)")
+_ASKED = re.compile(r"runtime_params:\s*(\w+)")
+_TOP = re.compile(r"^([A-Za-z]\w*)\s*:", re.MULTILINE)
 CHECKPOINTS = r"params:(.*\.)?checkpoints"
 # What the nodes build from their parameters.
 SPECS: dict[str, type[Any]] = {
@@ -67,6 +72,20 @@ SPECS: dict[str, type[Any]] = {
 class ParameterHook:
     """Refuses wrong parameters before any node runs, so that a typo overwrites nothing."""
 
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Look at the first part of every ``--params`` name: nothing else would read a wrong one.
+
+        Raises:
+            ConfigError: it is no parameter, but nearly one.
+        """
+        loader: Any = context.config_loader
+        chosen = set(loader.runtime_params or ())
+        known = _parameter_names(Path(loader.conf_source)) if chosen else set()
+        for name in sorted(chosen - known):
+            if difflib.get_close_matches(name, known, n=1, cutoff=NEARLY):
+                raise ConfigError(f"--params {name}: no such parameter; {nearest(name, known)}")
+
     @hook_impl(tryfirst=True)  # before kedro-mlflow opens a run
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
         """Build what the pipeline's nodes will build.
@@ -88,6 +107,17 @@ class ParameterHook:
                 choose_preset(catalog.load(f"params:{place}"), catalog.load(f"params:{preset}"))
 
 
+def _parameter_names(conf: Path) -> set[str]:
+    """Return the names that ``--params`` may begin with: top-level keys, and what files ask for."""
+    names: set[str] = set()
+    for file in (*conf.rglob("*.yml"), *conf.rglob("*.yaml")):
+        text = file.read_text("utf-8", errors="replace")
+        names.update(_ASKED.findall(text))
+        if "parameters" in str(file.relative_to(conf)):
+            names.update(_TOP.findall(text))
+    return names
+
+
 def _ours(pipeline: Pipeline) -> list[Node]:
     """Return our nodes; those of a host are none of our business."""
     return [node for node in pipeline.nodes if node.func.__module__.startswith("labelrepair.")]
@@ -97,6 +127,46 @@ def _places(read: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
     """Return (parameter as read, name) of each ``name`` in the pipeline, in any namespace."""
     ordered = sorted(read)
     return [(p, n) for n in names for p in ordered if p == n or p.endswith(f".{n}")]
+
+
+class DatasetHook:
+    """Refuses a run on the table of another data set, and one that parts people from their data."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
+        """Compare the chosen data set with the one that was ingested last.
+
+        Raises:
+            ConfigError: another one is there, and this run begins with its table, or would put its
+                own in the place of one that people have decided about.
+        """
+        read, made = pipeline.inputs(), pipeline.all_outputs()
+        tables = [_TABLE.fullmatch(name) for name in sorted(read | made)]
+        for prefix in sorted({found[1] for found in tables if found}):
+            then, now = _ingested(catalog, prefix), f"params:{prefix}dataset"
+            if then is None or now not in catalog or catalog.load(now) == then:
+                continue
+            told = f"the label table is that of '{then}'"
+            if f"{prefix}ingested" in made:  # it will be another's in a moment
+                decided = len(catalog.load(f"{prefix}human_decisions"))
+                if not decided:
+                    continue
+                told = f"people have made {decided} decisions about '{then}' here"
+            raise ConfigError(
+                f"dataset: '{catalog.load(now)}' is chosen, but {told}; nothing has been done. "
+                f"Run with --params dataset={then}, write `dataset: {then}` into "
+                "conf/base/globals.yml, or give other data a folder of their own: "
+                "--params workspace=FOLDER"
+            )
+
+
+def _ingested(catalog: CatalogProtocol[str, Any], prefix: str) -> str | None:
+    """Return the data set of the label table that is there; None where nobody knows."""
+    name = f"{prefix}ingested"
+    if name not in catalog or not catalog.exists(name):
+        return None
+    found: str | None = catalog.load(name).get("dataset")
+    return found
 
 
 class RunnerHook:

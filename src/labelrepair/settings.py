@@ -1,7 +1,14 @@
 """Kedro project settings: configuration loading and hooks; no logic."""
 
 from labelrepair.choices import ChoiceLoader, choose
-from labelrepair.hooks import ParameterHook, ProvenanceHook, RunnerHook, StoreHook, SummaryHook
+from labelrepair.hooks import (
+    DatasetHook,
+    ParameterHook,
+    ProvenanceHook,
+    RunnerHook,
+    StoreHook,
+    SummaryHook,
+)
 from labelrepair.label_hook import LabelLockHook
 from labelrepair.rank_hook import RankHook
 from labelrepair.run_hook import RunLockHook
@@ -14,6 +21,7 @@ HOOKS = (
     StoreHook(),
     OneStoreHook(),
     ParameterHook(),
+    DatasetHook(),
     ProvenanceHook(),
     SummaryHook(),
     LabelLockHook(),

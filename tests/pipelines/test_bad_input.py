@@ -206,6 +206,36 @@ def test_probabilities_of_another_label_table(good):
     assert "data_hash" in json.loads(refined.read_text())
 
 
+# -- another data set, and parameters that nothing reads ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [({"datset": "digits"}, "dataset"), ({"polcy": {"x": 1}}, "policy")]
+)
+def test_a_runtime_parameter_that_nothing_reads(good, wrong, meant):
+    (name,) = wrong
+    refused(good, ConfigError, f"--params {name}: no such", f"did you mean '{meant}'", **wrong)
+
+
+@pytest.mark.parametrize("pipelines", [["repair"], ["estimation", "training"], ["report"]])
+def test_a_run_on_the_table_of_another_data_set(good, pipelines):
+    told = ("'digits' is chosen, but the label table is that of 'small'", "--params dataset=small")
+    refused(good, ConfigError, *told, pipelines=pipelines, dataset="digits")
+
+
+def test_another_data_set_in_the_place_of_one_that_people_have_decided_about(good):
+    file = good / "data/03_primary/human_decisions.csv"
+    stored = file.read_text()
+    columns = stored.strip().split(",")
+    made = {"sample_id": "x", "decision": "keep"}
+    file.write_text(stored + ",".join(made.get(column, "") for column in columns) + "\n")
+    try:
+        told = ("people have made 1 decisions about 'small' here", "workspace=FOLDER")
+        refused(good, ConfigError, *told, dataset="digits")
+    finally:
+        file.write_text(stored)
+
+
 # -- parameters: refused before anything runs -------------------------------------------------
 
 SUMS_TO_TWO = [[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]

@@ -469,7 +469,9 @@ def digits_with_a_mistyped_label(mistyped):
     probs = np.zeros((300, 11 if mistyped else 10))
     for part in range(5):
         held = np.arange(300) % 5 == part
-        model = LogisticRegression(max_iter=300).fit(bunch.data[rows][~held] / 16, given_labels[~held])
+        model = LogisticRegression(max_iter=300).fit(
+            bunch.data[rows][~held] / 16, given_labels[~held]
+        )
         probs[np.ix_(held, model.classes_)] = model.predict_proba(bunch.data[rows][held] / 16)
     return probs, given_labels, true
 

@@ -204,7 +204,7 @@ class Loop:
             networks.append(self.build_network())
         config = self.config
         order = layout(config.memory_format, config.precision, self.device)
-        return networks.to(self.device, memory_format=order)
+        return networks.to(self.device).to(memory_format=order)
 
     def leave(self, index: int) -> None:
         """End a stage: take the weights to keep, let the method draw its conclusions."""

@@ -22,16 +22,21 @@ Params = dict[str, Any]
 
 
 def read_samples(
-    source: Params, split: Params, storage: Params
-) -> tuple[Any, pd.DataFrame, pd.DataFrame, list[str], Params]:
-    """Read a source: feature store, label table, known true labels, class names, input format."""
+    source: Params, split: Params, storage: Params, dataset: str
+) -> tuple[Any, pd.DataFrame, pd.DataFrame, list[str], Params, Params]:
+    """Read a source.
+
+    Returns:
+        Feature store, label table, known true labels, class names, input format, and what was read,
+        by which later runs know whose table this is.
+    """
     samples = read_source(from_dict(SourceSpec, source, "ingestion.source"), decode=False)
     parts = tabulate(
         samples,
         from_dict(SplitSpec, split, "ingestion.split"),
         from_dict(StorageSpec, storage, "ingestion.storage"),
     )
-    return (*parts, to_dict(input_format(samples)))
+    return (*parts, to_dict(input_format(samples)), {"dataset": dataset})
 
 
 def add_noise(

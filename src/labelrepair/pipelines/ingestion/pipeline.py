@@ -17,6 +17,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "params:ingestion.source",
                     "params:ingestion.split",
                     "params:ingestion.storage",
+                    "params:dataset",
                 ],
                 outputs=[
                     "features",
@@ -24,6 +25,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "true_labels",
                     "class_names",
                     "input_format",
+                    "ingested",
                 ],
                 name="read_samples",
             ),
