@@ -119,7 +119,7 @@ def test_duplicated_sample_id(good):
     write_manifest(good / FOLDER, sample_id=set_row(20, "s03"))
     good.dataset("bad", SOURCE)
 
-    refused(good, DataError, "labels.csv", "'s03' is repeated in row 20", dataset="bad")
+    refused(good, DataError, "labels.csv", "'s03' is repeated in line 22", dataset="bad")
 
 
 @pytest.mark.parametrize("name", ["sample_id", "label", "path", "split"])

@@ -1,11 +1,13 @@
 """Paths and tables shared by the readers: nothing outside the given root is ever opened."""
 
+import csv
 import mmap
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 from labelrepair.data.labels import as_text, check_scalars
 from labelrepair.errors import DataError, nearest, shown
 
+PARQUET = (".parquet", ".pq")
 # What pandas unpacks by itself.
 COMPRESSED = (".bz2", ".gz", ".tar", ".xz", ".zip", ".zst")
 
@@ -50,7 +53,7 @@ def read_table(path: str) -> pd.DataFrame:
     """
     file, names = require_file(path, "table"), []
     try:
-        if file.suffix.lower() in (".parquet", ".pq"):
+        if file.suffix.lower() in PARQUET:
             _check_parquet(file)
             return pd.read_parquet(file)
         _check_no_nul(file)
@@ -81,6 +84,36 @@ def separator_hint(names: Sequence[object]) -> str:
                 listed = ",".join(part.strip(' "') for part in str(names[0]).split(mark))
                 return f"the file looks separated by {found}, expected commas: {shown(listed)}"
     return ""
+
+
+def place_of(row: int, file: str) -> str:
+    """Return where a row stands in its table, for a message: "line 6" of a CSV, else "row 4".
+
+    The file is read again, as a text within quotes may go over several lines and blank lines are
+    no rows.
+
+    Args:
+        row: from 0, without the header.
+        file: the table, or what a message calls it.
+    """
+    path = Path(file)
+    if path.suffix.lower() not in (*PARQUET, *COMPRESSED) and path.is_file():
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                for line in islice(_first_lines(stream), row + 1, None):
+                    return f"line {line}"
+        except (ValueError, csv.Error):
+            pass  # it was another error that brought us here
+    return f"row {row}"
+
+
+def _first_lines(stream: TextIO) -> Iterator[int]:
+    """Yield the line that each record of a CSV begins in, as pandas sees records."""
+    reader, line = csv.reader(stream), 1
+    for record in reader:
+        if len(record) > 1 or "".join(record).strip():
+            yield line
+        line = reader.line_num + 1
 
 
 def check_memory(needed: float, what: str) -> None:
@@ -146,7 +179,7 @@ def text_of(table: pd.DataFrame, name: str, file: str) -> "pd.Series[Any]":
     for wrong, rule in ((text.isna(), "is blank"), (_has_nul(text), "holds a NUL character")):
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
-            raise DataError(f"{file}: column '{name}' {rule} in row {row}")
+            raise DataError(f"{file}: column '{name}' {rule} in {place_of(row, file)}")
     return text
 
 

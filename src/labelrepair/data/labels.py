@@ -1,6 +1,6 @@
 """Turn a column of class numbers or class names into class numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,7 @@ def encode_labels(
     true: "pd.Series[Any] | None" = None,
     *,
     codes: bool = False,
+    place: Callable[[int], str] = "row {}".format,
 ) -> tuple[tuple[str, ...], Labels, Labels | None]:
     """Return class names, given labels and true labels (-1 = unknown) from columns of the source.
 
@@ -76,6 +77,7 @@ def encode_labels(
         true: (N,) like ``given``; a blank means unknown.
         codes: the columns are known to hold class numbers: "2" is class 2 though a class of another
             number has the name "2".
+        place: says where a row stands in the source, for messages.
 
     Raises:
         DataError: blank given label, unknown name, number outside 0..C-1, or a mix of both.
@@ -86,7 +88,8 @@ def encode_labels(
     given_text = as_text(given).reset_index(drop=True)
     blank = np.flatnonzero(given_text.isna())
     if blank.size:
-        raise DataError(f"{where}: sample '{ids[blank[0]]}' (row {blank[0]}): the label is blank")
+        row = int(blank[0])
+        raise DataError(f"{where}: sample '{ids[row]}' ({place(row)}): the label is blank")
     true_text = None if true is None else as_text(true).reset_index(drop=True)
     every = given_text if true_text is None else pd.concat([given_text, true_text])
     names, numbers = _class_codes(every, ids, class_names, where, codes)

@@ -1,13 +1,14 @@
 """A CSV or Parquet file with one row per sample: ids, labels, and where the features are."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from labelrepair.data.files import column_of, inside, read_table, text_of
+from labelrepair.data.files import column_of, inside, place_of, read_table, text_of
 from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import Array, Samples
@@ -63,7 +64,8 @@ def read_manifest(
     truth = None if true_label_column is None else column_of(table, true_label_column, path)
     given = column_of(table, label_column, path)
     where = f"{path}, column '{label_column}'"
-    names, labels, true_labels = encode_labels(given, ids, class_names, where, truth)
+    place = partial(place_of, file=path)
+    names, labels, true_labels = encode_labels(given, ids, class_names, where, truth, place=place)
     splits = np.full(len(ids), str(Split.TRAIN))
     if split_column is not None:
         splits = np.array(text_of(table, split_column, path).tolist(), dtype=np.str_)
@@ -111,16 +113,24 @@ def _ids(table: pd.DataFrame, id_column: str, file: str) -> Array:
     repeated = pd.Series(ids).duplicated().to_numpy()
     if repeated.any():
         row = int(repeated.argmax())
-        raise DataError(f"{file}: sample id '{ids[row]}' is repeated in row {row}")
+        raise DataError(f"{file}: sample id '{ids[row]}' is repeated in {place_of(row, file)}")
     return ids
 
 
 def _image_paths(names: "pd.Series[Any]", ids: Array, root: str | Path, file: str) -> list[str]:
     paths = []
     for row, name in enumerate(names):
-        where = f"{file}: row {row}, sample '{ids[row]}'"
-        paths.append(inside(root, name, where))
-        if not os.path.isfile(paths[-1]):
-            hint = "; write it with forward slashes, relative to the root" if "\\" in name else ""
-            raise DataError(f"{where}: no image at {shown(paths[-1], 300)}{hint}")
+        try:
+            paths.append(_image_path(name, root, f"sample '{ids[row]}'"))
+        except DataError as error:
+            # Only now, as it takes reading the manifest again.
+            raise DataError(f"{file}: {place_of(row, file)}, {error}") from None
     return paths
+
+
+def _image_path(name: str, root: str | Path, where: str) -> str:
+    path = inside(root, name, where)
+    if not os.path.isfile(path):
+        hint = "; write it with forward slashes, relative to the root" if "\\" in name else ""
+        raise DataError(f"{where}: no image at {shown(path, 300)}{hint}")
+    return path

@@ -123,10 +123,10 @@ def test_typed_parquet_labels(make, labels):
         ({}, {"label_column": "lable"}, r"m.csv: no column 'lable'; did you mean 'label'"),
         ({}, {"id_column": "nr"}, "no column 'nr'.*label, path, sample_id"),
         ({}, {"split_column": "split"}, "no column 'split'"),
-        ({"sample_id": ["1", "2", "1"]}, {}, "sample id '1' is repeated in row 2"),
-        ({"sample_id": ["1", None, "3"]}, {}, "column 'sample_id' is blank in row 1"),
-        ({"label": ["cat", None, "dog"]}, {}, r"sample '0001' \(row 1\): the label is blank"),
-        ({"label": ["cat", "  ", "dog"]}, {}, r"sample '0001' \(row 1\): the label is blank"),
+        ({"sample_id": ["1", "2", "1"]}, {}, "sample id '1' is repeated in line 4"),
+        ({"sample_id": ["1", None, "3"]}, {}, "column 'sample_id' is blank in line 3"),
+        ({"label": ["cat", None, "dog"]}, {}, r"sample '0001' \(line 3\): the label is blank"),
+        ({"label": ["cat", "  ", "dog"]}, {}, r"sample '0001' \(line 3\): the label is blank"),
         ({"label": ["1", "cat", "dog"]}, {}, "'0002': unknown class '1'; numbers and names"),
         ({"label": ["1", "0", "-1"]}, {}, r"'0003': label -1 outside 0\.\.1"),
         ({"label": ["1", "0", "123456789"]}, {}, "label 123456789 is no class number"),
@@ -140,19 +140,42 @@ def test_typed_parquet_labels(make, labels):
         (
             {"path": ["x/b.png", "x/z.png", "x/c.png"]},
             {},
-            "row 1, sample '0001': no image at .*z.png",
+            "line 3, sample '0001': no image at .*z.png",
         ),
-        ({"path": ["x/b.png", "../a.png", "x/c.png"]}, {}, r"row 1.*'\.\./a.png' leads outside"),
+        ({"path": ["x/b.png", "../a.png", "x/c.png"]}, {}, r"line 3, .*'\.\./a.png' leads outside"),
         ({"path": ["/etc/passwd", "x/a.png", "x/c.png"]}, {}, "'/etc/passwd' leads outside"),
-        ({"path": ["x/b.png", None, "x/c.png"]}, {}, "column 'path' is blank in row 1"),
+        ({"path": ["x/b.png", None, "x/c.png"]}, {}, "column 'path' is blank in line 3"),
         ({"s": ["train", "trian", "test"]}, {"split_column": "s"}, "'0001': unknown split 'trian'"),
         ({"s": ["test"] * 3}, {"split_column": "s"}, "training split is empty"),
-        ({"t": ["a", None, "b"]}, {"text_column": "t"}, "column 't' is blank in row 1"),
+        ({"t": ["a", None, "b"]}, {"text_column": "t"}, "column 't' is blank in line 3"),
     ],
 )
 def test_bad_rows_are_named(make, changes, options, message):
     with pytest.raises(DataError, match=message):
         read_source(make(changes, **options))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_id": ["1", "2", "1"]}, "sample id '1' is repeated in row 2"),
+        ({"label": ["cat", None, "dog"]}, r"sample '0001' \(row 1\): the label is blank"),
+        ({"path": ["x/b.png", "x/z.png", "x/c.png"]}, "row 1, sample '0001': no image"),
+        ({"path": ["x/b.png", None, "x/c.png"]}, "column 'path' is blank in row 1"),
+    ],
+)
+def test_a_parquet_file_has_rows_not_lines(make, changes, message):
+    with pytest.raises(DataError, match=message):
+        read_source(make(changes, "parquet"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_are_those_of_the_file(tmp_path, end):
+    """A text over two lines, and lines that pandas takes for no rows."""
+    lines = ["sample_id,t,label", '1,"one', '""two""",cat', "", "2,three,dog", "  ", "3,four,", ""]
+    (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbf" + end.join(lines).encode())
+    with pytest.raises(DataError, match=r"sample '3' \(line 7\): the label is blank"):
+        read_source(SourceSpec("manifest", path=str(tmp_path / "m.csv"), text_column="t"))
 
 
 @pytest.mark.parametrize(

@@ -128,11 +128,11 @@ ZERO_WIDTH, CYRILLIC_A, COMBINING = "\u200b", "\u0430", "\u0301"
 
 def ids() -> Iterator[Case]:
     for name, row, value, said in (
-        ("repeated", 3, "s1", "'s1' is repeated in row 3"),
-        ("repeated_after_strip", 3, " s1 ", "'s1' is repeated in row 3"),
-        ("blank", 2, "", "blank in row 2"),
-        ("spaces", 2, "   ", "blank in row 2"),
-        ("null", 2, None, "blank in row 2"),
+        ("repeated", 3, "s1", "'s1' is repeated in line 5"),
+        ("repeated_after_strip", 3, " s1 ", "'s1' is repeated in line 5"),
+        ("blank", 2, "", "blank in line 4"),
+        ("spaces", 2, "   ", "blank in line 4"),
+        ("null", 2, None, "blank in line 4"),
         ("zero_width", 3, "s1" + ZERO_WIDTH, "U\\+200B"),
         ("bom_inside", 3, "s1\ufeff", "U\\+FEFF"),
         ("soft_hyphen", 3, "s\u00ad1", "U\\+00AD"),
@@ -274,15 +274,15 @@ def paths() -> Iterator[Case]:
         ("device", "/dev/zero", "leads outside"),
         ("null_device", "../../../../../../../dev/null", "leads outside"),
     ):
-        yield Case(f"path_{name}", changed(path={3: value}), (r"m\.csv", "row 3", "'s3'", said))
-    yield Case("path_blank", changed(path={3: None}), (r"m\.csv", "'path' is blank in row 3"))
+        yield Case(f"path_{name}", changed(path={3: value}), (r"m\.csv", "line 5", "'s3'", said))
+    yield Case("path_blank", changed(path={3: None}), (r"m\.csv", "'path' is blank in line 5"))
     yield Case(
         "path_nul",
         changed("parquet", path={3: "0\0.png"}),
         (r"m\.parquet", "'path' holds a NUL character in row 3"),
     )
-    yield Case("path_link", _linked, (r"m\.csv", "row 3", "leads outside"))
-    yield Case("path_loop", _looped, (r"m\.csv", "row 3", "no image"))
+    yield Case("path_link", _linked, (r"m\.csv", "line 5", "leads outside"))
+    yield Case("path_loop", _looped, (r"m\.csv", "line 5", "no image"))
 
 
 def _linked(folder: Path) -> object:
@@ -303,7 +303,7 @@ def splits() -> Iterator[Case]:
         ("unknown", {3: "Train"}, "'s3': unknown split 'Train'; did you mean 'train'"),
         ("val", {3: "val"}, "unknown split 'val'"),
         ("number", {3: "0"}, "unknown split '0'"),
-        ("blank", {3: ""}, "'split' is blank in row 3"),
+        ("blank", {3: ""}, "'split' is blank in line 5"),
         ("all_test", ["test"] * ROWS, "training split is empty"),
         ("all_validation", ["validation"] * ROWS, "training split is empty"),
         ("none", ["none"] * ROWS, "training split is empty"),
