@@ -22,6 +22,7 @@ from labelrepair.estimation import (
     curated_transition,
     estimate_noise,
 )
+from labelrepair.estimation.accuracy import probe_accuracy
 from labelrepair.noise import asymmetric, inject, symmetric
 from labelrepair.transition import transition_error
 
@@ -458,17 +459,17 @@ def test_confident_issues_are_cleanlabs_at_any_portion(dtype, elements, monkeypa
 # -- rare classes and the probe --------------------------------------------------------------------
 
 
-def digits_with_a_mistyped_label(mistyped):
+def digits_with_a_mistyped_label(mistyped, count=300):
     """Return out-of-sample probabilities and given labels: 20 % wrong, some sevens a class 10."""
     draws, bunch = np.random.default_rng(0), load_digits()
-    rows = draws.permutation(len(bunch.target))[:300]
+    rows = draws.permutation(len(bunch.target))[:count]
     true = bunch.target[rows]
-    wrong = draws.random(300) < 0.2
-    given_labels = np.where(wrong, (true + draws.integers(1, 10, 300)) % 10, true)
+    wrong = draws.random(count) < 0.2
+    given_labels = np.where(wrong, (true + draws.integers(1, 10, count)) % 10, true)
     given_labels[np.flatnonzero(true == 7)[:mistyped]] = 10
-    probs = np.zeros((300, 11 if mistyped else 10))
+    probs = np.zeros((count, 11 if mistyped else 10))
     for part in range(5):
-        held = np.arange(300) % 5 == part
+        held = np.arange(count) % 5 == part
         model = LogisticRegression(max_iter=300).fit(
             bunch.data[rows][~held] / 16, given_labels[~held]
         )
@@ -489,14 +490,21 @@ def test_a_mistyped_label_is_no_class_that_other_rows_are_taken_for(mistyped):
 
 
 def test_the_accuracy_of_the_probe_is_told_without_the_truth():
-    probs, given_labels, true = digits_with_a_mistyped_label(0)
-    known = EstimationSpec("given", transition=tuple(map(tuple, symmetric(10, 0.2))))
+    probs, given_labels, true = digits_with_a_mistyped_label(0, count=1797)
 
-    found = estimate_noise(probs, given_labels, known, np.random.default_rng(0)).probe_accuracy
+    found = estimate_noise(probs, given_labels, EstimationSpec(), np.random.default_rng(0))
 
-    assert found == pytest.approx((probs.argmax(1) == true).mean(), abs=0.05)
-    blind = EstimationSpec("given", transition=((0.5, 0.5), (0.5, 0.5)))
-    halves = np.full((4, 2), 0.5)
-    assert (
-        estimate_noise(halves, [0, 1, 0, 1], blind, np.random.default_rng(0)).probe_accuracy is None
-    )
+    assert found.probe_accuracy == pytest.approx((probs.argmax(1) == true).mean(), abs=0.03)
+    # Labels that have nothing to do with what is predicted say nothing.
+    coins = np.array([[0.6, 0.4], [0.6, 0.4], [0.4, 0.6], [0.4, 0.6]] * 10)
+    assert probe_accuracy(coins, np.array([0, 1, 0, 1] * 10)) is None
+
+
+def test_the_accuracy_of_the_probe_by_hand():
+    # The surest fifth of ten rows predicted to be 0 are two, labelled 0 and 1; of ten 1s, 1 and 1.
+    probs = np.array([[0.9, 0.1]] * 2 + [[0.8, 0.2]] * 8 + [[0.1, 0.9]] * 2 + [[0.2, 0.8]] * 8)
+    labels = np.array([0, 1] + [0] * 6 + [1, 1] + [1] * 10)
+    # T = [[1/2, 1/2], [0, 1]], its inverse [[2, -1], [0, 1]]: hits of 2, 0 and 1.
+    assert probe_accuracy(probs, labels) == pytest.approx(min(1.0, (7 * 2 + 10) / 20))
+    fewer = np.where(np.arange(20) < 4, labels, 1)
+    assert probe_accuracy(probs, fewer) == pytest.approx((3 * 2 + 10) / 20)

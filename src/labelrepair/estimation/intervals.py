@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from labelrepair.chunks import row_slices
 from labelrepair.config import require
-from labelrepair.errors import TransitionError
+from labelrepair.estimation.accuracy import probe_accuracy
 from labelrepair.estimation.confident import FEWEST, confident_cells, joint_of
 from labelrepair.estimation.estimators import (
     anchor_transition,
@@ -29,7 +28,6 @@ from labelrepair.transition import (
     Floats,
     Labels,
     check_transition,
-    corrected_hits,
     count_pairs,
     noise_rate_of,
     normalise_rows,
@@ -92,20 +90,8 @@ def estimate_noise(
         class_prior=prior,
         transition_interval=_element_wise(matrices, spec),
         rows=len(labels),
-        probe_accuracy=_probe_accuracy(array, labels, transition),
+        probe_accuracy=probe_accuracy(array, labels),
     )
-
-
-def _probe_accuracy(array: Any, labels: Labels, transition: Floats) -> float | None:
-    """Return the accuracy on true labels that T makes of the one on given labels."""
-    best = [array[part].argmax(axis=1) for part in row_slices(*array.shape)]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whoever inverts T in earnest is told of its condition
-            hits = corrected_hits(np.concatenate(best), labels, transition)
-    except TransitionError:
-        return None
-    return float(np.clip(hits.mean(), 0.0, 1.0))
 
 
 def _bootstrap(

@@ -58,9 +58,9 @@ class NoiseEstimate:
             element of T. None where T was not resampled (known, or of more than
             :data:`MAX_RESAMPLED` values in all resamples).
         rows: N, the labels that it was estimated on; None where T is known.
-        probe_accuracy: share of the rows whose true class the probabilities' arg max is, estimated
-            without the truth (:func:`labelrepair.transition.corrected_hits`), in [0, 1]. As far off
-            as T is; None where T cannot be inverted, or there are no such probabilities.
+        probe_accuracy: share of the rows whose true class the probabilities' arg max is, see
+            :func:`labelrepair.estimation.accuracy.probe_accuracy`; None where that cannot be told,
+            or there are no such probabilities.
     """
 
     transition: Floats

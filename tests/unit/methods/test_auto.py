@@ -16,13 +16,12 @@ PAIRS = asymmetric(10, {2: 7, 3: 8, 7: 1, 5: 6, 6: 5}, 0.4)
 OPTIONS = auto.Options()
 
 
-def noise(transition, low=None, high=None, rows=60_000):
+def noise(transition, low=None, high=None, rows=60_000, probe_accuracy=0.97):
     rate = noise_rate_of(transition)
     interval = (rate if low is None else low, rate if high is None else high)
     prior = np.full(len(transition), 1 / len(transition))
-    return NoiseEstimate(
-        np.asarray(transition), rate, interval, "confident_joint", prior, rows=rows
-    )
+    more = {"rows": rows, "probe_accuracy": probe_accuracy}
+    return NoiseEstimate(np.asarray(transition), rate, interval, "confident_joint", prior, **more)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +47,26 @@ def test_few_rows_decide_before_the_structure():
         auto.choose(OPTIONS, TrainingConfig(), noise(PAIRS, rows=None)).method
         == OPTIONS.paired.method
     )
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "why"),
+    [
+        (0.85, "a plain network is right about 85.0% of the rows (limit 86%)"),
+        (None, "how well a plain network tells the classes apart is not known"),
+    ],
+)
+def test_networks_are_not_asked_to_agree_on_classes_that_are_close(accuracy, why):
+    found = auto.choose(OPTIONS, TrainingConfig(), noise(PAIRS, probe_accuracy=accuracy))
+    assert (found.method, found.options) == ("jocor", {"co_lambda": 0.0})
+    assert why in found.why
+    spread = auto.choose(OPTIONS, TrainingConfig(), noise(symmetric(10, 0.3), probe_accuracy=0.9))
+    assert (spread.options, "(limit 92%)" in spread.why) == ({"co_lambda": 0.0}, True)
+    pairs = auto.choose(OPTIONS, TrainingConfig(), noise(PAIRS, probe_accuracy=0.9))
+    assert pairs.options == OPTIONS.paired.options
+    other = auto.Options(close=auto.Candidate("co_teaching"))
+    chosen = auto.choose(other, TrainingConfig(), noise(PAIRS, probe_accuracy=accuracy))
+    assert chosen.method == "co_teaching"
 
 
 @pytest.mark.parametrize("network", ["embedding", "embedding_lstm"])
