@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ from labelrepair.training.ranks import LostRank, Ranks
 logger = logging.getLogger(__name__)
 Content = dict[str, Any]
 FOREVER = datetime.timedelta(days=30)  # others wait so long for rank 0 to have a job for them
+# Seconds for which a rank that met an error waits for rank 0 to end the job as well: what a host
+# sees of a shared folder may be a minute old.
+GRACE = 90.0
 _MAIN = "labelrepair.training.rank_main"
 _AGAIN = (
     "the other ranks have been stopped and nothing but the checkpoint has been written; start the "
@@ -67,7 +71,13 @@ def run(target: str, content: Content, config: Distributed, folder: Path | None 
         if _joined:
             with _contact():
                 _joined[0].from_first((target, str(place), config.backend, config.timeout))
-            return work(target, place, training_group(config.backend, config.timeout)) or {}
+            try:
+                return work(target, place, training_group(config.backend, config.timeout)) or {}
+            except LostRank as error:
+                found = said(place)
+                if found is None:
+                    raise
+                raise found from error  # what made the other one leave
         _start(target, place, config)
         return _load(place / "answer.pt")
     finally:
@@ -79,7 +89,10 @@ def work(target: str, place: Path, ranks: Ranks) -> Content | None:
     module, _, name = target.partition(":")
     function: Callable[[Content, Ranks], Content] = getattr(importlib.import_module(module), name)
     with _contact():
-        answer = function(_load(place / "content.pt"), ranks)
+        content = _load(place / "content.pt")
+        if _joined:  # rank 0 deletes the file when it is done, or fails: first all must have it
+            _joined[0].add(torch.zeros(1))
+        answer = function(content, ranks)
     return answer if ranks.rank == 0 else None
 
 
@@ -87,11 +100,14 @@ def join() -> None:
     """Join the processes that torchrun has started; call it before anything else.
 
     Rank 0 returns at once and goes on alone; its trainings are shared with the others, which stay
-    in here and leave the process when rank 0 does. Without torchrun (no ``RANK`` and ``WORLD_SIZE``
-    in the environment) or with one process nothing happens.
+    in here and leave the process when rank 0 does, or with code 1 after an error that rank 0 did
+    not meet. All end with torchrun. Without it (no ``RANK`` and ``WORLD_SIZE`` in the environment)
+    or with one process nothing happens.
     """
     if _joined or int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         return
+    if distributed.is_torchelastic_launched():  # else our parent may be a shell that ends first
+        watch_parent()
     own_gpu()
     distributed.init_process_group("gloo", timeout=FOREVER)
     ranks = Ranks.joined()
@@ -150,8 +166,27 @@ def _serve(ranks: Ranks) -> None:
         if job is None:
             return
         target, place, backend, timeout = job
-        with contextlib.suppress(LabelRepairError):  # rank 0 raises it, too
+        try:
             work(target, Path(place), training_group(backend, timeout))
+        except LabelRepairError as error:
+            _end_with_first(error, Path(place), ranks)
+
+
+def _end_with_first(error: LabelRepairError, place: Path, ranks: Ranks) -> None:
+    """Return once rank 0 has ended the job; leave the process if it goes on without us.
+
+    Most errors are everyone's: rank 0 raises them, and may have another job. Where it does not, it
+    waits for us in an exchange that only our end ends (torchrun then ends all).
+    """
+    until = time.monotonic() + GRACE
+    while place.exists():
+        if time.monotonic() > until:
+            say(error, place, ranks.rank)
+            kind = type(error).__name__
+            sys.stderr.write(f"rank {ranks.rank} of {ranks.size}: {kind}: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)  # the usual way out may wait for the others
+        time.sleep(0.1)
 
 
 def _dismiss(ranks: Ranks) -> None:
@@ -159,6 +194,35 @@ def _dismiss(ranks: Ranks) -> None:
     with contextlib.suppress(LabelRepairError):
         ranks.from_first(None)
         distributed.destroy_process_group()
+
+
+def watch_parent() -> None:
+    """End with the process that started us, however it ends."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def say(error: LabelRepairError, place: Path, rank: int) -> None:
+    """Leave the error of a rank for :func:`said`; on a full disk nothing is left."""
+    with contextlib.suppress(OSError):
+        text = f"{type(error).__name__}\n{error}"
+        (place / f"error-{rank}.txt").write_text(text, encoding="utf-8")
+
+
+def said(place: Path) -> LabelRepairError | None:
+    """Return the error that a rank met, if one said more than that another was gone."""
+    for file in sorted(place.glob("error-*.txt")):
+        kind, _, text = file.read_text(encoding="utf-8").partition("\n")
+        if kind != LostRank.__name__:
+            found: LabelRepairError = getattr(errors, kind, LabelRepairError)(text)
+            return found
+    return None
 
 
 def _load(file: Path) -> Content:
@@ -208,14 +272,12 @@ def _start(target: str, place: Path, config: Distributed) -> None:
 
 def _explained(error: Any, place: Path, processes: int) -> LabelRepairError:
     """Return what the processes said before they ended, or which one ended without a word."""
-    said = sorted(place.glob("error-*.txt"))
-    for file in said:
-        kind, _, text = file.read_text(encoding="utf-8").partition("\n")
-        if kind != LostRank.__name__:
-            return getattr(errors, kind, LabelRepairError)(text)
+    found = said(place)
+    if found is not None:
+        return found
     failed = error.failures
     killed = [r for r, f in failed.items() if f.exitcode < 0 and f.exitcode != -signal.SIGTERM]
-    silent = [r for r in failed if f"error-{r}.txt" not in {file.name for file in said}]
+    silent = [r for r in failed if not (place / f"error-{r}.txt").exists()]
     rank = (killed or silent or list(failed))[0]
     code = failed[rank].exitcode
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

@@ -4,22 +4,20 @@ import datetime
 import logging
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 
 import torch
 from torch import distributed
 
 from labelrepair.errors import LabelRepairError
-from labelrepair.training.launch import choose_backend, own_gpu, work
+from labelrepair.training.launch import choose_backend, own_gpu, say, watch_parent, work
 from labelrepair.training.ranks import Ranks
 
 
 def main(target: str, place: str, backend: str, timeout: str) -> int:
     """Do this process's part; return the exit code."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    _watch_parent()
+    watch_parent()
     level = int(os.environ.get("LABELREPAIR_LOG_LEVEL", logging.WARNING))
     logging.basicConfig(format="%(message)s")
     logging.getLogger("labelrepair").setLevel(level if rank == 0 else logging.ERROR)
@@ -30,25 +28,12 @@ def main(target: str, place: str, backend: str, timeout: str) -> int:
     try:
         answer = work(target, Path(place), Ranks(rank, size))
     except LabelRepairError as error:
-        said = f"{type(error).__name__}\n{error}"
-        (Path(place) / f"error-{rank}.txt").write_text(said, encoding="utf-8")
+        say(error, Path(place), rank)
         return 1
     if answer is not None:
         torch.save(answer, Path(place) / "answer.pt")
     distributed.destroy_process_group()
     return 0
-
-
-def _watch_parent() -> None:
-    """End with the process that started us, however it ends."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

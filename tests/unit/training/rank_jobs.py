@@ -8,7 +8,7 @@ import torch
 
 from labelrepair import methods
 from labelrepair.config import from_dict
-from labelrepair.errors import ConfigError
+from labelrepair.errors import ConfigError, DataError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.networks import build
 from labelrepair.training import Checkpointer, Holdout, TrainingConfig, TrainSet, train
@@ -98,6 +98,18 @@ def every_case(content, ranks):
 def refused(content, ranks):
     """Raise what a method refuses."""
     raise ConfigError("noise_rate: said by a rank")
+
+
+def refused_by_last(content, ranks):
+    """Raise on rank 1 only, while rank 0 waits for it."""
+    if ranks.rank == 1:
+        raise DataError("row 3: seen by rank 1 only")
+    return {"sum": ranks.add(torch.ones(1))}
+
+
+def summed(content, ranks):
+    """Return the sum over ranks of a number."""
+    return {"sum": ranks.add(torch.tensor([content["number"]]))}
 
 
 def dies(content, ranks):
