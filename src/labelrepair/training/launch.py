@@ -25,6 +25,7 @@ import torch
 from torch import distributed
 
 from labelrepair import errors
+from labelrepair.atomic import whole_file
 from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.training.config import Distributed
 from labelrepair.training.ranks import LostRank, Ranks
@@ -60,6 +61,7 @@ def run(target: str, content: Content, config: Distributed, folder: Path | None 
             those of several hosts must see it. None = the working folder.
 
     Raises:
+        StoreError: the disk is full.
         LabelRepairError: the one that a process raised, or one that names the process that ended.
     """
     shared = folder or Path.cwd()
@@ -67,7 +69,7 @@ def run(target: str, content: Content, config: Distributed, folder: Path | None 
         shared.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix=".ranks-", dir=shared if _joined else None))
     try:
-        torch.save(content, place / "content.pt")
+        save(content, place / "content.pt")
         if _joined:
             with _contact():
                 _joined[0].from_first((target, str(place), config.backend, config.timeout))
@@ -223,6 +225,16 @@ def said(place: Path) -> LabelRepairError | None:
             found: LabelRepairError = getattr(errors, kind, LabelRepairError)(text)
             return found
     return None
+
+
+def save(content: Content, file: Path) -> None:
+    """Write what a process hands over.
+
+    Raises:
+        StoreError: the disk is full.
+    """
+    with whole_file(file) as stream:
+        torch.save(content, stream)
 
 
 def _load(file: Path) -> Content:

@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 
 from labelrepair.errors import LabelRepairError
-from labelrepair.training.launch import choose_backend, own_gpu, say, watch_parent, work
+from labelrepair.training.launch import choose_backend, own_gpu, save, say, watch_parent, work
 from labelrepair.training.ranks import Ranks
 
 
@@ -27,11 +27,11 @@ def main(target: str, place: str, backend: str, timeout: str) -> int:
     distributed.init_process_group(choose_backend(backend), timeout=wait)
     try:
         answer = work(target, Path(place), Ranks(rank, size))
+        if answer is not None:
+            save(answer, Path(place) / "answer.pt")
     except LabelRepairError as error:
         say(error, Path(place), rank)
         return 1
-    if answer is not None:
-        torch.save(answer, Path(place) / "answer.pt")
     distributed.destroy_process_group()
     return 0
 

@@ -112,6 +112,11 @@ def summed(content, ranks):
     return {"sum": ranks.add(torch.tensor([content["number"]]))}
 
 
+def numbers(content, ranks):
+    """Answer as many numbers as wanted."""
+    return {"numbers": torch.zeros(content["count"])}
+
+
 def dies(content, ranks):
     """Lose rank 1 in the third epoch, if asked to."""
     if ranks.rank == 1 and content["epoch"] is not None:

@@ -8,7 +8,7 @@ import rank_jobs
 import torch
 
 from labelrepair.config import from_dict
-from labelrepair.errors import ConfigError, LabelRepairError
+from labelrepair.errors import ConfigError, LabelRepairError, StoreError
 from labelrepair.training import Checkpointer, Distributed, Schedule, TrainingConfig, launch
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.training.ranks import Ranks
@@ -79,6 +79,25 @@ def test_folds_are_shared_and_keep_their_bits():
 def test_an_error_of_a_rank_is_that_of_the_run():
     with pytest.raises(ConfigError, match="said by a rank"):
         start("refused", {})
+
+
+@pytest.fixture
+def small_files():
+    """Let this process and those that it starts write 100 kB into a file and no more."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("content.pt", {"numbers": torch.zeros(10**6)}), ("answer.pt", {"count": 10**6})],
+)
+def test_what_does_not_fit_on_the_disk_is_named(small_files, name, content):
+    with pytest.raises(StoreError, match=rf"/\.ranks-.*/{name}: cannot be written \(File too"):
+        start("numbers", content)
 
 
 def test_rows_are_divided_evenly_within_training_and_validation_rows():
