@@ -1,11 +1,14 @@
 """Checkpoints: written whole or not at all, and refused where they do not belong."""
 
+import contextlib
 import hashlib
+import importlib
+import inspect
 import json
 import pickle
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +24,63 @@ _NOT_A_CHECKPOINT = (EOFError, TypeError, pickle.UnpicklingError, zipfile.BadZip
 def fingerprint(content: Mapping[str, Any]) -> str:
     """Return 16 hex characters that change with the run's settings, its data or this code.
 
+    The code is that of this package and, of a network that is named by its import path, the module
+    and the one that defines its class (and the classes that this one extends). What these import
+    does not count.
+
     Args:
-        content: JSON-serialisable settings and data hashes.
+        content: JSON-serialisable settings and data hashes; ``network.name`` at any depth names a
+            network.
     """
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps(content, sort_keys=True, default=str).encode())
     digest.update(torch.__version__.encode())
     for source in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(source.read_bytes())
+    for path in _import_paths(content):
+        for source in _sources(path):
+            digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def _import_paths(content: Any) -> Iterator[str]:
+    """Yield the networks of settings that are named by their import path."""
+    if isinstance(content, Mapping):
+        network = content.get("network")
+        name = network.get("name") if isinstance(network, Mapping) else None
+        if isinstance(name, str) and (":" in name or "." in name):
+            yield name
+        content = [content[key] for key in sorted(content, key=str)]
+    if isinstance(content, (list, tuple)):
+        for part in content:
+            yield from _import_paths(part)
+
+
+def _sources(path: str) -> list[Path]:
+    """Return the files of a network named by "package.module:Class" or "package.module.Class".
+
+    None for what cannot be imported: building the network says why.
+    """
+    name, separator, attribute = path.partition(":")
+    if not separator:
+        name, _, attribute = path.rpartition(".")
+    try:
+        found: Any = importlib.import_module(name)
+        parts = [found]
+        for attribute_name in attribute.split("."):
+            found = getattr(found, attribute_name)
+    # A foreign module may raise anything.
+    except Exception:
+        return []
+    found = inspect.unwrap(found)
+    parts += inspect.getmro(found) if inspect.isclass(found) else [found]
+    files: dict[Path, None] = {}
+    for part in parts:
+        with contextlib.suppress(TypeError, OSError):  # built in, or of no file
+            file = Path(inspect.getsourcefile(part) or inspect.getfile(part))
+            if file.is_file():
+                files[file] = None
+    return list(files)
 
 
 class Checkpointer:

@@ -156,6 +156,40 @@ def test_fingerprint_changes_with_content_versions_and_code(monkeypatch, tmp_pat
     assert len(seen) == 5
 
 
+NETS = """
+from torch import nn
+class Base(nn.Module):
+    pass
+def one(num_classes):
+    return nn.Linear(2, num_classes)
+"""
+
+
+@pytest.mark.parametrize("path", ["{}.nets:Mine", "{}.nets.Mine", "{}:Mine", "{}.nets:one"])
+@pytest.mark.parametrize("edited", ["nets.py", "base.py"])
+def test_fingerprint_changes_with_the_code_of_a_network_of_ones_own(
+    tmp_path, monkeypatch, path, edited
+):
+    package = f"own_{tmp_path.name}"  # a module of this name is imported once
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from .nets import Mine\n")
+    (folder / "base.py").write_text(NETS)
+    (folder / "nets.py").write_text("from .base import *\nclass Mine(Base):\n    x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content = {"preset": {"training": {"network": {"name": path.format(package)}}}}
+    before = fingerprint(content)
+    assert fingerprint(content) == before
+    (folder / edited).write_text((folder / edited).read_text() + "# edited\n")
+    assert fingerprint(content) != before
+
+
+@pytest.mark.parametrize("name", ["mlp", "no.such:Thing", "torch.nn:NoSuch", "builtins:len", ":"])
+def test_fingerprint_leaves_what_has_no_source_to_the_one_who_builds_it(name):
+    assert fingerprint({"network": {"name": name}})
+    assert fingerprint({"network": name, "list": [{"network": None}, 3]})
+
+
 def test_the_same_run_at_work_elsewhere_and_what_a_kill_left(tmp_path):
     kept, same = (Checkpointer(tmp_path, {"run": 1}) for _ in range(2))
     with whole_file(kept.path, ".of-another-process") as stream:
