@@ -286,7 +286,12 @@ def _labels(
     if labels.shape != (count,):
         raise DataError(f"given_labels: expected shape ({count},), found {labels.shape}")
     if labels.dtype.kind not in "iuf":
-        raise DataError(f"given_labels: expected whole numbers, found dtype {labels.dtype}")
+        blank = pd.isna(labels)
+        hint = "number the classes from 0, or use RobustClassifier, which takes names"
+        if blank.any():
+            hint = f"row {int(blank.argmax())} is blank"
+        dtype = labels.dtype
+        raise DataError(f"given_labels: expected whole numbers, found dtype {dtype}; {hint}")
     # Compared as they come: a cast to int64 would turn infinity and 2^64 into some other number.
     few = "num_classes: at least 2 classes are needed, found"
     require(num_classes is None or num_classes >= 2, f"{few} {num_classes}")

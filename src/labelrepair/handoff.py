@@ -219,7 +219,8 @@ def judge(
     if len(rows) < spec.min_rows:
         reason = (
             f"{len(rows)} {source} rows that neither model was trained on, expected at least "
-            f"{spec.min_rows} (min_rows)"
+            f"{spec.min_rows} (min_rows); hold out more (ingestion.split.test_fraction), or lower "
+            "handoff.gate.min_rows"
         )
         return {"passed": False, "reasons": [reason], "rows": len(rows), **facts}
     try:

@@ -6,10 +6,12 @@ import logging
 import os
 import platform
 import re
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pandas as pd
@@ -19,6 +21,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
+from omegaconf.errors import InterpolationResolutionError
 from rich.console import Console
 
 import labelrepair
@@ -26,7 +29,7 @@ from labelrepair.ab import AbSpec
 from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec
 from labelrepair.data.storage import StorageSpec
-from labelrepair.errors import ConfigError, StoreError, nearest
+from labelrepair.errors import ConfigError, LabelRepairError, StoreError, nearest
 from labelrepair.handoff import HandoffSpec
 from labelrepair.ingest import CuratedSpec, SplitSpec
 from labelrepair.label_table import data_hash
@@ -167,6 +170,26 @@ def _ingested(catalog: CatalogProtocol[str, Any], prefix: str) -> str | None:
         return None
     found: str | None = catalog.load(name).get("dataset")
     return found
+
+
+class ErrorHook:
+    """Ends a command with the message alone where the error is one of ours: it says what to do."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self) -> None:
+        """Show them so, unless LABELREPAIR_TRACEBACK is set or a host has a way of its own."""
+        if sys.excepthook is sys.__excepthook__ and not os.environ.get("LABELREPAIR_TRACEBACK"):
+            sys.excepthook = _show
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    found: BaseException | None = error
+    while isinstance(found, InterpolationResolutionError):  # around what a resolver has raised
+        found = found.__cause__ or found.__context__
+    if isinstance(found, LabelRepairError):
+        sys.stderr.write(f"Error: {found}\n(LABELREPAIR_TRACEBACK=1 shows where)\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 class RunnerHook:

@@ -3,6 +3,7 @@
 from labelrepair.choices import ChoiceLoader, choose
 from labelrepair.hooks import (
     DatasetHook,
+    ErrorHook,
     ParameterHook,
     ProvenanceHook,
     RunnerHook,
@@ -17,6 +18,7 @@ from labelrepair.stages.workspace import in_home
 
 HOOKS = (
     RunLockHook(),  # first: after those that may refuse the run, Kedro calls it
+    ErrorHook(),
     RunnerHook(),
     StoreHook(),
     OneStoreHook(),

@@ -217,6 +217,13 @@ def test_a_runtime_parameter_that_nothing_reads(good, wrong, meant):
     refused(good, ConfigError, f"--params {name}: no such", f"did you mean '{meant}'", **wrong)
 
 
+def test_an_error_of_ours_ends_the_command_with_its_message_alone(good):
+    done = good.kedro("--params", "preset=smal", check=False)
+    assert done.returncode == 1
+    assert "Error: unknown name 'smal' under 'presets'; did you mean 'small'" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 @pytest.mark.parametrize("pipelines", [["repair"], ["estimation", "training"], ["report"]])
 def test_a_run_on_the_table_of_another_data_set(good, pipelines):
     told = ("'digits' is chosen, but the label table is that of 'small'", "--params dataset=small")
