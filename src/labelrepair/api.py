@@ -290,8 +290,8 @@ def _labels(
         hint = "number the classes from 0, or use RobustClassifier, which takes names"
         if blank.any():
             hint = f"row {int(blank.argmax())} is blank"
-        dtype = labels.dtype
-        raise DataError(f"given_labels: expected whole numbers, found dtype {dtype}; {hint}")
+        kind = f"expected whole numbers, found dtype {labels.dtype}"
+        raise DataError(f"given_labels: {kind}; {hint}")
     # Compared as they come: a cast to int64 would turn infinity and 2^64 into some other number.
     few = "num_classes: at least 2 classes are needed, found"
     require(num_classes is None or num_classes >= 2, f"{few} {num_classes}")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def read_image_folder(
     The second layout is meant when every folder in ``path`` is named after a split (``val`` and
     ``valid`` mean validation). The sample id is the posix path below ``path``; classes are the
     sorted folder names. Hidden files are skipped silently, other files without an image suffix with
-    a warning.
+    a warning. Linked folders inside a class folder are followed, each folder being read once per
+    class; a link back to the class folder, or to one above it, is skipped with a warning.
 
     Args:
         path: the root folder; nothing outside it is read, links included.
@@ -102,9 +104,8 @@ def _images(root: Path, folder: Path) -> list[Path]:
     """Return the image files at any depth of a class folder, sorted; see read_image_folder."""
     images, skipped = [], 0
     inside(root, str(folder.absolute()), "image_folder")
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in [*folders, *files]:
+    for parent, files in _walk(root, folder):
+        for name in files:
             inside(root, os.path.abspath(os.path.join(parent, name)), "image_folder")
         for name in files:
             if _is_image(Path(name)):
@@ -116,6 +117,31 @@ def _images(root: Path, folder: Path) -> list[Path]:
     if not images:
         raise DataError(f"image_folder: class folder {folder} holds no image")
     return sorted(images)
+
+
+def _walk(root: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders of a class that are not hidden, each with its files, linked ones last.
+
+    A folder that is reached in several ways is taken once, by its own path if that is one of them.
+    """
+    whole, seen, starts = os.path.realpath(folder), set(), [str(folder)]
+    while starts:
+        for parent, folders, files in os.walk(starts.pop(0)):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            yield parent, files
+            for path in (os.path.join(parent, name) for name in folders):
+                target = inside(root, os.path.abspath(path), "image_folder")
+                if not os.path.islink(path):
+                    continue
+                if os.path.commonpath([whole, target]) == target:  # its pictures are other classes'
+                    logger.warning("%s: skipped, it leads back to %s", path, target)
+                else:
+                    starts.append(path)
 
 
 def _is_image(file: Path) -> bool:
