@@ -160,3 +160,53 @@ def test_links_that_lead_outside_are_refused(tmp_path, put, png, place):
     link.symlink_to(outside / "1.png" if place.endswith("png") else outside)
     with pytest.raises(DataError, match=r"leads outside"):
         read_source(spec(tmp_path / "root"))
+
+
+def link(tmp_path, place, target):
+    (tmp_path / "root" / place).symlink_to(tmp_path / "root" / target)
+
+
+def test_linked_folders_inside_are_followed_once(tmp_path, put, caplog):
+    put("a/1.png", 1)
+    put("a/z/2.png", 2)
+    put("b/3.png", 3)
+    put(".pool/4.png", 4)
+    put(".pool/deep/5.png", 5)
+    link(tmp_path, "a/y", "a/z")  # read as a/z
+    link(tmp_path, "a/more", ".pool")
+    link(tmp_path, "a/again", ".pool/deep")
+    link(tmp_path, ".pool/deep/back", ".pool")
+    (tmp_path / "root/.pool/notes.txt").write_text("x")
+    with caplog.at_level(logging.WARNING):
+        samples = read_source(spec(tmp_path / "root"))
+    assert samples.sample_ids.tolist() == [
+        "a/1.png",
+        "a/again/5.png",
+        "a/more/4.png",
+        "a/z/2.png",
+        "b/3.png",
+    ]
+    assert samples.features[:, 0, 0, 0].tolist() == [1, 5, 4, 2, 3]
+    assert samples.labels.tolist() == [0, 0, 0, 0, 1]
+    assert "skipped 1 files" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["a", ".", "a/../a"])
+def test_a_link_back_to_a_folder_above_is_skipped_with_a_warning(tmp_path, put, caplog, target):
+    put("a/deep/1.png")
+    put("b/2.png")
+    link(tmp_path, "a/deep/loop", target)
+    with caplog.at_level(logging.WARNING):
+        samples = read_source(spec(tmp_path / "root"))
+    assert samples.sample_ids.tolist() == ["a/deep/1.png", "b/2.png"]
+    assert "a/deep/loop: skipped, it leads back to" in caplog.text
+
+
+def test_a_link_that_leads_outside_is_refused_behind_a_link_too(tmp_path, put):
+    put("a/1.png")
+    put(".pool/2.png")
+    (tmp_path / "outside").mkdir()
+    link(tmp_path, "a/more", ".pool")
+    (tmp_path / "root/.pool/out").symlink_to(tmp_path / "outside")
+    with pytest.raises(DataError, match="leads outside"):
+        read_source(spec(tmp_path / "root"))
