@@ -80,6 +80,7 @@ def test_every_file_is_written(digits):
         "data/03_primary/class_names.json",
         "data/03_primary/curated_labels.parquet",
         "data/03_primary/human_decisions.csv",
+        "data/03_primary/ingested.json",
         "data/03_primary/injected_noise.json",
         "data/03_primary/input_format.json",
         "data/03_primary/label_table.parquet",

@@ -15,7 +15,6 @@ import sys, time
 from labelrepair.errors import LabelRepairError
 from labelrepair.training import Distributed, launch
 
-launch.GRACE = 0.5
 FOREVER = Distributed(backend="gloo", timeout=launch.FOREVER.total_seconds())
 
 def start(job, **content):
@@ -83,7 +82,7 @@ def two(tmp_path, port):
 
 
 def test_an_error_of_one_rank_ends_it_with_its_message(two, tmp_path):
-    first, second = two("launch.join(); start('refused_by_last')")
+    first, second = two("launch.GRACE = 0.5; launch.join(); start('refused_by_last')")
     assert second[0] == 1
     assert "rank 1 of 2: DataError: row 3: seen by rank 1 only" in second[2]
     assert first[1].startswith("DataError row 3: seen by rank 1 only"), "not a lost rank"
