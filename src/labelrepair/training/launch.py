@@ -166,6 +166,9 @@ def _serve(ranks: Ranks) -> None:
         except LostRank:
             return  # rank 0 is gone; what happened it or torchrun says
         if job is None:
+            # As rank 0 does: groups that the interpreter's end takes apart may abort the process.
+            with contextlib.suppress(RuntimeError):
+                distributed.destroy_process_group()
             return
         target, place, backend, timeout = job
         try:
