@@ -33,7 +33,9 @@ from labelrepair.training.streamed import Streamed
 
 C, WIDTH, RATE = 4, 8, 0.3
 T = np.full((C, C), RATE / (C - 1)) + (1 - RATE - RATE / (C - 1)) * np.eye(C)
-NOISE = NoiseEstimate(T, RATE, (RATE, RATE), "given", np.full(C, 1 / C), rows=600)
+NOISE = NoiseEstimate(
+    T, RATE, (RATE, RATE), "given", np.full(C, 1 / C), rows=600, probe_accuracy=0.95
+)
 TINY = 0.15  # budget under which 20 epochs become 3
 
 SGD = {"optimizer": {"name": "sgd"}, "schedule": {"epochs": 20, "lr": 0.1}}
@@ -329,6 +331,10 @@ ALTERNATIVES = {
     "auto": {
         "clean_below": ({}, 0.5),
         "small_below": ({}, 1000),
+        "apart_above": ({}, 0.99),
+        "paired_apart_above": ({"paired_above": 0.2}, 0.99),
+        "close.method": ({"apart_above": 0.99, "close.method": "jocor"}, "small_loss"),
+        "close.options": ({"apart_above": 0.99, "close.method": "jocor"}, {"co_lambda": 0.0}),
         "paired_above": ({"paired.method": "small_loss"}, 0.2),
         "small.method": ({"small_below": 1000, "small.method": "jocor"}, "small_loss"),
         "small.options": ({"small_below": 1000, "small.method": "jocor"}, {"co_lambda": 0.0}),
