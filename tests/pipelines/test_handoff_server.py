@@ -72,9 +72,11 @@ def server(tmp_path_factory, unused_port):
 
 
 @pytest.fixture(scope="module")
-def project(make_project, tmp_path_factory, server):
+def project(make_project, tmp_path_factory, server, small_training):
     """Return a project that tracks on the server, run and handed over once."""
     made = make_project(tmp_path_factory.mktemp("client"))
+    # As in test_handing_over: a model that keeps its classes.
+    made.preset("small", "jocor", small_training(8), co_lambda=0.0, ramp=2)
     made.edit("conf/base/mlflow.yml", "server", mlflow_tracking_uri=server.address)
     made.edit("conf/base/parameters_handoff.yml", "handoff", "gate", min_rows=30)
     made.run()
