@@ -286,7 +286,7 @@ def test_dataset_parses(file, parameters):
 
 
 def test_defaults(parameters):
-    assert parameters["recipe"]["name"] == parameters["preset"] == "jocor_digits"
+    assert parameters["recipe"]["name"] == parameters["preset"] == "auto_digits"
     assert parameters["ingestion"]["source"] == {"kind": "digits"}
     assert parameters["places"]["plots"] == "data/08_reporting/plots"
     from_dict(EstimationConfig, parameters["estimation"])
@@ -355,7 +355,8 @@ def test_the_machines_own_globals_win(project):
 
 
 def test_single_values_are_tuned_by_params():
-    parameters = loader(recipe={"options": {"co_lambda": 0.5}})["parameters"]
+    tuned = {"preset": "jocor_digits", "recipe": {"options": {"co_lambda": 0.5}}}
+    parameters = loader(**tuned)["parameters"]
 
     assert parameters["recipe"]["options"]["co_lambda"] == 0.5
     assert parameters["recipe"]["name"] == "jocor_digits"
