@@ -60,7 +60,7 @@ class Host:
 
     namespace: str
     dataset: str = "digits"
-    preset: str = "jocor_digits"
+    preset: str = "auto_digits"
     seed: int = 0
     workspace: str | None = None
     mlflow: bool = True

@@ -28,7 +28,7 @@ def labelrepair() -> None:
 @labelrepair.command()
 @click.argument("namespace")
 @click.option("--dataset", default="digits", show_default=True, help="A shipped data set.")
-@click.option("--preset", default="jocor_digits", show_default=True, help="A shipped preset.")
+@click.option("--preset", default="auto_digits", show_default=True, help="A shipped preset.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workspace", help="Folder of the products.  [default: data/NAMESPACE]")
 @click.option("--mlflow/--no-mlflow", default=True, help="Track with kedro-mlflow.")
