@@ -124,6 +124,10 @@ def corrected_hits(predicted: ArrayLike, given: ArrayLike, transition: ArrayLike
         predicted: int64 (N,).
         given: int64 (N,), noisy by ``transition``.
         transition: (C, C); the identity makes it the plain 0/1 hit.
+
+    Raises:
+        DataError: a label outside 0..C-1.
+        TransitionError: T cannot be inverted.
     """
     inverse = invert_transition(transition)
     hits: Floats = inverse[

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from labelrepair.errors import TransitionError
-from labelrepair.transition import Floats, Labels, corrected_hits
+from labelrepair.transition import Floats, Labels, corrected_hits, count_pairs, normalise_rows
 
 SUREST = 0.2  # of the rows predicted to be of a class
 MOST_ROWS = 200_000
@@ -48,8 +48,6 @@ def _of_surest(best: Labels, top: Floats, labels: Labels, num_classes: int) -> F
     counts = np.bincount(best, minlength=num_classes)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     chosen = order[rank < np.ceil(SUREST * np.repeat(counts, counts))]
-    found = np.zeros((num_classes, num_classes))
-    np.add.at(found, (best[chosen], labels[chosen]), 1.0)
+    found = count_pairs(best[chosen], labels[chosen], num_classes).astype(np.float64)
     found[counts == 0, counts == 0] = 1.0
-    shares: Floats = found / found.sum(axis=1, keepdims=True)
-    return shares
+    return normalise_rows(found)

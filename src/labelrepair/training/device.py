@@ -40,8 +40,8 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 def layout(memory_format: str, precision: str, device: torch.device) -> torch.memory_format:
     """Return the layout of convolution weights; images follow the weights that they meet.
 
-    On a CPU, pooling and batch normalisation over ``channels_last`` images take half as long; on a
-    GPU it is what half precision's convolutions are made for, and float32's are not.
+    On a CPU, training steps of small convolutional networks are 1.15 to 1.5 times as fast with
+    ``channels_last``; on a GPU it is what half precision's convolutions are made for.
     """
     fits = device.type == "cpu" or precision == "bfloat16"
     last = memory_format == "channels_last" or (memory_format == "auto" and fits)
@@ -53,8 +53,8 @@ def keep_freed_memory() -> None:
     """Have the C library keep up to 256 MB that tensors gave back, for the next ones.
 
     glibc returns blocks of some megabytes to the system at once, which hands them out again page by
-    page: a quarter of a training step where a batch's activations are that large (words, 28x28
-    images). Whoever has set MALLOC_TRIM_THRESHOLD_, and other C libraries, are left alone.
+    page: a quarter of a training step of the word-embedding network. Whoever has set
+    MALLOC_TRIM_THRESHOLD_, and other C libraries, are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
