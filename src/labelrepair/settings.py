@@ -4,15 +4,15 @@ from labelrepair.choices import ChoiceLoader, choose
 from labelrepair.hooks import (
     DatasetHook,
     ErrorHook,
+    LabelLockHook,
     ParameterHook,
     ProvenanceHook,
+    RankHook,
+    RunLockHook,
     RunnerHook,
     StoreHook,
     SummaryHook,
 )
-from labelrepair.label_hook import LabelLockHook
-from labelrepair.rank_hook import RankHook
-from labelrepair.run_hook import RunLockHook
 from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
 from labelrepair.stages.workspace import in_home
 

@@ -13,11 +13,12 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
 import labelrepair
-from labelrepair import hooks, methods, networks, settings
+from labelrepair import methods, networks, settings
 from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec
 from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
+from labelrepair.hooks.parameters import SPECS
 from labelrepair.networks.classifier import build_from_spec, classifier_spec
 from labelrepair.noise import OF_FEATURES, NoiseSpec, build_transition
 from labelrepair.pipeline_registry import register_pipelines
@@ -194,7 +195,7 @@ def test_every_structured_parameter_is_checked_before_a_run(pipelines, parameter
             if isinstance(value, dict):
                 structured.add(name.removeprefix("params:"))
 
-    assert structured == {*hooks.SPECS, "recipe", "places"}
+    assert structured == {*SPECS, "recipe", "places"}
 
 
 # -- presets and data sets --------------------------------------------------------------------

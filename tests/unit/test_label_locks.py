@@ -19,8 +19,8 @@ from test_labels_command import NAMES, Host, repaired_table
 
 from labelrepair import decisions, ledger
 from labelrepair.errors import StoreError
+from labelrepair.hooks.label_lock import LabelLockHook
 from labelrepair.io import WholeFile
-from labelrepair.label_hook import LabelLockHook
 from labelrepair.label_io import DecisionsDataset, KnownLedgerDataset, LedgerDataset
 from labelrepair.label_table import INGESTED_COLUMNS, data_hash
 from labelrepair.locks import Lock

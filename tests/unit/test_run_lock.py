@@ -9,9 +9,9 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from labelrepair.errors import StoreError
+from labelrepair.hooks.run_lock import FILE, HOLDER, RunLockHook
 from labelrepair.io import WholeFile
 from labelrepair.pipelines import benchmark, ingestion, repair
-from labelrepair.run_hook import FILE, HOLDER, RunLockHook
 
 PIPELINE = repair.create_pipeline()
 

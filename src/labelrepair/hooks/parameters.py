@@ -1,0 +1,104 @@
+"""The hook that looks at parameters before any node runs."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from labelrepair.ab import AbSpec
+from labelrepair.config import from_dict
+from labelrepair.data import SourceSpec
+from labelrepair.data.storage import StorageSpec
+from labelrepair.errors import ConfigError, nearest
+from labelrepair.handoff import HandoffSpec
+from labelrepair.hooks.runner import our_nodes
+from labelrepair.ingest import CuratedSpec, SplitSpec
+from labelrepair.noise import NoiseSpec
+from labelrepair.policy import Policy
+from labelrepair.refinement import RefinementSpec
+from labelrepair.report import ReportSpec
+from labelrepair.scoring import ScoringSpec
+from labelrepair.thresholds import ReviewedThresholds
+from labelrepair.transition import check_transition
+from labelrepair.workflow import EstimationConfig, choose_preset
+
+NEARLY = 0.75  # of difflib's similarity
+_ASKED = re.compile(r"runtime_params:\s*(\w+)")
+_TOP = re.compile(r"^([A-Za-z]\w*)\s*:", re.MULTILINE)
+# What the nodes build from their parameters.
+SPECS: dict[str, type[Any]] = {
+    "ingestion.source": SourceSpec,
+    "ingestion.split": SplitSpec,
+    "ingestion.storage": StorageSpec,
+    "ingestion.noise": NoiseSpec,
+    "ingestion.curated": CuratedSpec,
+    "estimation": EstimationConfig,
+    "refinement": RefinementSpec,
+    "scoring": ScoringSpec,
+    "policy": Policy,
+    "thresholds_from_reviews": ReviewedThresholds,
+    "handoff": HandoffSpec,
+    "ab": AbSpec,
+    "report": ReportSpec,
+}
+
+
+class ParameterHook:
+    """Refuses wrong parameters before any node runs, so that a typo overwrites nothing."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Look at the first part of every ``--params`` name: nothing else would read a wrong one.
+
+        Raises:
+            ConfigError: it is no parameter, but nearly one.
+        """
+        loader: Any = context.config_loader
+        chosen = set(loader.runtime_params or ())
+        known = _parameter_names(Path(loader.conf_source)) if chosen else set()
+        for name in sorted(chosen - known):
+            if difflib.get_close_matches(name, known, n=1, cutoff=NEARLY):
+                raise ConfigError(f"--params {name}: no such parameter; {nearest(name, known)}")
+
+    @hook_impl(tryfirst=True)  # before kedro-mlflow opens a run
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
+        """Build what the pipeline's nodes will build.
+
+        Raises:
+            LabelRepairError: an unknown option or method, a value out of range, a matrix that is
+                not row-stochastic; the message names it.
+        """
+        named = {name for node in our_nodes(pipeline) for name in node.inputs}
+        read = {name.removeprefix("params:") for name in named if name in catalog}
+        for place, name in _places(read, SPECS):
+            spec = from_dict(SPECS[name], catalog.load(f"params:{place}"), place)
+            given = getattr(getattr(spec, "estimator", spec), "transition", None)
+            if given is not None:
+                check_transition(given, name=f"{place}.transition")
+        for place, _ in _places(read, ["recipe"]):
+            preset = f"{place.removesuffix('recipe')}preset"
+            if preset in read:
+                choose_preset(catalog.load(f"params:{place}"), catalog.load(f"params:{preset}"))
+
+
+def _parameter_names(conf: Path) -> set[str]:
+    """Return the names that ``--params`` may begin with: top-level keys, and what files ask for."""
+    names: set[str] = set()
+    for file in (*conf.rglob("*.yml"), *conf.rglob("*.yaml")):
+        text = file.read_text("utf-8", errors="replace")
+        names.update(_ASKED.findall(text))
+        if "parameters" in str(file.relative_to(conf)):
+            names.update(_TOP.findall(text))
+    return names
+
+
+def _places(read: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (parameter as read, name) of each ``name`` in the pipeline, in any namespace."""
+    ordered = sorted(read)
+    return [(p, n) for n in names for p in ordered if p == n or p.endswith(f".{n}")]
