@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from labelrepair.errors import ConfigError
 from labelrepair.networks import available, build, cifar_resnet
-from labelrepair.networks.text import _SpatialEmbedding
+from labelrepair.networks.text import EmbeddingOptions, _drop, _DroppedEmbedding
 
 RGB, GREY, VECTOR, TOKENS = (3, 32, 32), (1, 28, 28), (784,), (400,)
 
@@ -116,7 +116,8 @@ def test_dropout_acts_in_training_only():
 @pytest.mark.parametrize("rectify", [True, False])
 def test_spatial_dropout_drops_whole_channels(rectify):
     torch.manual_seed(0)
-    embed = _SpatialEmbedding(20, 200, 0.8, rectify)
+    options = EmbeddingOptions(20, 200, embedding_dropout=0.0, spatial_dropout=0.8)
+    embed = _DroppedEmbedding(options, rectify=rectify)
     tokens = torch.randint(0, 20, (3, 6))
     expected = embed.embedding(tokens)
     expected = expected.relu() if rectify else expected
@@ -125,6 +126,34 @@ def test_spatial_dropout_drops_whole_channels(rectify):
     assert 0.7 < dropped.float().mean() < 0.9
     torch.testing.assert_close(out, expected * ~dropped[:, None] / 0.2)
     assert torch.equal(embed.eval()(tokens), expected)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.8])
+def test_dropout_of_an_embedding_drops_values(probability):
+    torch.manual_seed(0)
+    embed = _DroppedEmbedding(EmbeddingOptions(20, 201, embedding_dropout=probability))
+    tokens = torch.randint(0, 20, (31, 61))
+    out, expected = embed(tokens), embed.embedding(tokens)
+    dropped = out == 0
+    spread = (probability * (1 - probability) / out.numel()) ** 0.5
+    assert dropped.float().mean() == pytest.approx(probability, abs=4 * spread)
+    for axis in range(3):  # no position, channel or text is favoured
+        means = dropped.float().mean(dim=[a for a in range(3) if a != axis])
+        assert means.sub(probability).abs().max() < 5 * spread * means.numel() ** 0.5
+    assert not torch.equal(dropped, embed(tokens) == 0)
+    torch.testing.assert_close(out, expected * ~dropped / (1 - probability))
+    assert torch.equal(embed.eval()(tokens), expected)
+
+
+def test_dropout_of_an_embedding_keeps_gradients_and_seeds():
+    values = torch.randn(7, 5, 3, requires_grad=True)
+    torch.manual_seed(1)
+    once = _drop(values, 0.8)
+    torch.manual_seed(1)
+    again = _drop(values, 0.8)
+    assert torch.equal(once, again)
+    once.sum().backward()
+    torch.testing.assert_close(values.grad, (once.detach() != 0) / 0.2)
 
 
 def test_lstm_reads_the_last_state_and_starts_open():
@@ -294,6 +323,7 @@ def test_import_path_errors(path, options, message):
         ("mlp", VECTOR, 10, {"dropout": 1.0}, r"network mlp.dropout: must lie in \[0, 1\)"),
         ("embedding", TOKENS, 2, {"vocabulary_size": 0}, "vocabulary_size: must be greater than 0"),
         ("embedding", TOKENS, 2, {"spatial_dropout": -0.1}, "spatial_dropout: must lie in"),
+        ("embedding", TOKENS, 2, {"embedding_dropout": 1.0}, "embedding_dropout: must lie in"),
         ("embedding_lstm", TOKENS, 2, {"hidden_size": 0}, "hidden_size: must be greater than 0"),
         ("embedding_lstm", TOKENS, 2, {"dropout": 2.0}, "dropout: must lie in"),
         ("preact_resnet32", RGB, 10, {"stage1_projection": 1}, "expected bool, found 1"),

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,25 +13,43 @@ from labelrepair.networks._shapes import token_length
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingOptions:
-    """Ids lie in 0..vocabulary_size-1; whole embedding channels drop with spatial_dropout."""
+    """The embedding's size, and what of it drops while training.
+
+    The text drops values ("dropout with probability 0.8 is applied to the embedding output"), the
+    code whole channels of a text. With whole channels the network learns far more slowly (83.1 %
+    on IMDB's test set after 12 epochs without noise, 86.9 with values; published, after 50: 86.7)
+    and hardly anything where 30 % of the labels are wrong.
+
+    Attributes:
+        vocabulary_size: ids lie below it.
+        embedding_size: channels.
+        embedding_dropout: probability that a value is 0.
+        spatial_dropout: probability that a channel is 0 at every position of a text.
+    """
 
     vocabulary_size: int = 5000
     embedding_size: int = 50
-    spatial_dropout: float = 0.8
+    embedding_dropout: float = 0.8
+    spatial_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         positive(vocabulary_size=self.vocabulary_size, embedding_size=self.embedding_size)
+        _check_dropout("embedding_dropout", self.embedding_dropout)
         _check_dropout("spatial_dropout", self.spatial_dropout)
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingLstmOptions:
-    """As :class:`EmbeddingOptions`; the LSTM and the dense layer are hidden_size wide."""
+    """As :class:`EmbeddingOptions`; the LSTM and the dense layer are hidden_size wide.
+
+    The text names no dropout between this embedding and the LSTM; the code drops channels.
+    """
 
     vocabulary_size: int = 5000
     embedding_size: int = 256
     hidden_size: int = 512
+    embedding_dropout: float = 0.0
     spatial_dropout: float = 0.8
     dropout: float = 0.5
 
@@ -38,20 +57,21 @@ class EmbeddingLstmOptions:
         """Check the ranges."""
         positive(vocabulary_size=self.vocabulary_size, embedding_size=self.embedding_size)
         positive(hidden_size=self.hidden_size)
+        _check_dropout("embedding_dropout", self.embedding_dropout)
         _check_dropout("spatial_dropout", self.spatial_dropout)
         _check_dropout("dropout", self.dropout)
 
 
 def embedding(in_shape: tuple[int, ...], num_classes: int, options: EmbeddingOptions) -> nn.Module:
-    """Return embedding, ReLU, spatial dropout, flatten, dense: 290 002 parameters at L = 400."""
+    """Return embedding, ReLU, dropout, flatten, dense: 290 002 parameters at L = 400."""
     output = _output(token_length(in_shape) * options.embedding_size, num_classes)
-    return nn.Sequential(_embed(options, rectify=True), nn.Flatten(), output)
+    return nn.Sequential(_DroppedEmbedding(options, rectify=True), nn.Flatten(), output)
 
 
 def embedding_lstm(
     in_shape: tuple[int, ...], num_classes: int, options: EmbeddingLstmOptions
 ) -> nn.Module:
-    """Return embedding, spatial dropout, LSTM (last state), dense, dropout, ReLU, dense.
+    """Return embedding, dropout, LSTM (last state), dense, dropout, ReLU, dense.
 
     3 120 642 parameters: 3 118 594 of Keras' layout plus PyTorch's second bias of the LSTM. The
     embedding is 256 wide (text; the authors' code has 512).
@@ -60,14 +80,15 @@ def embedding_lstm(
     return _EmbeddingLstm(num_classes, options)
 
 
-class _SpatialEmbedding(nn.Module):
+class _DroppedEmbedding(nn.Module):
     def __init__(
-        self, vocabulary_size: int, embedding_size: int, spatial_dropout: float, rectify: bool
+        self, options: EmbeddingOptions | EmbeddingLstmOptions, *, rectify: bool = False
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.embedding = nn.Embedding(options.vocabulary_size, options.embedding_size)
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
-        self.spatial_dropout, self.rectify = spatial_dropout, rectify
+        self.dropout, self.spatial_dropout = options.embedding_dropout, options.spatial_dropout
+        self.rectify = rectify
 
     def forward(self, tokens: Tensor) -> Tensor:
         weight = self.embedding.weight
@@ -75,8 +96,10 @@ class _SpatialEmbedding(nn.Module):
         embedded = _look_up(tokens, weight.relu() if self.rectify else weight)
         if not self.training:
             return embedded
-        ones = embedded.new_ones(len(tokens), 1, embedded.shape[-1])
-        return embedded * functional.dropout(ones, self.spatial_dropout)
+        if self.spatial_dropout:
+            ones = embedded.new_ones(len(tokens), 1, embedded.shape[-1])
+            embedded = embedded * functional.dropout(ones, self.spatial_dropout)
+        return _drop(embedded, self.dropout) if self.dropout else embedded
 
 
 def _look_up(tokens: Tensor, table: Tensor) -> Tensor:
@@ -89,11 +112,24 @@ def _look_up(tokens: Tensor, table: Tensor) -> Tensor:
     return table.index_select(0, tokens.flatten()).view(*tokens.shape, table.shape[1])
 
 
+def _drop(values: Tensor, probability: float) -> Tensor:
+    """Return dropout of the values; on a CPU by 16 random bits each, four times as fast.
+
+    The probability is met within 1 / 131,072.
+    """
+    if values.device.type != "cpu":
+        return functional.dropout(values, probability)
+    words = torch.randint(-(2**63), 2**63 - 1, ((values.numel() + 3) // 4,))
+    bits = words.view(torch.int16)[: values.numel()]
+    kept = bits.view(values.shape) >= round(probability * 2**16) - 2**15
+    return values * kept.to(values.dtype).mul_(1 / (1 - probability))
+
+
 class _EmbeddingLstm(nn.Module):
     def __init__(self, num_classes: int, options: EmbeddingLstmOptions) -> None:
         super().__init__()
         size = options.hidden_size
-        self.embed = _embed(options)
+        self.embed = _DroppedEmbedding(options)
         self.lstm = nn.LSTM(options.embedding_size, size, batch_first=True)
         _init_lstm(self.lstm)
         dense = nn.Linear(size, size)
@@ -106,12 +142,6 @@ class _EmbeddingLstm(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         states, _ = self.lstm(self.embed(tokens))
         return cast(Tensor, self.head(states[:, -1]))
-
-
-def _embed(options: EmbeddingOptions | EmbeddingLstmOptions, *, rectify: bool = False) -> nn.Module:
-    return _SpatialEmbedding(
-        options.vocabulary_size, options.embedding_size, options.spatial_dropout, rectify
-    )
 
 
 def _output(fan_in: int, num_classes: int) -> nn.Linear:
