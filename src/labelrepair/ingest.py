@@ -36,6 +36,7 @@ from labelrepair.noise import OF_FEATURES, NoiseSpec, corrupt
 logger = logging.getLogger(__name__)
 Frame = pd.DataFrame
 FEW = 5  # training samples of a class; with fewer, nothing is estimated from its own
+MOST_NAMED = 5  # such classes; of more, only their number is told
 ALIKE = 0.7  # of difflib's similarity, without regard to case
 RESIDENT = StorageSpec("resident")
 
@@ -252,7 +253,7 @@ def _name_rare_classes(table: Frame, class_names: Sequence[str]) -> None:
         name.casefold(): name for name, n in zip(class_names, counts, strict=True) if n >= FEW
     }
     rare = [(name, n) for name, n in zip(class_names, counts, strict=True) if n < FEW]
-    if len(rare) > FEW:
+    if len(rare) > MOST_NAMED:
         logger.warning("%d classes have fewer than %d training samples each", len(rare), FEW)
         return
     for name, count in rare:

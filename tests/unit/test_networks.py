@@ -181,6 +181,8 @@ def test_papers_initial_weights():
     assert small.conv.bias.abs().max() == 0
     output = build("embedding", TOKENS, 2)[-1].weight
     assert 0.049 < output.abs().max() <= 0.05
+    output = build("embedding", TOKENS, 2, output_init="he_normal")[-1].weight
+    assert output.std().item() == pytest.approx(math.sqrt(2 / output.shape[1]), rel=0.1)
 
 
 def unit_by_hand(unit: nn.Module, x: Tensor, *, raw_shortcut: bool) -> Tensor:
@@ -324,6 +326,7 @@ def test_import_path_errors(path, options, message):
         ("embedding", TOKENS, 2, {"vocabulary_size": 0}, "vocabulary_size: must be greater than 0"),
         ("embedding", TOKENS, 2, {"spatial_dropout": -0.1}, "spatial_dropout: must lie in"),
         ("embedding", TOKENS, 2, {"embedding_dropout": 1.0}, "embedding_dropout: must lie in"),
+        ("embedding", TOKENS, 2, {"output_init": "zeros"}, "output_init: unknown value 'zeros'"),
         ("embedding_lstm", TOKENS, 2, {"hidden_size": 0}, "hidden_size: must be greater than 0"),
         ("embedding_lstm", TOKENS, 2, {"dropout": 2.0}, "dropout: must lie in"),
         ("preact_resnet32", RGB, 10, {"stage1_projection": 1}, "expected bool, found 1"),

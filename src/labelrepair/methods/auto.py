@@ -126,7 +126,8 @@ def choose(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
     """Return the stages of the chosen method."""
     chosen = choose(options, config, noise)
-    logger.info("auto: %s, as %s", chosen.method, chosen.why)
+    told = ", ".join(f"{name} {value}" for name, value in chosen.options.items())
+    logger.info("auto: %s%s, as %s", chosen.method, told and f" ({told})", chosen.why)
     module = methods.load(chosen.method)
     settings: Any = from_dict(module.Options, chosen.options, "options")
     return module.stages(scale_epochs(settings, config.budget), config, noise)
