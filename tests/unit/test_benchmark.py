@@ -13,6 +13,7 @@ import pytest
 from labelrepair.benchmark import Cell, Grid, collect, run_cell, run_grid, summarise
 from labelrepair.benchmark import cells as cells_module
 from labelrepair.benchmark import page as page_of
+from labelrepair.benchmark.cells import cell_file
 from labelrepair.benchmark.data import prepare
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError
@@ -39,8 +40,9 @@ def grid():
     return from_dict(Grid, RAW, "benchmark")
 
 
-def test_missing_cells_run_once(grid, tmp_path, monkeypatch):
-    """Cells run in this process; a second call runs none, a new method only its own."""
+@pytest.fixture
+def ran(monkeypatch):
+    """Run cells in this process; the keys of those asked for."""
     ran = []
 
     class Here:
@@ -55,13 +57,19 @@ def test_missing_cells_run_once(grid, tmp_path, monkeypatch):
         def __exit__(self, *_args):
             return None
 
-        def submit(self, function, cell, folder, cache):
+        def submit(self, function, cell, *rest):
             ran.append(cell.key)
-            future = benchmark_future(function(cell, folder, cache))
+            future = Future()
+            future.set_result(function(cell, *rest))
             return future
 
     monkeypatch.setattr(cells_module, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(cells_module, "as_completed", list)
+    return ran
+
+
+def test_missing_cells_run_once(grid, tmp_path, ran):
+    """A second call runs none, a new method only its own."""
     cells = run_grid(grid, tmp_path / "cells", tmp_path / "cache")
     assert len(ran) == len(cells) == 4
     assert set(cells["method"]) == {"cross_entropy", "jocor"}
@@ -75,10 +83,46 @@ def test_missing_cells_run_once(grid, tmp_path, monkeypatch):
     assert len(ran) == 6
 
 
-def benchmark_future(value):
-    future = Future()
-    future.set_result(value)
-    return future
+HOLDER = """
+import sys, time
+from pathlib import Path
+from labelrepair.locks import Lock
+
+lock, cell, go = (Path(name) for name in sys.argv[1:])
+with Lock(lock, "cell"):
+    print("held", flush=True)
+    while not go.exists():
+        time.sleep(0.01)
+    cell.parent.mkdir(parents=True)
+    cell.write_text('{"method": "cross_entropy", "seed": 0, "seconds": 1.0, "by": "the other"}')
+"""
+
+
+def test_a_cell_that_another_run_has_begun_is_awaited_and_not_run_again(
+    grid, tmp_path, ran, monkeypatch
+):
+    grid = dataclasses.replace(grid, seeds=(0,))
+    cell = Cell(grid, grid.noises[0], "cross_entropy", 0)
+    file, go = cell_file(tmp_path / "cells", cell), tmp_path / "go"
+    lock = tmp_path / "cache" / "locks" / f"tiny-{cell.key}"
+    command = [sys.executable, "-c", HOLDER, lock, file, go]
+    trained = []
+
+    def count(cell, folder, cache):
+        trained.append(cell.method)
+        go.touch()  # the other ends its cell only after this run has done what it can
+        return run_cell(cell, folder, cache)
+
+    monkeypatch.setattr(cells_module, "run_cell", count)
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        cells = run_grid(grid, tmp_path / "cells", tmp_path / "cache")
+    finally:
+        go.touch()
+        other.communicate(timeout=60)
+    assert trained == ["jocor"]
+    assert cells.set_index("method")["by"].dropna().to_dict() == {"cross_entropy": "the other"}
 
 
 def test_a_cell_repeats_and_depends_on_its_seed(grid, tmp_path):

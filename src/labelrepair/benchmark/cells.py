@@ -25,7 +25,9 @@ from labelrepair.benchmark.data import Labels, load, prepare, with_labels
 from labelrepair.benchmark.grid import Cell, Grid, preset_of, source_content
 from labelrepair.benchmark.measures import accuracies, filtered, recovery, repairs
 from labelrepair.config import from_dict, non_defaults, require
+from labelrepair.errors import StoreError
 from labelrepair.estimation import NoiseEstimate
+from labelrepair.locks import Lock
 from labelrepair.noise import corrupt
 from labelrepair.training import Holdout, TrainSet
 from labelrepair.training.seeds import derive_seed
@@ -41,6 +43,7 @@ from labelrepair.workflow import (
 )
 
 logger = logging.getLogger(__name__)
+FOREVER = -1.0  # of a lock's patience
 
 
 def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
@@ -64,25 +67,34 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
         cells = [cell for cell in cells if cell not in missing]
         require(len(cells) > 0, f"{grid.name}: no cell is finished")
     elif missing:
-        prepare(grid, prepared)
-        jobs = min(grid.jobs or os.cpu_count() or 1, len(missing))
-        spawn = get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
-            futures = {
-                pool.submit(run_cell, cell, str(root), str(prepared)): cell for cell in missing
-            }
-            for done, future in enumerate(as_completed(futures), start=1):
-                found, cell = future.result(), futures[future]
-                logger.info(
-                    "%d/%d  %s  %.2f %%  %.0f s",
-                    done,
-                    len(missing),
-                    cell.key,
-                    100 * found.get(grid.measure, float("nan")),  # a baseline may only repair
-                    found["seconds"],
-                )
+        with Lock(prepared / "locks" / "data", f"{grid.name}: data", FOREVER):
+            prepare(grid, prepared)
+        busy = _run(missing, root, prepared, patience=0.0)
+        if busy:
+            logger.info("%d cells are being run by somebody else; waiting for them", len(busy))
+            _run(busy, root, prepared, patience=FOREVER)
     rows = [json.loads(cell_file(root, cell).read_text()) for cell in cells]
     return pd.DataFrame(rows)
+
+
+def _run(cells: list[Cell], root: Path, cache: Path, patience: float) -> list[Cell]:
+    """Run the cells, several at a time; return those that another run has begun."""
+    grid, busy = cells[0].grid, []
+    jobs = min(grid.jobs or os.cpu_count() or 1, len(cells))
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
+        futures = {
+            pool.submit(run_once, cell, str(root), str(cache), patience): cell for cell in cells
+        }
+        for done, future in enumerate(as_completed(futures), start=1):
+            found, cell = future.result(), futures[future]
+            if found is None:
+                busy.append(cell)
+                continue
+            measured = 100 * found.get(grid.measure, float("nan"))  # a baseline may only repair
+            told = (done, len(cells), cell.key, measured, found["seconds"])
+            logger.info("%d/%d  %s  %.2f %%  %.0f s", *told)
+    return busy
 
 
 def end_with_parent() -> None:
@@ -100,6 +112,33 @@ def end_with_parent() -> None:
 def _chooses(cell: Cell) -> bool:
     name = cell.grid.methods[cell.method].method
     return name not in BASELINES and methods.chooses(name)
+
+
+def run_once(cell: Cell, folder: str, cache: str, patience: float) -> dict[str, Any] | None:
+    """Run one cell unless it is finished by the time that nobody else runs it.
+
+    Args:
+        cell: what to run.
+        folder: of the finished cells.
+        cache: of the prepared data; the locks lie there, too.
+        patience: seconds to wait for another run, which has begun the cell.
+
+    Returns:
+        What was measured; None where the other run is not done with it.
+    """
+    file = cell_file(Path(folder), cell)
+    lock = Lock(Path(cache) / "locks" / f"{cell.grid.name}-{cell.key}", cell.key, patience)
+    try:
+        lock.acquire()
+    except StoreError:
+        return None
+    try:
+        if not file.exists():
+            return run_cell(cell, folder, cache)
+        finished: dict[str, Any] = json.loads(file.read_text())
+        return finished
+    finally:
+        lock.release()
 
 
 def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
