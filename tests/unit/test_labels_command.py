@@ -259,6 +259,15 @@ def test_revert_appends_and_holds(host):
     )
 
 
+def test_what_to_run_next_goes_on_with_the_same_parameters(host):
+    options = ["--env", "base", "--params", "workspace=elsewhere,seed=1"]
+    shown = host.run(*options, "revert", "--sample", "s/00", "--reviewer", "ada")
+    ends = "--pipelines repair,evaluation,report --env base --params workspace=elsewhere,seed=1\n"
+    assert shown.endswith(f"up to date:\n  kedro run {ends}")
+    shown = host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+    assert "dvc repro, or\n  kedro run --pipelines repair,evaluation,report\n" in shown
+
+
 def test_a_class_that_joins_or_leaves_moves_no_label(host):
     host.run("revert", "--sample", "s/00", "--reviewer", "ada")  # names the class list
     for name in ("repaired", "label_table"):

@@ -69,9 +69,14 @@ def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
             console.print(f"  written: {project.path(name)} (commit it)")
         for name in ("repaired_table", "label_ledger"):
             console.print(f"  written: {project.path(name)}")
-        console.print("Then bring metrics and report up to date: dvc repro, or")
         mounted = f"--from-nodes {project.namespace}.choose_policy"
         which = mounted if project.namespace else "--pipelines repair,evaluation,report"
+        which += f" --env {project.env}" if project.env else ""
+        told = ",".join("=".join(pair) for pair in project.params)
+        which += f" --params {told}" if told else ""
+        # DVC's stages know nothing of what this command was told.
+        other = "" if project.env or project.params else " dvc repro, or"
+        console.print(f"Then bring metrics and report up to date:{other}")
         console.print(f"  kedro run {which}")
 
 
