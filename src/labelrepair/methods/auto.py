@@ -53,7 +53,7 @@ class Options:
         paired_above: it is ``paired`` where at least this share of the wrong labels goes to one
             class for each true class (3 classes and more).
         dropping: networks that drop most of what they read, at random (those of words: 80 %). Two
-            of them agree soonest on one class for everything.
+            of them that have to agree learn little.
         clean: hardly a wrong label.
         text: the network is one of ``dropping``; Joint-only.
         small: too few rows for JoCoR's weight on agreement; Joint-only.
