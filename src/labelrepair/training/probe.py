@@ -1,5 +1,7 @@
 """Out-of-sample class probabilities: a short, plain training per fold."""
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,9 @@ from labelrepair.training.config import TrainingConfig
 from labelrepair.training.loop import BuildNetwork, train
 from labelrepair.training.seeds import derive_seed, generator
 from labelrepair.training.state import Run, Stage, Step
+
+logger = logging.getLogger(__name__)
+PATIENCE = 10.0  # seconds without a word
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ def cross_validated_probs(
     if count < spec.folds:
         raise ConfigError(f"folds: {spec.folds} folds need at least as many rows, found {count}")
     probs = torch.zeros(count, num_classes)
+    began = told = time.monotonic()
     for fold, held_out in enumerate(_folds(given_labels, spec.folds, seed)):
         if only is not None and fold not in only:
             continue
@@ -80,6 +86,10 @@ def cross_validated_probs(
             progress=False,
         )
         probs[held_out] = result.shared["held_out"]
+        now = time.monotonic()
+        if now - told >= PATIENCE:
+            told, parts = now, (fold + 1, spec.folds, now - began)
+            logger.info("out-of-sample predictions: %d of %d folds, %.0f s", *parts)
     return probs
 
 

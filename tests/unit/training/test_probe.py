@@ -1,5 +1,6 @@
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -70,3 +71,13 @@ def test_errors(blobs):
         predict(data, dataclasses.replace(SPEC, folds=9))
     with pytest.raises(ConfigError, match="folds: must be at least 2"):
         ProbeSpec(folds=1)
+
+
+def test_long_work_says_how_far_it_is(blobs, monkeypatch, caplog):
+    times = iter([0.0, 4.0, 12.0, 15.0])  # at the start and after each of three folds
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(times))
+    trained = SimpleNamespace(shared={"held_out": torch.full((20, 4), 0.25)})
+    monkeypatch.setattr(module, "train", lambda *_, **__: trained)
+    with caplog.at_level("INFO", module.__name__):
+        predict(blobs(rows=60).data)
+    assert caplog.messages == ["out-of-sample predictions: 2 of 3 folds, 12 s"]
