@@ -312,6 +312,7 @@ def test_benchmark_plot_shows_ours_and_published():
             "mean": [97.0, 95.0],
             "std": [0.1, np.nan],
             "published_mean": [98.06, 97.0],
+            "published_std": [0.5, np.nan],
         }
     )
     figure = benchmark_plot(table)
@@ -319,6 +320,8 @@ def test_benchmark_plot_shows_ours_and_published():
     lines = [line.get_xdata().tolist() for line in panel.lines if len(line.get_xdata()) == 2]
     assert [97.0, 95.0] in lines
     assert [98.06, 97.0] in lines
+    spreads = [bar.get_segments()[0] for bar in panel.collections]
+    assert [np.ptp(bar[:, 0]) / 2 for bar in spreads] == pytest.approx([0.1, 0.5])
     assert [text.get_text() for text in panel.get_yticklabels()] == ["jocor", "co teaching"]
     unpublished = benchmark_plot(table.assign(published_mean=np.nan))
     assert [text.get_text() for text in unpublished.legends[0].get_texts()] == ["ours"]
