@@ -24,6 +24,8 @@ from labelrepair.transition import paired_share
 logger = logging.getLogger(__name__)
 TRAINING: Mapping[str, Any] = {"schedule": {"epochs": 40, "lr": 0.001, "decay_from": 16}}
 
+FORWARD: dict[str, Any] = {"direction": "forward", "transition": "given", "keep": "last"}
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -52,10 +54,10 @@ class Options:
             too.
         paired_above: it is ``paired`` where at least this share of the wrong labels goes to one
             class for each true class (3 classes and more).
-        dropping: networks that drop most of what they read, at random (those of words: 80 %). Two
-            of them that have to agree learn little.
+        dropping: networks that drop most of what they read, at random (those of words: 80 %). They
+            learn too slowly to tell wrong labels by their losses, or to agree.
         clean: hardly a wrong label.
-        text: the network is one of ``dropping``; Joint-only.
+        text: the network is one of ``dropping``; forward correction by the estimated T.
         small: too few rows for JoCoR's weight on agreement; Joint-only.
         close: classes that the probe does not tell apart well; Joint-only.
         paired: classes are mixed up in pairs.
@@ -70,7 +72,7 @@ class Options:
     dropping: tuple[str, ...] = ("embedding", "embedding_lstm")
     # Factories, so that another method does not inherit the options of the default one.
     clean: Candidate = field(default_factory=lambda: Candidate("cross_entropy"))
-    text: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
+    text: Candidate = field(default_factory=lambda: Candidate("loss_correction", dict(FORWARD)))
     small: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
     close: Candidate = field(default_factory=lambda: Candidate("jocor", {"co_lambda": 0.0}))
     paired: Candidate = field(default_factory=lambda: Candidate("jocor"))
@@ -100,7 +102,7 @@ def choose(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     elif config.network.name in options.dropping:
         found = options.text
         why = f"{noise.noise_rate:.1%} of the labels are wrong, and networks of kind"
-        why += f" '{config.network.name}' agree too easily"
+        why += f" '{config.network.name}' learn too slowly to tell rows by their losses"
     elif noise.rows is not None and noise.rows < options.small_below:
         found = options.small
         why = f"{noise.noise_rate:.1%} of only {noise.rows:,} labels are wrong (limit"

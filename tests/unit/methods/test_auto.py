@@ -70,11 +70,11 @@ def test_networks_are_not_asked_to_agree_on_classes_that_are_close(accuracy, why
 
 
 @pytest.mark.parametrize("network", ["embedding", "embedding_lstm"])
-def test_networks_of_words_are_not_asked_to_agree(network):
+def test_networks_of_words_are_corrected_by_the_estimate(network):
     config = from_dict(TrainingConfig, {"network": {"name": network}})
     found = auto.choose(OPTIONS, config, noise(symmetric(2, 0.3)))
-    assert (found.method, found.options) == ("jocor", {"co_lambda": 0.0})
-    assert f"networks of kind '{network}' agree too easily" in found.why
+    assert (found.method, found.options["transition"]) == ("loss_correction", "given")
+    assert f"networks of kind '{network}' learn too slowly" in found.why
 
 
 def test_an_uncertain_rate_is_not_clean():
