@@ -21,6 +21,7 @@ from labelrepair.data.splits import assign_test
 from labelrepair.data.storage import StorageSpec, stored
 from labelrepair.data.store import read_features
 from labelrepair.errors import ConfigError, DataError
+from labelrepair.estimation import FEWEST_LABELS
 from labelrepair.label_table import (
     GIVEN_LABEL,
     OPEN_SET,
@@ -35,7 +36,6 @@ from labelrepair.noise import OF_FEATURES, NoiseSpec, corrupt
 
 logger = logging.getLogger(__name__)
 Frame = pd.DataFrame
-FEW = 5  # training samples of a class; with fewer, nothing is estimated from its own
 MOST_NAMED = 5  # such classes; of more, only their number is told
 ALIKE = 0.7  # of difflib's similarity, without regard to case
 RESIDENT = StorageSpec("resident")
@@ -250,11 +250,15 @@ def _name_rare_classes(table: Frame, class_names: Sequence[str]) -> None:
     train = table.loc[table[SPLIT] == Split.TRAIN, GIVEN_LABEL]
     counts = np.bincount(train, minlength=len(class_names))
     common = {
-        name.casefold(): name for name, n in zip(class_names, counts, strict=True) if n >= FEW
+        name.casefold(): name
+        for name, n in zip(class_names, counts, strict=True)
+        if n >= FEWEST_LABELS
     }
-    rare = [(name, n) for name, n in zip(class_names, counts, strict=True) if n < FEW]
+    rare = [(name, n) for name, n in zip(class_names, counts, strict=True) if n < FEWEST_LABELS]
     if len(rare) > MOST_NAMED:
-        logger.warning("%d classes have fewer than %d training samples each", len(rare), FEW)
+        logger.warning(
+            "%d classes have fewer than %d training samples each", len(rare), FEWEST_LABELS
+        )
         return
     for name, count in rare:
         close = difflib.get_close_matches(name.casefold(), common, n=1, cutoff=ALIKE)

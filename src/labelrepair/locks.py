@@ -9,6 +9,7 @@ from labelrepair.errors import StoreError
 
 logger = logging.getLogger(__name__)
 PATIENCE = 300.0  # seconds
+FOREVER = -1.0  # a patience without end
 
 
 class Lock:
@@ -23,7 +24,7 @@ class Lock:
         Args:
             file: made when the lock is first taken, with its folder.
             what: what is held, to begin messages with.
-            patience: seconds to wait for another holder.
+            patience: seconds to wait for another holder, or ``FOREVER``.
         """
         self.file, self.what, self.patience = file, what, patience
 

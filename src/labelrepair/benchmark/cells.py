@@ -27,7 +27,7 @@ from labelrepair.benchmark.measures import accuracies, filtered, recovery, repai
 from labelrepair.config import from_dict, non_defaults, require
 from labelrepair.errors import StoreError
 from labelrepair.estimation import NoiseEstimate
-from labelrepair.locks import Lock
+from labelrepair.locks import FOREVER, Lock
 from labelrepair.noise import corrupt
 from labelrepair.training import Holdout, TrainSet
 from labelrepair.training.seeds import derive_seed
@@ -43,7 +43,6 @@ from labelrepair.workflow import (
 )
 
 logger = logging.getLogger(__name__)
-FOREVER = -1.0  # of a lock's patience
 
 
 def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
@@ -121,7 +120,7 @@ def run_once(cell: Cell, folder: str, cache: str, patience: float) -> dict[str, 
         cell: what to run.
         folder: of the finished cells.
         cache: of the prepared data; the locks lie there, too.
-        patience: seconds to wait for another run, which has begun the cell.
+        patience: seconds to wait for another run that has begun the cell, or ``FOREVER``.
 
     Returns:
         What was measured; None where the other run is not done with it.

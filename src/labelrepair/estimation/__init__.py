@@ -5,7 +5,12 @@ matrices are the transpose. ``probs`` should be out of sample, or come from the 
 noisy validation loss: an overfitted network gives one-hot rows and T near the identity.
 """
 
-from labelrepair.estimation.confident import confident_issues, confident_joint, confident_transition
+from labelrepair.estimation.confident import (
+    FEWEST_LABELS,
+    confident_issues,
+    confident_joint,
+    confident_transition,
+)
 from labelrepair.estimation.estimators import (
     anchor_transition,
     cleanlab_transition,
@@ -23,6 +28,7 @@ from labelrepair.estimation.spec import (
 
 __all__ = [
     "ANCHOR_RULES",
+    "FEWEST_LABELS",
     "METHODS",
     "ROW_SUM_TOLERANCE",
     "EstimationSpec",

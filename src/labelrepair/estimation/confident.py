@@ -15,7 +15,7 @@ _LOWEST_THRESHOLD = 2e-6
 _NEAR = 1e-8  # its tolerance for "the given label is the most probable class"
 # Given labels of a class before its own probabilities say anything. Held out, a class's only row
 # has a probability of about 0, which as a threshold makes half of all rows confident of that class.
-FEWEST = 5
+FEWEST_LABELS = 5
 
 
 def confident_joint(probs: ArrayLike, given_labels: ArrayLike, calibrate: bool = True) -> Labels:

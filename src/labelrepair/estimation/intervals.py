@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from labelrepair.config import require
 from labelrepair.estimation.accuracy import probe_accuracy
-from labelrepair.estimation.confident import FEWEST, confident_cells, joint_of
+from labelrepair.estimation.confident import FEWEST_LABELS, confident_cells, joint_of
 from labelrepair.estimation.estimators import (
     anchor_transition,
     cleanlab_transition,
@@ -73,7 +73,7 @@ def estimate_noise(
     needed = spec.method == "curated"
     require((curated is not None) == needed, "curated: trusted rows go with method=curated only")
     if spec.method == "confident_joint":
-        cells = confident_cells(array, labels, FEWEST)
+        cells = confident_cells(array, labels, FEWEST_LABELS)
         (transition, prior), resamples = _from_cells(cells, spec, rng)
     elif spec.method in ("anchor", "cleanlab"):
         (transition, prior), resamples = _from_rows(array, labels, spec, rng)

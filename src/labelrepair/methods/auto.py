@@ -54,10 +54,10 @@ class Options:
             too.
         paired_above: it is ``paired`` where at least this share of the wrong labels goes to one
             class for each true class (3 classes and more).
-        dropping: networks that drop most of what they read, at random (those of words: 80 %). They
+        text_networks: those of words. They drop most of what they read at random (80 %) and
             learn too slowly to tell wrong labels by their losses, or to agree.
         clean: hardly a wrong label.
-        text: the network is one of ``dropping``; forward correction by the estimated T.
+        text: the network is one of ``text_networks``; forward correction by the estimated T.
         small: too few rows for JoCoR's weight on agreement; Joint-only.
         close: classes that the probe does not tell apart well; Joint-only.
         paired: classes are mixed up in pairs.
@@ -69,7 +69,7 @@ class Options:
     apart_above: float = 0.92
     paired_apart_above: float = 0.86
     paired_above: float = 0.5
-    dropping: tuple[str, ...] = ("embedding", "embedding_lstm")
+    text_networks: tuple[str, ...] = ("embedding", "embedding_lstm")
     # Factories, so that another method does not inherit the options of the default one.
     clean: Candidate = field(default_factory=lambda: Candidate("cross_entropy"))
     text: Candidate = field(default_factory=lambda: Candidate("loss_correction", dict(FORWARD)))
@@ -99,7 +99,7 @@ def choose(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     if high < options.clean_below:
         found = options.clean
         why = f"at most {high:.1%} of the labels are wrong (limit {options.clean_below:.1%})"
-    elif config.network.name in options.dropping:
+    elif config.network.name in options.text_networks:
         found = options.text
         why = f"{noise.noise_rate:.1%} of the labels are wrong, and networks of kind"
         why += f" '{config.network.name}' learn too slowly to tell rows by their losses"

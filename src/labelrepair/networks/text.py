@@ -120,9 +120,10 @@ def _look_up(tokens: Tensor, table: Tensor) -> Tensor:
 
 
 def _drop(values: Tensor, probability: float) -> Tensor:
-    """Return dropout of the values; on a CPU by 16 random bits each, four times as fast.
+    """Return dropout of values of any shape; on a CPU by 16 random bits each.
 
-    The probability is met within 1 / 131,072.
+    Forward and backward take less than half as long there as :func:`functional.dropout`'s (2.56
+    million values: 10 ms, 23 ms). The probability is met within 1 / 131,072.
     """
     if values.device.type != "cpu":
         return functional.dropout(values, probability)

@@ -71,9 +71,10 @@ def cross_validated_probs(
         raise ConfigError(f"folds: {spec.folds} folds need at least as many rows, found {count}")
     probs = torch.zeros(count, num_classes)
     began = told = time.monotonic()
-    for fold, held_out in enumerate(_folds(given_labels, spec.folds, seed)):
-        if only is not None and fold not in only:
-            continue
+    chosen = range(spec.folds) if only is None else only
+    parts = _folds(given_labels, spec.folds, seed)
+    for done, fold in enumerate(chosen, start=1):
+        held_out = parts[fold]
         rows = torch.ones(count, dtype=torch.bool).index_fill_(0, held_out, False)
         data = TrainSet(features, given_labels, num_classes, rows.nonzero()[:, 0], held_out[:0])
         stage = Stage("probe", spec.training.schedule, _step, after_stage=_predict(held_out))
@@ -88,8 +89,9 @@ def cross_validated_probs(
         probs[held_out] = result.shared["held_out"]
         now = time.monotonic()
         if now - told >= PATIENCE:
-            told, parts = now, (fold + 1, spec.folds, now - began)
-            logger.info("out-of-sample predictions: %d of %d folds, %.0f s", *parts)
+            told = now
+            so_far = (done, len(chosen), now - began)
+            logger.info("out-of-sample predictions: %d of %d folds, %.0f s", *so_far)
     return probs
 
 
