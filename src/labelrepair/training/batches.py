@@ -130,11 +130,12 @@ def batches(
     """
     per_chunk = max(1, chunk_rows(data.features) // batch_size) * batch_size
     chunks = torch.split(order, per_chunk)
-    for rows, stored in zip(chunks, portions(data.features, chunks), strict=True):
-        features = normalizer(stored)
+    stored = portions(data.features, chunks)
+    for rows in chunks:
+        features = normalizer(next(stored))
         if augment.active and features.dim() == 4:
             features = crop_flip(features, augment, draws)
-        pieces = (
-            torch.split(part, batch_size) for part in (rows, features, data.given_labels[rows])
-        )
-        yield [Batch(*piece) for piece in zip(*pieces, strict=True)]
+        parts = (rows, features, data.given_labels[rows])
+        pieces = zip(*(torch.split(part, batch_size) for part in parts), strict=True)
+        yield [Batch(*piece) for piece in pieces]
+        del features, parts, pieces  # as in ``Pass.go``

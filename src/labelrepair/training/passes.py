@@ -60,6 +60,7 @@ class Pass:
             for batch in chunk:
                 self._step(batch)
             self.record(chunk)
+            del chunk, batch  # or this chunk and the next one would be in memory together
         return self.means(rows)
 
     def _step(self, batch: Batch) -> None:

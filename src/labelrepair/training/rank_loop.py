@@ -109,18 +109,23 @@ class RankLoop(Loop):
             self.at[rows[mine]].to(self.device) for rows, mine in zip(chunks, ours, strict=True)
         ]
         read = portions(self.features, wanted)
-        for rows, owner, mine, stored in zip(chunks, owners, ours, read, strict=True):
-            features = self.normalizer(stored)
+        for rows, owner, mine in zip(chunks, owners, ours, strict=True):
+            features = self.normalizer(next(read))
             if augment.active and features.dim() == 4:
                 features = crop_flip(features, augment, augmentation, (len(rows), mine))
-            shares = [self.ranks.share(part) for part in torch.split(owner, size)]
-            parts = features.split([share.counts[self.ranks.rank] for share in shares])
-            split = torch.split(rows.to(self.device), size)
-            labels = self.data.given_labels
-            yield [
-                RankBatch(r, part, labels[r], share)
-                for r, part, share in zip(split, parts, shares, strict=True)
-            ]
+            yield self._chunk(rows, owner, features)
+            del features  # as in ``Pass.go``
+
+    def _chunk(self, rows: Tensor, owner: Tensor, features: Tensor) -> list[Batch]:
+        """Return the batches of one chunk, of whose features these are ours."""
+        size, labels = self.config.batch_size, self.data.given_labels
+        shares = [self.ranks.share(part) for part in torch.split(owner, size)]
+        parts = features.split([share.counts[self.ranks.rank] for share in shares])
+        split = torch.split(rows.to(self.device), size)
+        return [
+            RankBatch(r, part, labels[r], share)
+            for r, part, share in zip(split, parts, shares, strict=True)
+        ]
 
     def _write(self, state: dict[str, Any]) -> None:
         if self.ranks.rank == 0:

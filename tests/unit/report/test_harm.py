@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from labelrepair.label_table import OPEN_SET, TRUE_LABEL
+from labelrepair.pipelines.report.nodes import write_report
 from labelrepair.refinement import METHOD
 from labelrepair.report import ReportSpec, build_context
 from labelrepair.report.flows import DROPPED, REVIEW, RIGHT, WRONG, truth_flows
@@ -36,6 +37,23 @@ def test_a_model_that_knows_less_than_the_labels(unknown, agreement, weak):
     if weak:
         assert "agrees with 35 % of the given labels" in found[0]
         assert "the model is right in about 49 % to 58 %: less often" in found[0]
+
+
+def test_the_terminal_is_told_as_well(unknown, caplog):
+    """Who runs it on a server may never open the page."""
+    parts = {field.name: getattr(unknown, field.name) for field in dataclasses.fields(unknown)}
+    frames, facts, _ = (parts.pop(name) for name in ("frames", "facts", "vocabulary"))
+    write_report(
+        **parts | {"training": {"test_accuracy_of_model": 0.35}},
+        plot_data={name: lambda frame=frame: frame for name, frame in frames.items()},
+        facts={name: value for name, value in facts.items() if name != "dataset"},
+        dataset="",
+        input_format={"vocabulary": None},
+        settings={"gallery_size": 1},
+    )
+    (told,) = [record for record in caplog.records if record.name.endswith("report.nodes")]
+    assert told.levelname == "WARNING"
+    assert "agrees with 35 % of the given labels" in told.getMessage()
 
 
 def second_look(sources, **changes):

@@ -1,5 +1,6 @@
 """The node that writes the report; beside evaluation the only reader of the truth."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL import Image
 from labelrepair.config import from_dict
 from labelrepair.pictures import pngs
 from labelrepair.report import ReportSpec, Sources, build_context, drawings, render_context
+
+logger = logging.getLogger(__name__)
 
 
 def write_report(
@@ -30,7 +33,7 @@ def write_report(
     level: float,
     settings: dict[str, Any],
 ) -> tuple[str, dict[str, Image.Image]]:
-    """Return the page as text, and all that it draws as pictures."""
+    """Return the page as text, and all that it draws as pictures; log what it warns of."""
     sources = Sources(
         table=table,
         true_labels=true_labels,
@@ -47,4 +50,6 @@ def write_report(
         level=level,
     )
     context = build_context(sources, from_dict(ReportSpec, settings, "report"))
+    for warning in context["warnings"]:  # who only looks at the terminal must not overlook them
+        logger.warning("%s", warning)
     return render_context(context), pngs(drawings(context))
