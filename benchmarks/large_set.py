@@ -1,7 +1,7 @@
 """A set larger than the memory: ingested and trained on for an epoch, from shards and from files.
 
     python benchmarks/large_set.py --folder FOLDER [--rows 25000 50000 100000 200000]
-        [--pixels 224] [--sources shards files] [--keep] [--out FILE]
+        [--pixels 224] [--sources shards files] [--keep] [--blank] [--out FILE]
 
 Makes its images itself: smooth random JPEGs in ten classes, in FOLDER, which needs 12 KB a row, and
 150 KB a row more while shards of 224 pixels exist. Each step runs in a process of its own, and a
@@ -9,6 +9,9 @@ benchmark that was stopped goes on where it was. Memory is the proportional shar
 process and of those it starts, so that shared pages count once; sampled, the peak. What the process
 held with everything imported and the network built is reported apart. The network is tiny: what is
 measured is the way of the rows, not the arithmetic.
+
+With --blank the shards are files of zeros with nothing on the disk behind them, and only the epoch
+is measured: its memory at numbers of rows that the disk would not hold.
 """
 
 import argparse
@@ -25,14 +28,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
 
 from labelrepair.atomic import whole_file
 from labelrepair.data import SourceSpec, read_source
+from labelrepair.data.shards import as_numbers, shard_name, write_manifest
 from labelrepair.data.storage import StorageSpec, load_features, save_features
 from labelrepair.ingest import SplitSpec, tabulate
+from labelrepair.label_table import content_hashes, make_label_table
 from labelrepair.training import Network, Schedule, TrainingConfig
 from labelrepair.workflow import Preset, fit, train_set
 
@@ -50,6 +56,7 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", default=["shards", "files"])
     parser.add_argument("--workers", type=int, help="processes that decode; default: one per core")
     parser.add_argument("--keep", action="store_true", help="leave images and stores in FOLDER")
+    parser.add_argument("--blank", action="store_true", help="shards of zeros that take no disk")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -57,21 +64,23 @@ def main() -> None:
         step, source, rows = options.step
         print(json.dumps(STEPS[step](options, source, int(rows))))
         return
-    made = make_images(options.folder, max(options.rows), options.pixels)
+    made = 0.0 if options.blank else make_images(options.folder, max(options.rows), options.pixels)
     found = [result for rows in options.rows for result in measure(options, rows)]
     table = report(found, made)
     print(table)
     if options.out:
         options.out.write_text(table + "\n", encoding="utf-8")
     if not options.keep:
-        shutil.rmtree(options.folder / "images")
+        shutil.rmtree(options.folder / "images", ignore_errors=True)
 
 
 def measure(options: argparse.Namespace, rows: int) -> list[dict[str, Any]]:
     """Return the results of all sources at one size."""
     found = []
-    for source in options.sources:
-        for step in STEPS:
+    for source in ["blank"] if options.blank else options.sources:
+        if options.blank:
+            make_blank(store(options.folder, source, rows), rows, options.pixels)
+        for step in ["epoch"] if options.blank else STEPS:
             file = options.folder / f"{source}-{rows}-{step}.json"
             if not file.exists():
                 arguments = [sys.executable, __file__, "--step", step, source, str(rows)]
@@ -112,6 +121,26 @@ def make_part(folder: Path, rows: range, pixels: int) -> None:
         picture = Image.fromarray(coarse).resize((pixels, pixels), Image.Resampling.BICUBIC)
         with whole_file(path) as stream:
             picture.save(stream, "JPEG", quality=80)
+
+
+def make_blank(place: Path, rows: int, pixels: int) -> None:
+    """Write shards of zeros as files with a hole each, and their label table."""
+    shape = (rows, 3, pixels, pixels)
+    blank = np.zeros((1, *shape[1:]), np.uint8)
+    per_shard, folder = int(StorageSpec().shard_bytes // blank.nbytes), place / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, first in enumerate(range(0, rows, per_shard)):
+        count = min(per_shard, rows - first)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape[1:])}
+        with (folder / shard_name(number)).open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.truncate(stream.tell() + count * blank.nbytes)
+    content, hashes = {"storage": "shards", "rows_per_shard": per_shard}, content_hashes(blank)
+    write_manifest(folder, content, np.broadcast_to(blank, shape), as_numbers(hashes * rows))
+    ids = np.array([f"{row:08d}" for row in range(rows)])
+    splits = np.full(rows, "train")
+    table = make_label_table(ids, np.arange(rows) % CLASSES, splits, hashes * rows)
+    table.to_parquet(place / "table.parquet", index=False)
 
 
 def image_name(row: int) -> str:
@@ -195,8 +224,6 @@ def ingest(options: argparse.Namespace, source: str, rows: int) -> dict[str, Any
 
 def train(options: argparse.Namespace, source: str, rows: int) -> dict[str, Any]:
     """Train for an epoch; the memory is also that of the clean pass that follows."""
-    import pandas as pd  # noqa: PLC0415
-
     torch.set_num_threads(1)
     place = store(options.folder, source, rows)
     config = TrainingConfig(

@@ -10,7 +10,7 @@ from labelrepair.errors import DataError
 from labelrepair.networks import available, build
 from labelrepair.networks.features import Features, chunk_rows, is_tokens, portions
 
-PIECE_BYTES = 1 << 22  # of rows summed at once as float64: in a processor's cache, nine times as fast
+PIECE_BYTES = 1 << 22  # of float64 rows summed at once: they fit a processor's cache
 
 
 class Normalizer(nn.Module):
@@ -46,7 +46,7 @@ class Normalizer(nn.Module):
         squares = torch.zeros_like(total)
         piece = max(1, PIECE_BYTES // (8 * max(1, math.prod(shape))))
         for part in portions(features, torch.split(rows, chunk_rows(features))):
-            for some in part.split(piece):
+            for some in torch.split(part, piece):
                 values = some.to(torch.float64)
                 total += values.sum(0)
                 if kind == "standardize":

@@ -120,7 +120,7 @@ class RankLoop(Loop):
         """Return the batches of one chunk, of whose features these are ours."""
         size, labels = self.config.batch_size, self.data.given_labels
         shares = [self.ranks.share(part) for part in torch.split(owner, size)]
-        parts = features.split([share.counts[self.ranks.rank] for share in shares])
+        parts = torch.split(features, [share.counts[self.ranks.rank] for share in shares])
         split = torch.split(rows.to(self.device), size)
         return [
             RankBatch(r, part, labels[r], share)
