@@ -21,6 +21,7 @@ from labelrepair.config import to_dict
 from labelrepair.data.input_format import InputFormat
 from labelrepair.data.tokens import OUT_OF_VOCABULARY
 from labelrepair.errors import DataError
+from labelrepair.exports import forgotten
 from labelrepair.handoff import Contender, Package
 from labelrepair.served_model import FORMAT_FILE, predictor_of
 from labelrepair.serving import Predictor
@@ -58,17 +59,18 @@ def save_model(
         raise DataError("the input example needs 2 rows: 1 would freeze the batch size")
     classes = TensorSpec(np.dtype(np.float32), (-1, len(predictor.class_names)))
     features = TensorSpec(example.dtype, (-1, *example.shape[1:]))
-    mlflow.pytorch.save_model(
-        package.model.eval(),
-        path,
-        mlflow_model=mlflow_model,
-        # The graph is exported with the batch size that this signature leaves open.
-        signature=ModelSignature(Schema([features]), Schema([classes])),
-        # A tensor, so that MLflow neither stores it as the example nor adds a pyfunc of its own.
-        input_example=torch.from_numpy(example),
-        code_paths=[str(Path(labelrepair.__file__).parent)],
-        pip_requirements=_requirements(),
-    )
+    with forgotten(package.model):
+        mlflow.pytorch.save_model(
+            package.model.eval(),
+            path,
+            mlflow_model=mlflow_model,
+            # The graph is exported with the batch size that this signature leaves open.
+            signature=ModelSignature(Schema([features]), Schema([classes])),
+            # A tensor, so that MLflow neither stores it as the example nor adds its own pyfunc.
+            input_example=torch.from_numpy(example),
+            code_paths=[str(Path(labelrepair.__file__).parent)],
+            pip_requirements=_requirements(),
+        )
     root = Path(path)
     content = {
         "input_format": to_dict(predictor.input_format),

@@ -1,0 +1,30 @@
+"""What an export leaves in memory."""
+
+import gc
+
+import torch
+from torch import nn
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from labelrepair.exports import forgotten
+
+
+def remembered():
+    gc.collect()
+    return sum(bool(vars(found)) for found in gc.get_objects() if type(found) is ShapeEnv)
+
+
+def export(model):
+    sizes = {0: torch.export.Dim.DYNAMIC}
+    return torch.export.export(model, (torch.zeros(4, 3),), dynamic_shapes=(sizes,))
+
+
+def test_an_export_is_forgotten(tmp_path):
+    model, file = nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), tmp_path / "model.pt2"
+    before = remembered()
+    with forgotten(model):
+        torch.export.save(export(model), file)
+    assert remembered() == before
+    assert not model._forward_pre_hooks
+    features = torch.ones(7, 3)
+    torch.testing.assert_close(torch.export.load(file).module()(features), model(features))
