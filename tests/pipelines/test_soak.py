@@ -17,7 +17,7 @@ from test_kill_anywhere import lighten
 pytestmark = pytest.mark.slow
 RUNS = int(os.environ.get("LABELREPAIR_SOAK", "200"))
 WARM = max(5, RUNS // 10)  # runs that fill caches
-MOST = 0.5  # megabytes a run
+MOST = 0.2  # megabytes a run
 logger = logging.getLogger("labelrepair.soak")  # shown by -o log_cli=true -o log_cli_level=INFO
 
 
