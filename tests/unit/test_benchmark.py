@@ -253,6 +253,21 @@ def test_verdicts(grid, values, changes, verdict):
         assert table["difference"].item() == pytest.approx(np.mean(values) - 98.0)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        (97.96, 98.0, "agrees"),  # published with one digit: may have been 97.95
+        (97.94, 98.0, "lower"),
+        (98.044, 98.04, "agrees"),
+        (98.05, 98.04, "higher"),
+    ],
+)
+def test_what_rounding_explains_is_no_difference(grid, ours, theirs, verdict):
+    cells = measured([ours - 0.0002, ours + 0.0002])
+    table = summarise(cells, published(mean=theirs, std=0.0), grid)
+    assert table["verdict"].tolist() == [verdict]
+
+
 def test_the_page_shows_what_was_measured(grid):
     cells = measured([98.0, 98.2]).assign(machine="x86_64, 2 cores", torch="2")
     page = page_of(summarise(cells, published(), grid), cells, grid, published())

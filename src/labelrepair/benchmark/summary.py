@@ -18,7 +18,8 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
     """Return one tidy row per (noise, rate, method) with the published value beside ours.
 
     The verdict compares means: Welch's t-test at 5 % where both sides have a spread and at least
-    two runs, else a difference of at most half a point counts as agreement.
+    two runs, else a difference of at most half a point counts as agreement. So does, always, one
+    that the rounding of the published numbers explains.
 
     Args:
         cells: from :func:`run_grid`.
@@ -51,7 +52,8 @@ def summarise(cells: pd.DataFrame, published: pd.DataFrame, grid: Grid) -> pd.Da
     both = ours.merge(rows.rename(columns=names), on=keys, how="left")
     both = both[both["mean"].notna()].reset_index(drop=True)  # a baseline may only repair
     both["difference"] = both["mean"] - both["published_mean"]
-    both["verdict"] = [_verdict(row) for _, row in both.iterrows()]
+    rounding = _rounding(both["published_mean"].dropna())
+    both["verdict"] = [_verdict(row, rounding) for _, row in both.iterrows()]
     order = [*keys, "mean", "std", "runs", *names.values(), "difference", "verdict", "seconds"]
     return both[order]
 
@@ -184,7 +186,13 @@ def _spread(mean: float, std: float) -> str:
     return f"{mean:.2f}" if std is None or np.isnan(std) else f"{mean:.2f} ± {std:.2f}"
 
 
-def _verdict(row: "pd.Series[Any]") -> str:
+def _rounding(values: "pd.Series[float]") -> float:
+    """Return half of the last digit that a table's values are published with, one at least."""
+    digits = next(n for n in (1, 2, 3) if n == 3 or np.allclose(values, values.round(n), atol=1e-9))
+    return 0.5 * 10.0**-digits
+
+
+def _verdict(row: "pd.Series[Any]", rounding: float) -> str:
     if not np.isfinite(row["published_mean"]):
         return "not published"
     spread = all(np.isfinite(row[k]) for k in ("std", "published_std", "published_runs"))
@@ -201,4 +209,5 @@ def _verdict(row: "pd.Series[Any]") -> str:
         agrees = not test.pvalue < SIGNIFICANCE
     else:
         agrees = abs(row["difference"]) <= POINTS
+    agrees = agrees or abs(row["difference"]) <= rounding
     return "agrees" if agrees else ("higher" if row["difference"] > 0 else "lower")
