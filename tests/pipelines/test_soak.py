@@ -23,6 +23,8 @@ logger = logging.getLogger("labelrepair.soak")  # shown by -o log_cli=true -o lo
 
 def held() -> tuple[float, int, int]:
     """Return megabytes in use, open files and threads of this process."""
+    for handler in logging.getLogger().handlers:  # pytest keeps all that a test logs
+        getattr(handler, "reset", lambda: None)()
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free, but not given back, is no growth
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -16,7 +16,7 @@ from labelrepair.benchmark import page as page_of
 from labelrepair.benchmark.cells import cell_file
 from labelrepair.benchmark.data import prepare
 from labelrepair.config import from_dict
-from labelrepair.errors import ConfigError
+from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.refinement import RefinementSpec
 
 RAW = {
@@ -60,7 +60,10 @@ def ran(monkeypatch):
         def submit(self, function, cell, *rest):
             ran.append(cell.key)
             future = Future()
-            future.set_result(function(cell, *rest))
+            try:
+                future.set_result(function(cell, *rest))
+            except LabelRepairError as error:
+                future.set_exception(error)
             return future
 
     monkeypatch.setattr(cells_module, "ProcessPoolExecutor", Here)
@@ -81,6 +84,19 @@ def test_missing_cells_run_once(grid, tmp_path, ran):
     more = {**RAW, "methods": {**RAW["methods"], "small_loss": {"method": "small_loss"}}}
     assert len(run_grid(from_dict(Grid, more, ""), tmp_path / "cells", tmp_path / "cache")) == 6
     assert len(ran) == 6
+
+
+def test_a_cell_that_fails_is_named_and_the_others_run(tmp_path, ran, caplog):
+    """As a method that diverges at one noise."""
+    wild = {"method": "jocor", "training": {"schedule": {"epochs": 3, "lr": 1e30}}}
+    grid = from_dict(Grid, {**RAW, "methods": {"wild": wild, **RAW["methods"]}, "seeds": [0]}, "")
+    told = r"tiny: 1 of 3 cells failed, the others are kept .*; wild-symm.*: the loss is nan; lower"
+    with pytest.raises(LabelRepairError, match=told):
+        run_grid(grid, tmp_path / "cells", tmp_path / "cache")
+    assert len(ran) == 3
+    assert "wild-symmetric_exclusive-0.2-0-" in caplog.text
+    shown = dataclasses.replace(grid, run_missing=False)
+    assert len(run_grid(shown, tmp_path / "cells", tmp_path / "cache")) == 2
 
 
 HOLDER = """

@@ -25,7 +25,7 @@ from labelrepair.benchmark.data import Labels, load, prepare, with_labels
 from labelrepair.benchmark.grid import Cell, Grid, preset_of, source_content
 from labelrepair.benchmark.measures import accuracies, filtered, recovery, repairs
 from labelrepair.config import from_dict, non_defaults, require
-from labelrepair.errors import StoreError
+from labelrepair.errors import LabelRepairError, StoreError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.locks import FOREVER, Lock
 from labelrepair.noise import corrupt
@@ -56,6 +56,9 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
     Returns:
         One row per cell: noise, noise_rate, method, seed, the measures, label precision, recovery
         accuracy, noise rate, seconds and where it ran.
+
+    Raises:
+        LabelRepairError: a cell failed, e.g. as its loss was no longer finite; the others have run.
     """
     root, prepared = Path(folder), Path(cache)
     cells = [Cell(grid, n, m, s) for s in grid.seeds for n in grid.noises for m in grid.methods]
@@ -77,8 +80,13 @@ def run_grid(grid: Grid, folder: str | Path, cache: str | Path) -> pd.DataFrame:
 
 
 def _run(cells: list[Cell], root: Path, cache: Path, patience: float) -> list[Cell]:
-    """Run the cells, several at a time; return those that another run has begun."""
+    """Run the cells, several at a time; return those that another run has begun.
+
+    Raises:
+        LabelRepairError: of the first cell that failed, once all others have run.
+    """
     grid, busy = cells[0].grid, []
+    failed: list[tuple[Cell, LabelRepairError]] = []
     jobs = min(grid.jobs or os.cpu_count() or 1, len(cells))
     spawn = get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
@@ -86,13 +94,25 @@ def _run(cells: list[Cell], root: Path, cache: Path, patience: float) -> list[Ce
             pool.submit(run_once, cell, str(root), str(cache), patience): cell for cell in cells
         }
         for done, future in enumerate(as_completed(futures), start=1):
-            found, cell = future.result(), futures[future]
+            cell = futures[future]
+            try:
+                found = future.result()
+            except LabelRepairError as error:
+                logger.error("%d/%d  %s  failed: %s", done, len(cells), cell.key, error)
+                failed.append((cell, error))
+                continue
             if found is None:
                 busy.append(cell)
                 continue
             measured = 100 * found.get(grid.measure, float("nan"))  # a baseline may only repair
             told = (done, len(cells), cell.key, measured, found["seconds"])
             logger.info("%d/%d  %s  %.2f %%  %.0f s", *told)
+    if failed:
+        cell, first = failed[0]
+        raise type(first)(
+            f"{grid.name}: {len(failed)} of {len(cells)} cells failed, the others are kept "
+            f"(benchmark.run_missing=false shows them); {cell.key}: {first}"
+        ) from first
     return busy
 
 
