@@ -42,6 +42,7 @@ def benchmark_plot(table: pd.DataFrame, label: str = "test accuracy (%)") -> "Fi
             _marks(axes, *theirs, place + apart, "D", ORANGE, "published")
         set_title(axes, f"{str(noise).replace('_', ' ')}, {rate:.0%}")
         axes.set_xlabel(label)
+        axes.locator_params(axis="x", nbins=5)  # panels are narrow
     panels[0].set_yticks(range(len(methods)), [name.replace("_", " ") for name in methods])
     panels[0].set_ylim(len(methods) - 0.5, -0.5)  # the first row on top, none cut by the frame
     handles, labels = panels[0].get_legend_handles_labels()
