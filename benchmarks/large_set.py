@@ -70,8 +70,8 @@ def main() -> None:
     print(table)
     if options.out:
         options.out.write_text(table + "\n", encoding="utf-8")
-    if not options.keep:
-        shutil.rmtree(options.folder / "images", ignore_errors=True)
+    if not options.keep and not options.blank:
+        shutil.rmtree(options.folder / "images")
 
 
 def measure(options: argparse.Namespace, rows: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from labelrepair.config import to_dict
 from labelrepair.data.input_format import InputFormat
 from labelrepair.data.tokens import OUT_OF_VOCABULARY
 from labelrepair.errors import DataError
-from labelrepair.exports import forgotten
+from labelrepair.exports import exporting
 from labelrepair.handoff import Contender, Package
 from labelrepair.served_model import FORMAT_FILE, predictor_of
 from labelrepair.serving import Predictor
@@ -59,7 +59,7 @@ def save_model(
         raise DataError("the input example needs 2 rows: 1 would freeze the batch size")
     classes = TensorSpec(np.dtype(np.float32), (-1, len(predictor.class_names)))
     features = TensorSpec(example.dtype, (-1, *example.shape[1:]))
-    with forgotten(package.model):
+    with exporting(package.model):
         mlflow.pytorch.save_model(
             package.model.eval(),
             path,

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
-from labelrepair.exports import forgotten
+from labelrepair.exports import exporting
 from labelrepair.networks.classifier import Classifier
 from labelrepair.provenance import run_page
-from labelrepair.training import EXCLUSIVE
 
 BATCH = 1000  # metrics that MLflow takes in one call
 
@@ -172,7 +171,7 @@ class MlflowClassifierDataset(AbstractDataset[tuple[Classifier, np.ndarray[Any, 
         inputs = TensorSpec(example.dtype, (-1, *example.shape[1:]))
         classes = int(model.spec["num_classes"])
         outputs = TensorSpec(np.dtype(np.float32), (-1, classes))
-        with EXCLUSIVE, forgotten(model):
+        with exporting(model):
             mlflow.pytorch.log_model(
                 model.eval(),
                 name=self._name,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from labelrepair.exports import forgotten
+from labelrepair.exports import exporting
 
 
 def remembered():
@@ -19,10 +19,10 @@ def export(model):
     return torch.export.export(model, (torch.zeros(4, 3),), dynamic_shapes=(sizes,))
 
 
-def test_an_export_is_forgotten(tmp_path):
+def test_an_export_leaves_nothing_behind(tmp_path):
     model, file = nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), tmp_path / "model.pt2"
     before = remembered()
-    with forgotten(model):
+    with exporting(model):
         torch.export.save(export(model), file)
     assert remembered() == before
     assert not model._forward_pre_hooks

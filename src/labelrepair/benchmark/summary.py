@@ -187,7 +187,7 @@ def _spread(mean: float, std: float) -> str:
 
 
 def _rounding(values: "pd.Series[float]") -> float:
-    """Return half of the last digit that a table's values are published with, one at least."""
+    """Return half a unit of the last decimal of a table's published values; they have 1 to 3."""
     digits = next(n for n in (1, 2, 3) if n == 3 or np.allclose(values, values.round(n), atol=1e-9))
     return 0.5 * 10.0**-digits
 

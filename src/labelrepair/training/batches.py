@@ -130,9 +130,8 @@ def batches(
     """
     per_chunk = max(1, chunk_rows(data.features) // batch_size) * batch_size
     chunks = torch.split(order, per_chunk)
-    stored = portions(data.features, chunks)
-    for rows in chunks:
-        features = normalizer(next(stored))
+    for rows, stored in zip(chunks, portions(data.features, chunks), strict=True):
+        features = normalizer(stored)
         if augment.active and features.dim() == 4:
             features = crop_flip(features, augment, draws)
         parts = (rows, features, data.given_labels[rows])

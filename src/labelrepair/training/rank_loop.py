@@ -109,8 +109,8 @@ class RankLoop(Loop):
             self.at[rows[mine]].to(self.device) for rows, mine in zip(chunks, ours, strict=True)
         ]
         read = portions(self.features, wanted)
-        for rows, owner, mine in zip(chunks, owners, ours, strict=True):
-            features = self.normalizer(next(read))
+        for rows, owner, mine, stored in zip(chunks, owners, ours, read, strict=True):
+            features = self.normalizer(stored)
             if augment.active and features.dim() == 4:
                 features = crop_flip(features, augment, augmentation, (len(rows), mine))
             yield self._chunk(rows, owner, features)
