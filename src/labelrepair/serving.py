@@ -15,7 +15,7 @@ from PIL import Image
 
 from labelrepair.data.images import decode_image
 from labelrepair.data.input_format import InputFormat
-from labelrepair.data.tokens import encode_texts
+from labelrepair.data.tokens import LONGER_WORDS, encode_texts
 from labelrepair.errors import DataError
 
 Array = NDArray[Any]
@@ -174,7 +174,7 @@ def _texts(values: Any, spec: InputFormat) -> Array:
             raise DataError(f"row {row}: no text, found {type(value).__name__}")
     if spec.vocabulary is None:
         raise DataError(f"row 0: this model has no vocabulary; feed {length} tokens per row")
-    return encode_texts(values, spec.vocabulary, length)
+    return encode_texts(values, spec.vocabulary, length, spec.token_pattern or LONGER_WORDS)
 
 
 def _tokens(values: Any, spec: InputFormat) -> Array:

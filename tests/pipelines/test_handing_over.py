@@ -13,7 +13,7 @@ from torch import nn
 
 from labelrepair import hooks, model_flavor
 from labelrepair.data.input_format import InputFormat
-from labelrepair.data.tokens import build_vocabulary, encode_texts
+from labelrepair.data.tokens import WORDS, build_vocabulary, encode_texts
 from labelrepair.errors import DataError, StoreError
 from labelrepair.handoff import Contender, Package
 from labelrepair.networks.classifier import Classifier, Normalizer, build_from_spec, classifier_spec
@@ -176,7 +176,7 @@ def test_raw_text_goes_in_because_the_vocabulary_travels_along(tmp_path):
     texts = ["a fine film", "dull", "fine but dull and long film", "film", "fine fine"]
     vocabulary = build_vocabulary(texts, 8)
     tokens = encode_texts(texts, vocabulary, 5)
-    form = InputFormat("text", (5,), vocabulary=vocabulary)
+    form = InputFormat("text", (5,), vocabulary=vocabulary, token_pattern=WORDS)
     made = bundle("embedding", {"vocabulary_size": 8, "embedding_size": 4}, form, tokens)
 
     model_flavor.save_model(str(tmp_path / "m"), Model(), made)

@@ -128,6 +128,45 @@ def test_spatial_dropout_drops_whole_channels(rectify):
     assert torch.equal(embed.eval()(tokens), expected)
 
 
+@pytest.mark.parametrize("rectify", [True, False])
+def test_word_dropout_drops_a_word_wherever_it_stands(rectify):
+    torch.manual_seed(0)
+    options = EmbeddingOptions(500, 8, embedding_dropout=0.0, word_dropout=0.8)
+    embed = _DroppedEmbedding(options, rectify=rectify)
+    tokens = torch.randint(0, 500, (40, 50))
+    expected = embed.embedding(tokens)
+    expected = expected.relu() if rectify else expected
+    out = embed(tokens)
+    words = tokens.unique()
+    kept = torch.tensor([bool((out[tokens == word] != 0).any()) for word in words])
+    assert 0.1 < kept.float().mean() < 0.3
+    mask = torch.zeros(500, 1)
+    mask[words[kept]] = 1 / 0.2
+    torch.testing.assert_close(out, expected * mask[tokens])
+    assert not torch.equal(out, embed(tokens))  # drawn anew for each batch
+    assert torch.equal(embed.eval()(tokens), expected)
+
+
+def test_a_dropped_word_gets_no_gradient():
+    torch.manual_seed(0)
+    embed = _DroppedEmbedding(EmbeddingOptions(500, 8, embedding_dropout=0.0, word_dropout=0.5))
+    tokens = torch.arange(500)[None]
+    out = embed(tokens)
+    out.sum().backward()
+    kept = (out[0] != 0).any(dim=1)
+    assert torch.equal(embed.embedding.weight.grad, kept[:, None].float().expand(500, 8) * 2)
+
+
+def test_he_normal_weights_have_the_spread_of_their_inputs_and_no_bias():
+    torch.manual_seed(0)
+    network = build("mlp", (1, 28, 28), 10, hidden=(128, 128), init="he_normal")
+    for layer in (module for module in network if isinstance(module, torch.nn.Linear)):
+        wanted = (2 / layer.in_features) ** 0.5
+        assert layer.weight.std().item() == pytest.approx(wanted, rel=0.05)
+        assert layer.weight.abs().max() > 2 * wanted  # a uniform one ends at 1.73 of it
+        assert (layer.bias == 0).all()
+
+
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.8])
 def test_dropout_of_an_embedding_drops_values(probability):
     torch.manual_seed(0)
@@ -326,6 +365,8 @@ def test_import_path_errors(path, options, message):
         ("embedding", TOKENS, 2, {"vocabulary_size": 0}, "vocabulary_size: must be greater than 0"),
         ("embedding", TOKENS, 2, {"spatial_dropout": -0.1}, "spatial_dropout: must lie in"),
         ("embedding", TOKENS, 2, {"embedding_dropout": 1.0}, "embedding_dropout: must lie in"),
+        ("embedding", TOKENS, 2, {"word_dropout": 1.0}, "word_dropout: must lie in"),
+        ("mlp", VECTOR, 10, {"init": "he"}, "init: unknown value 'he'"),
         ("embedding", TOKENS, 2, {"output_init": "zeros"}, "output_init: unknown value 'zeros'"),
         ("embedding_lstm", TOKENS, 2, {"hidden_size": 0}, "hidden_size: must be greater than 0"),
         ("embedding_lstm", TOKENS, 2, {"dropout": 2.0}, "dropout: must lie in"),

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from labelrepair.config import from_dict
 from labelrepair.data.images import stack_images
 from labelrepair.data.input_format import InputFormat
-from labelrepair.data.tokens import build_vocabulary, encode_texts
+from labelrepair.data.tokens import LONGER_WORDS, WORDS, build_vocabulary, encode_texts
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.serving import Predictor, encode
 
@@ -20,7 +21,7 @@ GREY = InputFormat("image", (1, 6, 5))
 VECTOR = InputFormat("vector", (3,))
 TEXTS = ["the cat sat", "a dog sat down here"]
 VOCABULARY = build_vocabulary(TEXTS, 20)
-TEXT = InputFormat("text", (4,), vocabulary=VOCABULARY)
+TEXT = InputFormat("text", (4,), vocabulary=VOCABULARY, token_pattern=WORDS)
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 3, 6, 5)).astype(np.uint8)
 
 
@@ -107,6 +108,15 @@ def test_sixteen_bits_are_not_cut_to_eight():
 
     with pytest.raises(DataError, match="row 1: image has mode I"):
         encode([png(PIXELS[0, 0]), deep], GREY)
+
+
+def test_a_model_from_before_there_was_a_choice_of_words_keeps_its_own():
+    texts = ["a 7 sat", "the cat's"]
+    saved = {"kind": "text", "shape": [4], "vocabulary": build_vocabulary(texts, 9, LONGER_WORDS)}
+    form = from_dict(InputFormat, saved, "labelrepair.json")
+
+    assert form.vocabulary[3:] == ("cat", "sat", "the")
+    np.testing.assert_array_equal(encode(texts, form), [[0, 0, 1, 4], [0, 1, 5, 3]])
 
 
 def test_texts_and_tokens():

@@ -16,7 +16,7 @@ from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.manifest import image_bytes
 from labelrepair.data.samples import Array, Labels, Samples, check_range, numbered_ids
-from labelrepair.data.tokens import build_vocabulary, encode_texts
+from labelrepair.data.tokens import WORDS, build_vocabulary, encode_texts
 from labelrepair.errors import DataError, nearest
 from labelrepair.label_table import Split
 
@@ -32,6 +32,7 @@ def read_huggingface(
     mode: str = "RGB",
     vocabulary_size: int = 5000,
     length: int = 400,
+    token_pattern: str = WORDS,
     labels_are_true: bool = False,
     decode: bool = True,
 ) -> Samples:
@@ -48,6 +49,7 @@ def read_huggingface(
         mode: "L" or "RGB".
         vocabulary_size: for text, token ids in all, the three reserved ones included.
         length: tokens per text.
+        token_pattern: regular expression of a word, see :mod:`labelrepair.data.tokens`.
         labels_are_true: the labels are the truth, as in a benchmark.
         decode: see :func:`labelrepair.data.sources.read_source`.
 
@@ -75,10 +77,21 @@ def read_huggingface(
         features: Any = image_features(sources, names_of, mode, image_size, decode)
     else:
         texts = text_of(table, content, where)
-        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size)
-        features = encode_texts(texts.tolist(), vocabulary, length)
+        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size, token_pattern)
+        features = encode_texts(texts.tolist(), vocabulary, length, token_pattern)
     resized = vocabulary is None and image_size is not None
-    return Samples(ids, features, labels, splits, names, None, labels_are_true, vocabulary, resized)
+    return Samples(
+        ids,
+        features,
+        labels,
+        splits,
+        names,
+        None,
+        labels_are_true,
+        vocabulary,
+        resized,
+        None if vocabulary is None else token_pattern,
+    )
 
 
 def _labels(

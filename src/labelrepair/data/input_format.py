@@ -19,12 +19,15 @@ class InputFormat:
         shape: of one sample's features: (ch, H, W), (L,) or (D,).
         resize: images of another size are resized, bilinear, as ingestion did; else refused.
         vocabulary: for text, the word of each token id; None: only tokens can be fed.
+        token_pattern: for text, regular expression of a word; None, as in models saved before
+            there was a choice: :data:`labelrepair.data.tokens.LONGER_WORDS`.
     """
 
     kind: str
     shape: tuple[int, ...]
     resize: bool = False
     vocabulary: tuple[str, ...] | None = None
+    token_pattern: str | None = None
 
     def __post_init__(self) -> None:
         """Check the kind and that the shape belongs to it."""
@@ -39,4 +42,5 @@ def input_format(samples: Samples) -> InputFormat:
     kind = "vector" if features.dtype.kind == "f" else "text"
     if features.dtype == np.uint8:
         kind = "image"
-    return InputFormat(kind, tuple(features.shape[1:]), samples.resized, samples.vocabulary)
+    shape = tuple(features.shape[1:])
+    return InputFormat(kind, shape, samples.resized, samples.vocabulary, samples.token_pattern)

@@ -12,7 +12,7 @@ from labelrepair.data.files import column_of, inside, place_of, read_table, text
 from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import Array, Samples
-from labelrepair.data.tokens import build_vocabulary, encode_texts
+from labelrepair.data.tokens import WORDS, build_vocabulary, encode_texts
 from labelrepair.errors import DataError, shown
 from labelrepair.label_table import Split
 
@@ -33,6 +33,7 @@ def read_manifest(
     mode: str = "RGB",
     vocabulary_size: int = 5000,
     length: int = 400,
+    token_pattern: str = WORDS,
     labels_are_true: bool = False,
     decode: bool = True,
 ) -> Samples:
@@ -53,6 +54,7 @@ def read_manifest(
         mode: "L" or "RGB".
         vocabulary_size: token ids in all, the three reserved ones included.
         length: tokens per text.
+        token_pattern: regular expression of a word, see :mod:`labelrepair.data.tokens`.
         labels_are_true: the label column is the truth.
         decode: see :func:`labelrepair.data.sources.read_source`.
 
@@ -72,8 +74,8 @@ def read_manifest(
     vocabulary = None
     if text_column is not None:
         texts = text_of(table, text_column, path)
-        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size)
-        features: Any = encode_texts(texts.tolist(), vocabulary, length)
+        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size, token_pattern)
+        features: Any = encode_texts(texts.tolist(), vocabulary, length, token_pattern)
     else:
         if image_column is not None:
             sources: list[Any] = image_bytes(column_of(table, image_column, path), ids, path)
@@ -92,6 +94,7 @@ def read_manifest(
         labels_are_true,
         vocabulary,
         resized=vocabulary is None and image_size is not None,
+        token_pattern=None if vocabulary is None else token_pattern,
     )
 
 

@@ -35,6 +35,7 @@ class Samples:
         labels_are_true: the given labels are the truth (a benchmark: noise may be injected);
             ``true_labels`` then repeats them.
         vocabulary: for text, the word of each token id, else None.
+        token_pattern: for text, regular expression of a word, else None.
         resized: images were brought to one size, so that others may come in any size later.
     """
 
@@ -47,6 +48,7 @@ class Samples:
     labels_are_true: bool = False
     vocabulary: tuple[str, ...] | None = None
     resized: bool = False
+    token_pattern: str | None = None
 
     def take(self, rows: Array) -> "Samples":
         """Return the samples at positions (or under a mask) ``rows``, in that order."""

@@ -17,7 +17,7 @@ from labelrepair.data.npz import read_npz
 from labelrepair.data.open_set import mix_open_set
 from labelrepair.data.overlay import overlay_labels
 from labelrepair.data.samples import UNKNOWN, Samples, check_samples
-from labelrepair.data.tokens import RESERVED
+from labelrepair.data.tokens import RESERVED, check_token_pattern
 from labelrepair.errors import ConfigError, nearest
 
 DECODE = "decode"  # an argument of readers of images that is no option of a source
@@ -54,6 +54,7 @@ class SourceSpec:
     mode: str | None = None
     vocabulary_size: int | None = None
     length: int | None = None
+    token_pattern: str | None = None
     features_key: str | None = None
     labels_key: str | None = None
     split_key: str | None = None
@@ -95,6 +96,8 @@ class SourceSpec:
         if self.vocabulary_size is not None:
             room = self.vocabulary_size > len(RESERVED)
             require(room, f"vocabulary_size: must exceed {len(RESERVED)} reserved ids")
+        if self.token_pattern is not None:
+            check_token_pattern(self.token_pattern)
 
     def options(self) -> dict[str, Any]:
         """Return the options that are set, by name."""

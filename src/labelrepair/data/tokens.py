@@ -1,38 +1,53 @@
 """Words to token ids, as the papers' IMDB experiments feed them (methods 9.8)."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from labelrepair.config import require
+from labelrepair.errors import ConfigError
+
 RESERVED = ("<padding>", "<start>", "<unknown>")
 PADDING, START, OUT_OF_VOCABULARY = range(3)
+# What stands between spaces and punctuation: "don't" is one word, and so are "I" and the 7 of
+# "7/10". On English text these are the tokens of Keras, in which the papers got their data.
+WORDS = (
+    r"""[^\s!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~"""
+    "“”„«»‹›…–—¡¿。，、！？：；（）「」『』]+"  # noqa: RUF001 - these very characters
+)
+# scikit-learn's words, those of models that were saved without a pattern.
+LONGER_WORDS = r"(?u)\b\w\w+\b"
 
 
-def build_vocabulary(texts: Iterable[str], size: int) -> tuple[str, ...]:
+def build_vocabulary(
+    texts: Iterable[str], size: int, token_pattern: str = WORDS
+) -> tuple[str, ...]:
     """Return the word of each token id: the reserved three, then the most frequent words.
 
     Args:
         texts: the training texts only, so that nothing of the test set leaks in.
         size: most ids in all, the three reserved ones included: ids are < ``size``, the rows of an
             embedding. Words of the same frequency come in alphabetical order.
+        token_pattern: regular expression of a word of the text in lower case.
     """
-    split_words = _analyzer()
+    split_words = _analyzer(token_pattern)
     counts = Counter(word for text in texts for word in split_words(text))
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     return RESERVED + tuple(ranked[: size - len(RESERVED)])
 
 
 def encode_texts(
-    texts: Sequence[str], vocabulary: Sequence[str], length: int
+    texts: Sequence[str], vocabulary: Sequence[str], length: int, token_pattern: str = WORDS
 ) -> npt.NDArray[np.int32]:
     """Return int32 tokens (N, length): a start token, then the words; the end is what is kept.
 
     Short texts are padded and long ones cut at the front, so that a long text keeps its last
-    ``length`` words and loses its start token.
+    ``length`` words and loses its start token. ``token_pattern`` is the vocabulary's.
     """
-    split_words = _analyzer()
+    split_words = _analyzer(token_pattern)
     ids = {word: token for token, word in enumerate(vocabulary) if token >= len(RESERVED)}
     tokens = np.full((len(texts), length), PADDING, np.int32)
     for row, text in enumerate(texts):
@@ -42,9 +57,23 @@ def encode_texts(
     return tokens
 
 
-def _analyzer() -> Callable[[str], list[str]]:
-    """Return scikit-learn's default analyzer: lower case, words of two characters or more."""
+def check_token_pattern(pattern: str) -> None:
+    """Check that it is a regular expression of words.
+
+    Raises:
+        ConfigError: it does not compile, matches the empty word, or has several groups.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"token_pattern: not a regular expression: {error}") from None
+    require(compiled.match("") is None, f"token_pattern: {pattern!r} matches the empty word")
+    require(compiled.groups < 2, f"token_pattern: one group at most, found {compiled.groups}")
+
+
+def _analyzer(token_pattern: str) -> Callable[[str], list[str]]:
     from sklearn.feature_extraction.text import CountVectorizer  # noqa: PLC0415 - slow to import
 
-    analyzer: Callable[[str], list[str]] = CountVectorizer().build_analyzer()
+    vectorizer = CountVectorizer(token_pattern=token_pattern)
+    analyzer: Callable[[str], list[str]] = vectorizer.build_analyzer()
     return analyzer
