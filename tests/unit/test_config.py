@@ -233,6 +233,7 @@ def test_nearest_lists_all_where_none_is_near():
         {"batch_size": 0},
         {"budget": 0.0},
         {"evaluate_every": 0},
+        {"test_every": 0},
         {"checkpoint_every": 0},
         {"threads": -1},
     ],

@@ -141,6 +141,9 @@ class TrainingConfig:
             the label table brings no validation split; 0 trains on all.
         budget: factor on every number of epochs, proportions kept (0.1 = a tenth of the paper's).
         evaluate_every: epochs between looks at validation and test split.
+        test_every: the test split is looked at in epochs divisible by this one too; of a large one
+            that can be most of an evaluation. A stage's last epoch and the trained model always
+            are measured on both.
         checkpoint_every: epochs between checkpoints.
         precision: ``float32`` or ``bfloat16`` (autocast; losses stay float32).
         memory_format: how convolutions lay images out: ``contiguous``, ``channels_last``, or
@@ -161,6 +164,7 @@ class TrainingConfig:
     validation_fraction: float = 0.0
     budget: float = 1.0
     evaluate_every: int = 1
+    test_every: int = 1
     checkpoint_every: int = 1
     precision: str = "float32"
     memory_format: str = "auto"
@@ -180,6 +184,7 @@ class TrainingConfig:
             batch_size=self.batch_size,
             budget=self.budget,
             evaluate_every=self.evaluate_every,
+            test_every=self.test_every,
             checkpoint_every=self.checkpoint_every,
         )
         require(self.max_batches >= 0, f"max_batches: must be >= 0, found {self.max_batches}")

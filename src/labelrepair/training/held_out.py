@@ -15,8 +15,11 @@ class HeldOut:
         """Keep both, on the device of the networks; ``val`` may be empty."""
         self._val, self._test = val, test
 
-    def look(self, run: Run, epoch: int) -> dict[str, float]:
-        """Return what enters the history; remember the best weights so far, if asked to."""
+    def look(self, run: Run, epoch: int, *, test: bool = True) -> dict[str, float]:
+        """Return what enters the history; remember the best weights so far, if asked to.
+
+        ``test``: look at the test split too.
+        """
         found: dict[str, float] = {}
         if len(self._val.labels):
             logits = self._predict(run, self._val)
@@ -26,7 +29,7 @@ class HeldOut:
             losses = torch.stack([criterion(part, self._val.labels, run) for part in logits])
             found["noisy_val_accuracy"], found["noisy_val_loss"] = float(hits), float(losses.mean())
             _remember_best(run, epoch, found)
-        scores = self.test_scores(run)
+        scores = self.test_scores(run) if test else []
         if scores:
             found["test_accuracy"] = sum(scores) / len(scores)
         if len(scores) > 1:

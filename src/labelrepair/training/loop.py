@@ -248,7 +248,8 @@ class Loop:
         }
         last = epoch + 1 == stage.schedule.epochs
         if last or (epoch + 1) % self.config.evaluate_every == 0:
-            row |= self.held_out.look(run, epoch)
+            test = last or (epoch + 1) % self.config.test_every == 0
+            row |= self.held_out.look(run, epoch, test=test)
         row["seconds"] = seconds + time.perf_counter() - started
         self.history.append(row)
         self.progress.epoch(row)

@@ -541,6 +541,19 @@ def test_evaluate_every_and_the_last_epoch(data):
     )
 
 
+def test_a_large_test_split_may_be_looked_at_less_often(data):
+    test = Holdout(data.features[:10], data.given_labels[:10])
+    stages = [Stage("a", Schedule(3, 0.05), learn), Stage("b", Schedule(3, 0.05), learn)]
+    every = go(data, *stages, test=test)
+    config = dataclasses.replace(CONFIG, test_every=2)
+    seldom = go(data, *stages, config=config, test=test)
+    looked = ["test_accuracy" in row for row in seldom.history]
+    assert looked == [False, True, True, False, True, True]
+    assert all("noisy_val_loss" in row for row in seldom.history)
+    assert torch.equal(every.probs, seldom.probs)
+    assert every.test_accuracy == seldom.test_accuracy
+
+
 def test_history_values(data):
     test = Holdout(data.features[data.val_rows], data.given_labels[data.val_rows])
 
