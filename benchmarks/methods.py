@@ -1,12 +1,14 @@
 """What an epoch of each method costs, relative to cross entropy on the same network.
 
-    python benchmarks/methods.py [--rows N] [--again N] [--only METHOD ...] [--out FILE]
+    python benchmarks/methods.py [--rows N] [--again N] [--only METHOD ...] [--network NAME]
+        [--out FILE]
 
 "cost" is relative to a cross entropy with the method's own network, optimizer and batches; beside
 it "theory", what it should cost: the rows that went through networks, a forward pass counted as 1
 and a forward and backward pass as 3, counted while the method trained. "over" is the first by the
 second: what the method itself adds (losses, selection, book-keeping). CPU seconds of one thread,
-the best of several turns of all methods, on random pictures of MNIST's size and its MLP.
+the best of several turns of all methods, on random pictures of MNIST's size and its MLP, or
+another network.
 """
 
 import argparse
@@ -56,14 +58,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--again", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=[], help="these methods instead of all")
+    parser.add_argument("--network", default="mlp")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     data = pictures(arguments.rows)
     names = [name for name in arguments.only or methods.available() if name != "auto"]
-    pair("cross_entropy", data)  # torch imports its compiler at the first step
-    turns = [[pair(name, data) for name in names] for _ in range(arguments.again)]
+    network = arguments.network
+    pair("cross_entropy", data, network)  # torch imports its compiler at the first step
+    turns = [[pair(name, data, network) for name in names] for _ in range(arguments.again)]
     # (turns, names, method and base, seconds and units)
     found = np.array(turns)
     seconds, units = found[..., 0].min(0), found[0, ..., 1]
@@ -77,7 +81,10 @@ def main() -> None:
             "over": (cost / theory).round(2),
         }
     )
-    print(f"{platform.machine()}, torch {torch.__version__}, one thread, {arguments.rows} rows")
+    print(
+        f"{platform.machine()}, torch {torch.__version__}, one thread, {arguments.rows} rows, "
+        f"{network}"
+    )
     print(table.to_string(index=False))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +106,9 @@ def pictures(rows: int) -> TrainSet:
     )
 
 
-def pair(name: str, data: TrainSet) -> tuple[tuple[float, float], tuple[float, float]]:
+def pair(
+    name: str, data: TrainSet, network: str
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return what an epoch of a method takes, and one of cross entropy under its settings."""
     method = methods.load(name)
     loop = {**method.TRAINING, "batch_size": BATCH, "device": "cpu"}
@@ -107,10 +116,12 @@ def pair(name: str, data: TrainSet) -> tuple[tuple[float, float], tuple[float, f
     budget = {"budget": EPOCHS / sum(stage.schedule.epochs for stage in whole)}
     plain = {"schedule": {"epochs": EPOCHS, "lr": 0.001}}
     own = {"schedule": {"epochs": WHOLE[name], "lr": 0.001}} if name in WHOLE else budget
-    return epoch(name, data, loop | own), epoch("cross_entropy", data, loop | plain)
+    return epoch(name, data, loop | own, network), epoch(
+        "cross_entropy", data, loop | plain, network
+    )
 
 
-def epoch(name: str, data: TrainSet, loop: dict[str, Any]) -> tuple[float, float]:
+def epoch(name: str, data: TrainSet, loop: dict[str, Any], network: str) -> tuple[float, float]:
     """Train a method; return CPU seconds and units of work of one of its epochs."""
     config = from_dict(TrainingConfig, loop | {"evaluate_every": 1_000})
     stages = methods.plan(name, {}, config, NOISE)
@@ -120,7 +131,7 @@ def epoch(name: str, data: TrainSet, loop: dict[str, Any]) -> tuple[float, float
     result = train(
         data,
         stages,
-        lambda: Counted(build("mlp", (1, 28, 28), CLASSES, **needed)),
+        lambda: Counted(build(network, (1, 28, 28), CLASSES, **needed)),
         config,
         seed=0,
         progress=False,
