@@ -17,6 +17,7 @@ from scipy import sparse
 
 from labelrepair.config import positive, require
 from labelrepair.estimation import NoiseEstimate
+from labelrepair.estimation.accuracy import cohens_kappa
 from labelrepair.networks.features import Features
 from labelrepair.scoring import label_posterior, soften
 from labelrepair.training.probe import ProbeSpec
@@ -206,6 +207,7 @@ def refined_noise(
         class_prior=posterior.mean(0),
         transition_interval=(interval[0], interval[1]),
         rows=count,
+        kappa=cohens_kappa(probs, given_labels),
     )
 
 

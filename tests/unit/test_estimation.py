@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import cohen_kappa_score
 
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError, DataError, TransitionError
@@ -22,7 +23,7 @@ from labelrepair.estimation import (
     curated_transition,
     estimate_noise,
 )
-from labelrepair.estimation.accuracy import probe_accuracy
+from labelrepair.estimation.accuracy import WEAK, cohens_kappa, probe_accuracy
 from labelrepair.noise import asymmetric, inject, symmetric
 from labelrepair.transition import transition_error
 
@@ -508,3 +509,27 @@ def test_the_accuracy_of_the_probe_by_hand():
     assert probe_accuracy(probs, labels) == pytest.approx(min(1.0, (7 * 2 + 10) / 20))
     fewer = np.where(np.arange(20) < 4, labels, 1)
     assert probe_accuracy(probs, fewer) == pytest.approx((3 * 2 + 10) / 20)
+
+
+def test_kappa_is_scikit_learns():
+    probs, given_labels, _ = digits_with_a_mistyped_label(0, count=1797)
+
+    found = estimate_noise(probs, given_labels, EstimationSpec(), np.random.default_rng(0))
+
+    assert found.kappa == pytest.approx(cohen_kappa_score(probs.argmax(1), given_labels))
+    assert found.kappa > 2 * WEAK
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labels", "kappa"),
+    [
+        ([0, 0, 1, 1], [0, 0, 1, 1], 1.0),
+        ([0, 0, 1, 1], [0, 1, 0, 1], 0.0),
+        ([0, 0, 1, 1], [1, 1, 0, 0], -1.0),
+        ([0, 0, 0, 1], [0, 0, 1, 1], 0.5),  # 3/4 agree, 1/2 would by chance
+        ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),  # nothing to tell apart
+        ([0, 0, 0, 0], [0, 0, 0, 1], 0.0),
+    ],
+)
+def test_kappa_by_hand(predicted, labels, kappa):
+    assert cohens_kappa(np.eye(2)[predicted], np.array(labels)) == pytest.approx(kappa)

@@ -193,6 +193,24 @@ def test_estimate():
     assert not np.array_equal(probs, other)
 
 
+def test_a_cross_validation_that_only_guesses_is_told(caplog):
+    data, _ = train_set()
+    coins = torch.from_numpy(np.random.default_rng(0).integers(0, C, len(data.given_labels)))
+    guessing = dataclasses.replace(data, given_labels=coins)
+    probe = ProbeSpec(folds=2, training=TRAINING)
+    rows = tuple(map(tuple, noise().transition.tolist()))
+
+    found, _ = workflow.estimate(guessing, EstimationConfig(probe), seed=0)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    caplog.clear()
+    trusted = EstimationConfig(probe, EstimationSpec("given", transition=rows, bootstrap=5))
+    workflow.estimate(guessing, trusted, seed=0)
+
+    assert found.kappa < 0.25
+    assert f"Cohen's kappa {found.kappa:.2f}" in told
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_refine():
     data, _ = train_set()
     probe = ProbeSpec(folds=2, training=TRAINING)
@@ -353,8 +371,11 @@ def test_a_run_has_a_checkpoint_of_its_own(changes, tmp_path):
 
 
 def test_the_estimate_survives_json():
-    found = workflow.noise_from_dict(workflow.noise_to_dict(noise()))
+    found = workflow.noise_from_dict(
+        workflow.noise_to_dict(dataclasses.replace(noise(), kappa=0.5))
+    )
 
+    assert found.kappa == 0.5
     np.testing.assert_array_equal(found.transition, noise().transition)
     np.testing.assert_array_equal(found.class_prior, noise().class_prior)
     assert (found.noise_rate, found.interval, found.method) == (

@@ -1,4 +1,4 @@
-"""How often the probe is right, told without the truth."""
+"""How often the probe is right, and whether it knows anything at all, told without the truth."""
 
 import warnings
 from typing import Any
@@ -10,6 +10,7 @@ from labelrepair.transition import Floats, Labels, corrected_hits, count_pairs, 
 
 SUREST = 0.2  # of the rows predicted to be of a class
 MOST_ROWS = 200_000
+WEAK = 0.25  # of Cohen's kappa
 
 
 def probe_accuracy(probs: Any, given_labels: Labels) -> float | None:
@@ -29,8 +30,7 @@ def probe_accuracy(probs: Any, given_labels: Labels) -> float | None:
     Returns:
         A share in [0, 1]; None where T cannot be inverted.
     """
-    rows = np.linspace(0, len(given_labels) - 1, min(len(given_labels), MOST_ROWS)).astype(int)
-    some, labels = np.asarray(probs[rows]), np.asarray(given_labels)[rows]
+    some, labels = _spaced(probs, given_labels)
     best = some.argmax(axis=1)
     transition = _of_surest(best, some.max(axis=1), labels, some.shape[1])
     try:
@@ -40,6 +40,33 @@ def probe_accuracy(probs: Any, given_labels: Labels) -> float | None:
     except TransitionError:
         return None
     return float(np.clip(hits.mean(), 0.0, 1.0))
+
+
+def cohens_kappa(probs: Any, given_labels: Labels) -> float:
+    """Return how far the arg max agrees with the given labels beyond chance.
+
+    0 is what guessing by the classes' shares would reach, 1 is agreement in every row. Below
+    :data:`WEAK` either most labels are wrong or the network cannot tell the classes apart, and
+    nothing in the labels says which: T and noise rate, which take all its disagreement for noise,
+    may be far too high.
+
+    Args:
+        probs: as for :func:`probe_accuracy`.
+        given_labels: int64 (N,).
+
+    Returns:
+        A number in [-1, 1]; 0 where prediction and labels are of one class.
+    """
+    some, labels = _spaced(probs, given_labels)
+    counts = count_pairs(some.argmax(axis=1), labels, some.shape[1]) / len(labels)
+    chance = float(counts.sum(0) @ counts.sum(1))
+    return 0.0 if chance >= 1 else (float(np.trace(counts)) - chance) / (1 - chance)
+
+
+def _spaced(probs: Any, given_labels: Labels) -> tuple[Floats, Labels]:
+    """Return at most :data:`MOST_ROWS` evenly spaced rows."""
+    rows = np.linspace(0, len(given_labels) - 1, min(len(given_labels), MOST_ROWS)).astype(int)
+    return np.asarray(probs[rows]), np.asarray(given_labels)[rows]
 
 
 def _of_surest(best: Labels, top: Floats, labels: Labels, num_classes: int) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from labelrepair.config import require
-from labelrepair.estimation.accuracy import probe_accuracy
+from labelrepair.estimation.accuracy import cohens_kappa, probe_accuracy
 from labelrepair.estimation.confident import FEWEST_LABELS, confident_cells, joint_of
 from labelrepair.estimation.estimators import (
     anchor_transition,
@@ -91,6 +91,7 @@ def estimate_noise(
         transition_interval=_element_wise(matrices, spec),
         rows=len(labels),
         probe_accuracy=probe_accuracy(array, labels),
+        kappa=cohens_kappa(array, labels),
     )
 
 

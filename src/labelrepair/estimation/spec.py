@@ -7,6 +7,7 @@ from labelrepair.transition import Floats
 
 METHODS = ("confident_joint", "anchor", "curated", "cleanlab", "given")
 ANCHOR_RULES = ("code", "at")
+KNOWN = ("given", "known", "curated")  # methods by which T comes from people, not predictions
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class NoiseEstimate:
         probe_accuracy: share of the rows whose true class the probabilities' arg max is, see
             :func:`labelrepair.estimation.accuracy.probe_accuracy`; None where that cannot be told,
             or there are no such probabilities.
+        kappa: how far these probabilities' arg max agrees with the given labels beyond chance, in
+            [-1, 1], see :func:`labelrepair.estimation.accuracy.cohens_kappa`; None without them.
     """
 
     transition: Floats
@@ -71,6 +74,7 @@ class NoiseEstimate:
     transition_interval: tuple[Floats, Floats] | None = None
     rows: int | None = None
     probe_accuracy: float | None = None
+    kappa: float | None = None
 
 
 def known_transition(transition: Floats) -> EstimationSpec:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from labelrepair.estimation.accuracy import WEAK
+from labelrepair.estimation.spec import KNOWN
 from labelrepair.label_table import IS_LABEL_ISSUE
 from labelrepair.refinement import METHOD
 from labelrepair.report.estimates import Quantity
@@ -23,7 +25,7 @@ def warnings(
         ab: lines of the retraining's evidence.
     """
     measured = _measured(found)
-    weak = _too_weak(found, sources) + _too_many(rows, sources)
+    weak = _guessing(sources) + _too_weak(found, sources) + _too_many(rows, sources)
     unmeasured = [] if found["given"].measured else weak
     told = _reviewed(found, sources) + _retrained(ab)
     return measured + unmeasured + _lost(sources) + told
@@ -45,6 +47,20 @@ def _measured(found: Mapping[str, Quantity]) -> list[str]:
         names = ", ".join(f"'{name}'" for name in outside)
         said.append(f"Estimates that the measurement contradicts: {names}.")
     return said
+
+
+def _guessing(sources: Sources) -> list[str]:
+    """Say when what judges the labels knows next to nothing, or next to nothing is right."""
+    kappa = sources.noise.get("kappa")  # None in files of earlier versions
+    if kappa is None or kappa >= WEAK or sources.noise["method"] in KNOWN:
+        return []
+    return [
+        "The networks that judge the labels agree with them hardly more than by chance (Cohen's "
+        f"kappa {kappa:.2f}): either most labels are wrong, or these networks cannot tell the "
+        "classes apart. In the latter case the noise rate is estimated far too high, and the "
+        "changes do harm. Have people check some (kedro labels audit draw), or try a stronger "
+        "network, longer training or better features first."
+    ]
 
 
 def _too_weak(found: Mapping[str, Quantity], sources: Sources) -> list[str]:

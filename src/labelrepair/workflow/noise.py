@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from labelrepair.config import from_dict, to_dict
 from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise, known_transition
+from labelrepair.estimation.accuracy import WEAK
+from labelrepair.estimation.spec import KNOWN
 from labelrepair.refinement import (
     RefinementSpec,
     calibrated,
@@ -32,7 +34,6 @@ from labelrepair.workflow.building import network_builder
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
-KNOWN = ("given", "known", "curated")  # T from people, not from predictions: it is kept
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,14 @@ def estimate(
     probs = probe_probs(data, config.probe, seed).numpy()
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     found = estimate_noise(probs, data.given_labels.numpy(), config.estimator, rng, curated)
+    if found.method not in KNOWN and found.kappa is not None and found.kappa < WEAK:
+        logger.warning(
+            "the cross-validation agrees with the given labels hardly more than by chance (Cohen's "
+            "kappa %.2f): either most labels are wrong, or a stronger network, longer training or "
+            "better features are needed; the noise rate of %.0f %% may be far too high",
+            found.kappa,
+            100 * found.noise_rate,
+        )
     return found, probs
 
 
@@ -189,6 +198,7 @@ def noise_to_dict(noise: NoiseEstimate) -> dict[str, Any]:
         "transition": noise.transition.tolist(),
         "rows": noise.rows,
         "probe_accuracy": noise.probe_accuracy,
+        "kappa": noise.kappa,
     }
     if noise.transition_interval is not None:
         low, high = noise.transition_interval
@@ -215,4 +225,5 @@ def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
         transition_interval=elements,
         rows=raw.get("rows"),
         probe_accuracy=raw.get("probe_accuracy"),
+        kappa=raw.get("kappa"),
     )

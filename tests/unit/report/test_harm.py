@@ -29,6 +29,24 @@ def test_a_sound_run_is_not_warned_about(unknown):
     assert warned(unknown, training={"test_accuracy_of_model": 0.68}) == []
 
 
+@pytest.mark.parametrize(
+    ("kappa", "method", "weak"),
+    [
+        (0.1, "confident_joint", True),
+        (0.1, METHOD, True),
+        (0.1, "curated", False),  # people counted the noise
+        (0.3, "confident_joint", False),
+        (None, "confident_joint", False),
+    ],
+)
+def test_networks_that_only_guess(unknown, kappa, method, weak):
+    noise = {**unknown.noise, "kappa": kappa, "method": method}
+    found = [text for text in warned(unknown, noise=noise) if "by chance" in text]
+    assert bool(found) == weak
+    if weak:
+        assert "kappa 0.10" in found[0]
+
+
 @pytest.mark.parametrize(("agreement", "weak"), [(0.35, True), (0.37, False)])
 def test_a_model_that_knows_less_than_the_labels(unknown, agreement, weak):
     """At least 60 % of the given labels are right: 0.6 * 0.6 = 0.36 is the border."""
