@@ -66,11 +66,8 @@ def _guessing(sources: Sources) -> list[str]:
 def _too_weak(found: Mapping[str, Quantity], sources: Sources) -> list[str]:
     """Say when the model itself seems to be right less often than the given labels.
 
-    On rows that it has not seen, a model that is right in a share m of them agrees with given
-    labels of which a share g is right in about m * g of them: agreement by two errors of the same
-    name is rare with more than two classes, and makes the model look better, never worse.
-
-    That is about the model, and about its changes only where no second look made them.
+    By its agreement on rows that it has not seen, see :func:`_right`. That is about the model, and
+    about its changes only where no second look made them.
     """
     agreement, place = sources.training.get("test_accuracy_of_model"), "the test split"
     if agreement is None:
@@ -80,17 +77,30 @@ def _too_weak(found: Mapping[str, Quantity], sources: Sources) -> list[str]:
         held_out = curves["noisy_val_accuracy"].dropna()
         agreement, place = float(held_out.iloc[-1]), "the validation split"
     low, high = (1 - share for share in reversed(sources.noise["interval"]))
-    if low <= 0 or agreement / low >= low:
+    classes = len(sources.noise["class_prior"])
+    if low <= (0.5 if classes == 2 else 0) or _right(agreement, low, classes) >= low:
         return []
+    least, most = (max(0.0, _right(agreement, share, classes)) for share in (high, low))
     judged = " Its changes may do harm; train a better model first."
     if _looked_again(sources):
         judged = " Do not hand this model over." + _second_look(found)
     return [
         f"On {place} the model agrees with {_percent(agreement)} of the given labels. If "
         f"{_percent(low)} to {_percent(high)} of them are right, as estimated, the model is right "
-        f"in about {_percent(min(1.0, agreement / high))} to {_percent(min(1.0, agreement / low))}"
+        f"in about {_percent(min(1.0, least))} to {_percent(min(1.0, most))}"
         f": less often than the given labels.{judged}"
     ]
+
+
+def _right(agreement: float, given: float, classes: int) -> float:
+    """Return in which share of rows a model is right that agrees so often with such labels.
+
+    A model that is right in a share m of the rows agrees with given labels of which a share g is
+    right in m * g of them, and where both are wrong by the same name. Of two classes that is always
+    so: (1 - m) * (1 - g). Of more it is rare; without it the model looks better, never worse.
+    """
+    both = 1 - given if classes == 2 else 0.0
+    return (agreement - both) / (given - both)
 
 
 def _looked_again(sources: Sources) -> bool:

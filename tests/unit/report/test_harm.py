@@ -9,7 +9,7 @@ import pytest
 from labelrepair.label_table import OPEN_SET, TRUE_LABEL
 from labelrepair.pipelines.report.nodes import write_report
 from labelrepair.refinement import METHOD
-from labelrepair.report import ReportSpec, build_context
+from labelrepair.report import ReportSpec, build_context, harm
 from labelrepair.report.flows import DROPPED, REVIEW, RIGHT, WRONG, truth_flows
 
 
@@ -55,6 +55,28 @@ def test_a_model_that_knows_less_than_the_labels(unknown, agreement, weak):
     if weak:
         assert "agrees with 35 % of the given labels" in found[0]
         assert "the model is right in about 49 % to 58 %: less often" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("agreement", "wrong", "weak"),
+    [
+        (0.67, [0.2, 0.2], True),  # (0.67 - 0.2) / 0.6 = 0.78, under 0.8
+        (0.69, [0.2, 0.2], False),  # 0.82
+        (0.67, [0.2, 0.25], False),  # of labels of which 75 % are right 0.84 are met
+        (0.55, [0.45, 0.55], False),  # perhaps no label means anything
+        (0.1, [0.1, 0.1], True),
+    ],
+)
+def test_of_two_classes_errors_always_coincide(unknown, agreement, wrong, weak):
+    noise = {**unknown.noise, "class_prior": [0.5, 0.5], "interval": wrong}
+    found = harm._too_weak({"relabel": None}, with_noise(unknown, noise, agreement))
+    assert bool(found) == weak
+    if agreement == 0.1:
+        assert "is right in about 0 % to 0 %" in found[0]
+
+
+def with_noise(sources, noise, agreement):
+    return dataclasses.replace(sources, noise=noise, training={"test_accuracy_of_model": agreement})
 
 
 def test_the_terminal_is_told_as_well(unknown, caplog):
