@@ -250,10 +250,11 @@ def test_images_are_resized_only_for_a_model_that_was_made_so():
 @pytest.mark.parametrize(
     ("features", "changes", "expected"),
     [
-        (np.zeros((2, 3, 4, 4), np.uint8), {"resized": True}, ("image", (3, 4, 4), True, None)),
-        (np.zeros((2, 5), np.float32), {}, ("vector", (5,), False, None)),
-        (np.zeros((2, 5), np.int32), {"vocabulary": ("p", "s", "u", "w")},
-         ("text", (5,), False, ("p", "s", "u", "w"))),
+        (np.zeros((2, 3, 4, 4), np.uint8), {"resized": True},
+         ("image", (3, 4, 4), True, None, None)),
+        (np.zeros((2, 5), np.float32), {}, ("vector", (5,), False, None, None)),
+        (np.zeros((2, 5), np.int32), {"vocabulary": ("p", "s", "u", "w"), "token_pattern": r"\w+"},
+         ("text", (5,), False, ("p", "s", "u", "w"), r"\w+")),
     ],
 )  # fmt: skip
 def test_the_input_format_of_what_was_read(features, changes, expected):
