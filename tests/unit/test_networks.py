@@ -113,38 +113,37 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(network(x), network(x))
 
 
+def dropped(rectify, tokens, size, **options):
+    """Return an embedding, what it gives in training, and what it looks up."""
+    torch.manual_seed(0)
+    embed = _DroppedEmbedding(EmbeddingOptions(500, size, 0.0, **options), rectify=rectify)
+    looked_up = embed.embedding(tokens)
+    looked_up = looked_up.relu() if rectify else looked_up
+    out = embed(tokens)
+    assert not torch.equal(out, embed(tokens))  # drawn anew for each batch
+    assert torch.equal(embed.eval()(tokens), looked_up)
+    return out, looked_up
+
+
 @pytest.mark.parametrize("rectify", [True, False])
 def test_spatial_dropout_drops_whole_channels(rectify):
-    torch.manual_seed(0)
-    options = EmbeddingOptions(20, 200, embedding_dropout=0.0, spatial_dropout=0.8)
-    embed = _DroppedEmbedding(options, rectify=rectify)
     tokens = torch.randint(0, 20, (3, 6))
-    expected = embed.embedding(tokens)
-    expected = expected.relu() if rectify else expected
-    out = embed(tokens)
-    dropped = (out == 0).all(dim=1)  # (B, E): the channel is zero at every position
-    assert 0.7 < dropped.float().mean() < 0.9
-    torch.testing.assert_close(out, expected * ~dropped[:, None] / 0.2)
-    assert torch.equal(embed.eval()(tokens), expected)
+    out, looked_up = dropped(rectify, tokens, 200, spatial_dropout=0.8)
+    kept = (out != 0).any(dim=1)  # (B, E): at no position is a channel zero that is kept
+    assert 0.1 < kept.float().mean() < 0.3
+    torch.testing.assert_close(out, looked_up * kept[:, None] / 0.2)
 
 
 @pytest.mark.parametrize("rectify", [True, False])
 def test_word_dropout_drops_a_word_wherever_it_stands(rectify):
-    torch.manual_seed(0)
-    options = EmbeddingOptions(500, 8, embedding_dropout=0.0, word_dropout=0.8)
-    embed = _DroppedEmbedding(options, rectify=rectify)
     tokens = torch.randint(0, 500, (40, 50))
-    expected = embed.embedding(tokens)
-    expected = expected.relu() if rectify else expected
-    out = embed(tokens)
+    out, looked_up = dropped(rectify, tokens, 8, word_dropout=0.8)
     words = tokens.unique()
     kept = torch.tensor([bool((out[tokens == word] != 0).any()) for word in words])
     assert 0.1 < kept.float().mean() < 0.3
     mask = torch.zeros(500, 1)
     mask[words[kept]] = 1 / 0.2
-    torch.testing.assert_close(out, expected * mask[tokens])
-    assert not torch.equal(out, embed(tokens))  # drawn anew for each batch
-    assert torch.equal(embed.eval()(tokens), expected)
+    torch.testing.assert_close(out, looked_up * mask[tokens])
 
 
 def test_a_dropped_word_gets_no_gradient():

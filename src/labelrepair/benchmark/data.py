@@ -18,12 +18,12 @@ from labelrepair.training import Holdout, TrainSet
 from labelrepair.training.seeds import derive_seed
 
 TEST_FRACTION = 0.2  # of sources without a test split
-READING = 2  # one more when readers give other arrays for the same source; old ones are left alone
+READERS_VERSION = 2  # one more when readers make other arrays of the same source
 Labels = NDArray[np.int64]
 
 
 def _data_folder(grid: Grid, root: Path) -> Path:
-    content = json.dumps([READING, source_content(grid)], sort_keys=True).encode()
+    content = json.dumps([READERS_VERSION, source_content(grid)], sort_keys=True).encode()
     return root / "data" / blake2b(content, digest_size=5).hexdigest()
 
 

@@ -16,7 +16,7 @@ from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.manifest import image_bytes
 from labelrepair.data.samples import Array, Labels, Samples, check_range, numbered_ids
-from labelrepair.data.tokens import WORDS, build_vocabulary, encode_texts
+from labelrepair.data.tokens import WORDS, tokenised
 from labelrepair.errors import DataError, nearest
 from labelrepair.label_table import Split
 
@@ -70,27 +70,26 @@ def read_huggingface(
     ids = np.array([i for split, part in parts.items() for i in numbered_ids(split, len(part))])
     splits = np.repeat(list(parts), [len(part) for part in parts.values()])
     names, labels = _labels(table[label_column], ids, class_names, next(iter(stored), None), where)
+    features: Any
     vocabulary = None
     if content in _IMAGE_COLUMNS:
         sources = image_bytes(table[content], ids, where)
         names_of = [f"{where}: '{i}'" for i in ids]
-        features: Any = image_features(sources, names_of, mode, image_size, decode)
+        features = image_features(sources, names_of, mode, image_size, decode)
     else:
         texts = text_of(table, content, where)
-        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size, token_pattern)
-        features = encode_texts(texts.tolist(), vocabulary, length, token_pattern)
-    resized = vocabulary is None and image_size is not None
+        train = splits == Split.TRAIN
+        features, vocabulary = tokenised(texts, train, vocabulary_size, length, token_pattern)
     return Samples(
         ids,
         features,
         labels,
         splits,
         names,
-        None,
-        labels_are_true,
-        vocabulary,
-        resized,
-        None if vocabulary is None else token_pattern,
+        labels_are_true=labels_are_true,
+        vocabulary=vocabulary,
+        resized=vocabulary is None and image_size is not None,
+        token_pattern=None if vocabulary is None else token_pattern,
     )
 
 

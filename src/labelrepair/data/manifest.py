@@ -12,7 +12,7 @@ from labelrepair.data.files import column_of, inside, place_of, read_table, text
 from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import Array, Samples
-from labelrepair.data.tokens import WORDS, build_vocabulary, encode_texts
+from labelrepair.data.tokens import WORDS, tokenised
 from labelrepair.errors import DataError, shown
 from labelrepair.label_table import Split
 
@@ -71,11 +71,12 @@ def read_manifest(
     splits = np.full(len(ids), str(Split.TRAIN))
     if split_column is not None:
         splits = np.array(text_of(table, split_column, path).tolist(), dtype=np.str_)
+    features: Any
     vocabulary = None
     if text_column is not None:
         texts = text_of(table, text_column, path)
-        vocabulary = build_vocabulary(texts[splits == Split.TRAIN], vocabulary_size, token_pattern)
-        features: Any = encode_texts(texts.tolist(), vocabulary, length, token_pattern)
+        train = splits == Split.TRAIN
+        features, vocabulary = tokenised(texts, train, vocabulary_size, length, token_pattern)
     else:
         if image_column is not None:
             sources: list[Any] = image_bytes(column_of(table, image_column, path), ids, path)

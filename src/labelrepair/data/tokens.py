@@ -3,9 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from labelrepair.config import require
 from labelrepair.errors import ConfigError
@@ -20,6 +22,22 @@ WORDS = (
 )
 # scikit-learn's words, those of models that were saved without a pattern.
 LONGER_WORDS = r"(?u)\b\w\w+\b"
+
+
+def tokenised(
+    texts: "pd.Series[Any]", train: npt.NDArray[np.bool_], size: int, length: int, pattern: str
+) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    """Return the tokens (N, length) of all texts, and the vocabulary of the training texts.
+
+    Args:
+        texts: N of them.
+        train: bool (N,), the texts that the vocabulary is counted on.
+        size: see :func:`build_vocabulary`.
+        length: see :func:`encode_texts`.
+        pattern: ``token_pattern`` of both.
+    """
+    vocabulary = build_vocabulary(texts[train], size, pattern)
+    return encode_texts(texts.tolist(), vocabulary, length, pattern), vocabulary
 
 
 def build_vocabulary(

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from labelrepair.errors import TransitionError
+from labelrepair.estimation.spec import KNOWN
 from labelrepair.transition import Floats, Labels, corrected_hits, count_pairs, normalise_rows
 
 SUREST = 0.2  # of the rows predicted to be of a class
 MOST_ROWS = 200_000
-WEAK = 0.25  # of Cohen's kappa
+WEAK = 0.25  # Cohen's kappa of networks that may only be guessing
 
 
 def probe_accuracy(probs: Any, given_labels: Labels) -> float | None:
@@ -55,12 +56,23 @@ def cohens_kappa(probs: Any, given_labels: Labels) -> float:
         given_labels: int64 (N,).
 
     Returns:
-        A number in [-1, 1]; 0 where prediction and labels are of one class.
+        A number in [-1, 1], that of scikit-learn, whose import would take longer than all of the
+        estimate; 0 (there NaN) where prediction and labels are of one class.
     """
     some, labels = _spaced(probs, given_labels)
     counts = count_pairs(some.argmax(axis=1), labels, some.shape[1]) / len(labels)
     chance = float(counts.sum(0) @ counts.sum(1))
     return 0.0 if chance >= 1 else (float(np.trace(counts)) - chance) / (1 - chance)
+
+
+def may_guess(kappa: float | None, method: str) -> bool:
+    """Return whether an estimate may rest on networks that cannot tell the classes apart.
+
+    Args:
+        kappa: see :func:`cohens_kappa`; None where it is not known.
+        method: how T was estimated; of a T that people vouch for this says nothing.
+    """
+    return kappa is not None and kappa < WEAK and method not in KNOWN
 
 
 def _spaced(probs: Any, given_labels: Labels) -> tuple[Floats, Labels]:

@@ -20,8 +20,8 @@ class EmbeddingOptions:
     The defaults are the text's reading ("dropout with probability 0.8 is applied to the embedding
     output"; layers that no ReLU follows start uniformly in [-0.05, 0.05]). The authors' published
     code (Keras 2) drops whole channels of a text and starts with He's normal distribution:
-    ``embedding_dropout: 0``, ``spatial_dropout: 0.8``, ``output_init: he_normal``. Their numbers
-    are met by neither, but by the dropout that an embedding of Keras 1 had, which drops words:
+    ``embedding_dropout: 0``, ``spatial_dropout: 0.8``, ``output_init: he_normal``. What comes
+    nearest to their numbers is the dropout that an embedding of Keras 1 had, of whole words:
     ``embedding_dropout: 0``, ``word_dropout: 0.8``, ``output_init: he_normal``.
 
     Attributes:
@@ -107,10 +107,10 @@ class _DroppedEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         weight = self.embedding.weight
-        # ReLU of the table equals ReLU of what is looked up, and is a hundredth of the work.
         if self.training and self.word_dropout:
             words = weight.new_ones(len(weight), 1)
             weight = weight * functional.dropout(words, self.word_dropout)
+        # ReLU of the table equals ReLU of what is looked up, and is a hundredth of the work.
         embedded = _look_up(tokens, weight.relu() if self.rectify else weight)
         if not self.training:
             return embedded

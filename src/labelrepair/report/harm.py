@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from labelrepair.estimation.accuracy import WEAK
-from labelrepair.estimation.spec import KNOWN
+from labelrepair.estimation.accuracy import may_guess
 from labelrepair.label_table import IS_LABEL_ISSUE
 from labelrepair.refinement import METHOD
 from labelrepair.report.estimates import Quantity
@@ -52,7 +51,7 @@ def _measured(found: Mapping[str, Quantity]) -> list[str]:
 def _guessing(sources: Sources) -> list[str]:
     """Say when what judges the labels knows next to nothing, or next to nothing is right."""
     kappa = sources.noise.get("kappa")  # None in files of earlier versions
-    if kappa is None or kappa >= WEAK or sources.noise["method"] in KNOWN:
+    if not may_guess(kappa, sources.noise["method"]):
         return []
     return [
         "The networks that judge the labels agree with them hardly more than by chance (Cohen's "
@@ -80,27 +79,26 @@ def _too_weak(found: Mapping[str, Quantity], sources: Sources) -> list[str]:
     classes = len(sources.noise["class_prior"])
     if low <= (0.5 if classes == 2 else 0) or _right(agreement, low, classes) >= low:
         return []
-    least, most = (max(0.0, _right(agreement, share, classes)) for share in (high, low))
+    least, most = (_right(agreement, share, classes) for share in (high, low))
     judged = " Its changes may do harm; train a better model first."
     if _looked_again(sources):
         judged = " Do not hand this model over." + _second_look(found)
     return [
         f"On {place} the model agrees with {_percent(agreement)} of the given labels. If "
         f"{_percent(low)} to {_percent(high)} of them are right, as estimated, the model is right "
-        f"in about {_percent(min(1.0, least))} to {_percent(min(1.0, most))}"
-        f": less often than the given labels.{judged}"
+        f"in about {_percent(least)} to {_percent(most)}: less often than the given labels.{judged}"
     ]
 
 
 def _right(agreement: float, given: float, classes: int) -> float:
-    """Return in which share of rows a model is right that agrees so often with such labels.
+    """Return in which share of rows, in [0, 1], a model is right that agrees so often with labels.
 
     A model that is right in a share m of the rows agrees with given labels of which a share g is
     right in m * g of them, and where both are wrong by the same name. Of two classes that is always
     so: (1 - m) * (1 - g). Of more it is rare; without it the model looks better, never worse.
     """
     both = 1 - given if classes == 2 else 0.0
-    return (agreement - both) / (given - both)
+    return min(max((agreement - both) / (given - both), 0.0), 1.0)
 
 
 def _looked_again(sources: Sources) -> bool:

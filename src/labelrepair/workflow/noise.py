@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelrepair.config import from_dict, to_dict
 from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise, known_transition
-from labelrepair.estimation.accuracy import WEAK
+from labelrepair.estimation.accuracy import may_guess
 from labelrepair.estimation.spec import KNOWN
 from labelrepair.refinement import (
     RefinementSpec,
@@ -90,7 +90,7 @@ def estimate(
     probs = probe_probs(data, config.probe, seed).numpy()
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     found = estimate_noise(probs, data.given_labels.numpy(), config.estimator, rng, curated)
-    if found.method not in KNOWN and found.kappa is not None and found.kappa < WEAK:
+    if may_guess(found.kappa, found.method):
         logger.warning(
             "the cross-validation agrees with the given labels hardly more than by chance (Cohen's "
             "kappa %.2f): either most labels are wrong, or a stronger network, longer training or "
