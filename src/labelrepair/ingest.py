@@ -37,6 +37,7 @@ from labelrepair.noise import OF_FEATURES, NoiseSpec, corrupt
 logger = logging.getLogger(__name__)
 Frame = pd.DataFrame
 MOST_NAMED = 5  # such classes; of more, only their number is told
+LOOKED_AT = 64  # pictures; if all are grey, others probably are
 ALIKE = 0.7  # of difflib's similarity, without regard to case
 RESIDENT = StorageSpec("resident")
 
@@ -95,6 +96,7 @@ def tabulate(
     _require_all_classes(table, samples.class_names)
     _name_rare_classes(table, samples.class_names)
     _require_repeated_classes(table)
+    _tell_of_grey_pictures(features)
     truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID][:0], TRUE_LABEL: np.empty(0, np.int64)})
     if samples.true_labels is not None:
         truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID], TRUE_LABEL: samples.true_labels})
@@ -265,6 +267,19 @@ def _name_rare_classes(table: Frame, class_names: Sequence[str]) -> None:
         hint = f"; did its labels mean '{common[close[0]]}'?" if close else ""
         logger.warning(
             "class '%s' has %d training sample%s%s", name, count, "" if count == 1 else "s", hint
+        )
+
+
+def _tell_of_grey_pictures(features: Any) -> None:
+    """Say so where grey pictures have been read as colours: networks pay for all three."""
+    if len(features.shape) != 4 or features.shape[1] != 3:
+        return
+    some = np.asarray(features[:LOOKED_AT])
+    if (some == some[:, :1]).all():
+        logger.warning(
+            "the first %d pictures are grey and have been read as three equal channels; with "
+            "mode: L in the source they take a third of the memory, and less time",
+            len(some),
         )
 
 

@@ -8,8 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.config import in_unit_interval
+from labelrepair.transition import are_lost
 
 Bools = NDArray[np.bool_]
+Labels = NDArray[np.int64]
 REPAIR_COLUMNS = ("action", "repaired_label", "label_source", "reason")
 _KEEP, _RELABEL, _DROP, _REVIEW = range(4)
 CALM, _SURE, _ISSUE, _DOUBT = range(4)  # no sign; a sure suggestion; an unsure one; a doubt
@@ -21,6 +23,7 @@ _REASONS = (
     "wrong by all signs, right label unclear",
     "doubtful, but the most probable class",
     "kept to hold the class floor",
+    "kept, as the model has lost its class",
 )
 
 
@@ -35,7 +38,8 @@ class Policy:
             with the lowest label quality go to them first.
         class_floor: share of a class's rows (by given label) that must carry it after repair; of a
             class under its floor, rows to be dropped or relabelled are kept instead, best label
-            quality first. A model that has lost a class cannot erase it from the table.
+            quality first. Of a class that the model has lost (of at least ten rows given it, it
+            suggests it for under a tenth) none is dropped or relabelled. 0 = neither.
     """
 
     relabel_confidence: float = 0.7
@@ -53,9 +57,7 @@ class Policy:
         )
 
 
-def apply_policy(
-    scores: pd.DataFrame, given_labels: NDArray[np.int64], policy: Policy
-) -> pd.DataFrame:
+def apply_policy(scores: pd.DataFrame, given_labels: Labels, policy: Policy) -> pd.DataFrame:
     """Decide about every row.
 
     A label that is no issue and of sufficient quality is kept. An issue with a confident suggestion
@@ -96,11 +98,11 @@ def signs_of(scores: pd.DataFrame, policy: Policy) -> NDArray[np.int8]:
 
 def settle(
     signs: NDArray[np.int8],
-    given_labels: NDArray[np.int64],
-    suggested: NDArray[np.int64],
+    given_labels: Labels,
+    suggested: Labels,
     quality: NDArray[np.float64],
     policy: Policy,
-    calm: NDArray[np.int64] | None = None,
+    calm: Labels | None = None,
 ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """Decide what takes all rows together: who goes to review, and the classes' floors.
 
@@ -117,24 +119,41 @@ def settle(
         Actions and reasons, int8 ``(N,)``, for :func:`worded`.
     """
     total = len(signs) + (0 if calm is None else int(calm.sum()))
-    issue, doubt = signs == _ISSUE, signs == _DOUBT
+    sure, issue, doubt = signs == _SURE, signs == _ISSUE, signs == _DOUBT
+    lost = np.zeros_like(sure)
+    if policy.class_floor:  # what the model says of these rows is a doubt at most
+        lost = (sure | issue) & of_lost_classes(given_labels, suggested, calm)
+        sure, issue, doubt = sure & ~lost, issue & ~lost, doubt | lost
     review = _worst(issue | doubt, quality, int(policy.review_budget * total))
-    conditions = [signs == _SURE, review, issue]
+    conditions = [sure, review, issue]
     # Numbers instead of texts until the end: a text for every row would take gigabytes.
     actions = np.select(conditions, [_RELABEL, _REVIEW, _DROP], _KEEP).astype(np.int8)
-    conditions = [signs == _SURE, review & issue, review, issue, doubt]
-    reasons = np.select(conditions, range(1, 6), 0).astype(np.int8)
+    conditions = [sure, review & issue, review, issue, lost, doubt]
+    reasons = np.select(conditions, (1, 2, 3, 4, 7, 5), 0).astype(np.int8)
     floor = policy.class_floor
     restored = _class_floor(actions, given_labels, suggested, quality, floor, calm)
     actions[restored], reasons[restored] = _KEEP, 6
     return actions, reasons
 
 
+def of_lost_classes(given: Labels, suggested: Labels, calm: Labels | None = None) -> Bools:
+    """Return the mask of rows whose given class is suggested for hardly any row.
+
+    Args:
+        given: int64 ``(N,)``.
+        suggested: int64 ``(N,)``.
+        calm: see :func:`settle`; these rows suggest the class that they carry.
+    """
+    expected, others = _given(given, suggested, calm)
+    found = np.bincount(suggested, minlength=len(others)) + others
+    return are_lost(found, expected)[given]
+
+
 def worded(
     actions: NDArray[np.int8],
     reasons: NDArray[np.int8],
-    given_labels: NDArray[np.int64],
-    suggested: NDArray[np.int64],
+    given_labels: Labels,
+    suggested: Labels,
 ) -> pd.DataFrame:
     """Return the columns of :func:`apply_policy` for the numbers of :func:`settle`."""
     relabelled = actions == _RELABEL
@@ -171,21 +190,26 @@ def _worst(candidates: Bools, quality: NDArray[np.float64], count: int) -> Bools
     return mask
 
 
-def _class_floor(
-    actions: NDArray[np.int8],
-    given: NDArray[np.int64],
-    suggested: NDArray[np.int64],
-    quality: NDArray[np.float64],
-    floor: float,
-    calm: NDArray[np.int64] | None,
-) -> Bools:
-    """Return the mask of rows to keep after all so that no class falls under its floor."""
+def _given(given: Labels, suggested: Labels, calm: Labels | None) -> tuple[Labels, Labels]:
+    """Return how many rows of each class there are, ``(C,)``, and how many of them are calm."""
     classes = int(max(given.max(), suggested.max())) + 1 if len(given) else 0
     others = np.zeros(classes, np.int64)
     if calm is not None:
         others = np.pad(calm, (0, max(0, classes - len(calm))))
-        classes = len(others)
-    needed = np.ceil(floor * (np.bincount(given, minlength=classes) + others)).astype(int)
+    return np.bincount(given, minlength=len(others)) + others, others
+
+
+def _class_floor(
+    actions: NDArray[np.int8],
+    given: Labels,
+    suggested: Labels,
+    quality: NDArray[np.float64],
+    floor: float,
+    calm: Labels | None,
+) -> Bools:
+    """Return the mask of rows to keep after all so that no class falls under its floor."""
+    counts, others = _given(given, suggested, calm)
+    needed = np.ceil(floor * counts).astype(int) - others
     restored = np.zeros(len(given), dtype=bool)
     # Keeping a row of one class may take a relabelled row away from another: look again until
     # there is nothing to keep. A row once kept stays so, hence this ends.
@@ -194,7 +218,7 @@ def _class_floor(
         before = int(restored.sum())
         repaired = np.where((actions == _RELABEL) & ~restored, suggested, given)
         remains = (actions == _KEEP) | (actions == _RELABEL) | restored
-        missing = needed - others - np.bincount(repaired[remains], minlength=classes)
+        missing = needed - np.bincount(repaired[remains], minlength=len(needed))
         for label in np.flatnonzero(missing > 0):
             taken = (actions == _DROP) | (actions == _RELABEL)
             removed = taken & (given == label) & ~restored

@@ -184,9 +184,19 @@ def lost_classes(predicted: ArrayLike, prior: Floats) -> Labels:
         Ascending: those predicted for under a tenth of the expected rows, of which there are at
         least ten. Where one class is predicted for everything, all others.
     """
-    expected = prior * len(np.asarray(predicted))
     found = np.bincount(np.asarray(predicted), minlength=len(prior))
-    return np.flatnonzero((expected >= FEWEST) & (found < LOST * expected))
+    return np.flatnonzero(are_lost(found, prior * len(np.asarray(predicted))))
+
+
+def are_lost(found: ArrayLike, expected: ArrayLike) -> NDArray[np.bool_]:
+    """Return which classes have been found on hardly any row, bool ``(C,)``.
+
+    Args:
+        found: rows of each class, ``(C,)``.
+        expected: how many there should be, ``(C,)``; under ten say nothing.
+    """
+    wanted = np.asarray(expected)
+    return (wanted >= FEWEST) & (np.asarray(found) < LOST * wanted)
 
 
 def noise_rate_of(

@@ -107,6 +107,18 @@ def test_a_class_with_test_samples_only_is_empty():
         tabulate(samples(splits=splits), SplitSpec())
 
 
+def test_grey_pictures_read_as_colours_are_told_of(caplog):
+    grey = np.random.default_rng(0).integers(0, 256, (ROWS, 1, 4, 4)).astype(np.uint8)
+    tabulate(samples(features=grey), SplitSpec())
+    coloured = np.repeat(grey, 3, axis=1)
+    coloured[3, 0, 0, 0] ^= 1
+    tabulate(samples(features=coloured), SplitSpec())
+    assert not caplog.records
+    tabulate(samples(features=np.repeat(grey, 3, axis=1)), SplitSpec())
+    assert "the first 64 pictures are grey" in caplog.text
+    assert "mode: L in the source" in caplog.text
+
+
 def test_a_rare_class_is_named_with_what_it_may_have_been(caplog):
     labels = (np.arange(ROWS) % 2).astype(np.int64)
     labels[[0, 2]] = 2, 3

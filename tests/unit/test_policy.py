@@ -198,23 +198,30 @@ def test_invariants(case):
     assert not short[labels[np.isin(action, ["drop", "relabel"])]].any()
 
 
-def test_a_class_that_the_model_lost_is_not_relabelled_away():
-    """Ten rows of class 1 that the model would all call 0: half of them keep their label."""
-    given = np.array([0] * 10 + [1] * 10)
-    quality = np.concatenate([np.full(10, 0.9), np.linspace(0.01, 0.1, 10)])
-    scores = pd.DataFrame(
-        {
-            "label_quality": quality,
-            "is_label_issue": given == 1,
-            "suggested_label": np.zeros(20, dtype=np.int64),
-            "confidence": np.full(20, 0.99),
-        }
-    )
-    decided = apply_policy(scores, given, Policy(class_floor=0.5, review_budget=0.0))
-    kept = (decided["action"] == "keep").to_numpy()
-    assert kept[10:].tolist() == [False] * 5 + [True] * 5  # the five of best quality
-    assert (decided["reason"][15:] == "kept to hold the class floor").all()
-    assert (decided["action"][10:15] == "relabel").all()
+def lost(suggestions: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Ten rows of class 0; of ten rows given 1, all but so many are surely 0 by the model."""
+    rows = [(1, int(row >= 10 - suggestions), 0.01 * row, 0.99) for row in range(10)]
+    return frame(*[(0, 0, 0.9, 0.9)] * 10, *rows)
+
+
+def test_no_row_of_a_class_that_the_model_lost_is_relabelled():
+    """The rows that it disbelieves most go to people, the others keep their label."""
+    decided = apply_policy(*lost(suggestions=0), Policy(class_floor=0.1, review_budget=0.1))
+    assert decided["action"].tolist() == ["keep"] * 10 + ["review"] * 2 + ["keep"] * 8
+    assert (decided["reason"][10:12] == "the given label is doubtful").all()
+    assert (decided["reason"][12:] == "kept, as the model has lost its class").all()
+    assert (decided["repaired_label"][12:] == 1).all()
+
+
+def test_a_class_that_the_model_nearly_lost_keeps_its_floor():
+    decided = apply_policy(*lost(suggestions=1), Policy(class_floor=0.5, review_budget=0.0))
+    assert decided["action"][10:].tolist() == ["relabel"] * 5 + ["keep"] * 5
+    assert (decided["reason"][15:19] == "kept to hold the class floor").all()
+
+
+def test_without_a_floor_classes_may_vanish():
+    decided = apply_policy(*lost(suggestions=0), Policy(class_floor=0.0, review_budget=0.0))
+    assert (decided["action"][10:] == "relabel").all()
 
 
 @pytest.mark.parametrize("selected", [False, True])

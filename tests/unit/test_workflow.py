@@ -249,7 +249,7 @@ def test_refine_only_begins_with_a_network_that_has_lost_a_class(caplog):
         return workflow.refine(data, probs, found, probe, spec, 0)[0]
 
     refined = look(0, 1)
-    assert "predicts class 2 for 0 rows where 16 are expected" in caplog.text
+    assert "has lost 1 of 3 classes (0 rows, where 16 are expected)" in caplog.text
     # What the first networks agree on is learned anew.
     np.testing.assert_array_equal(refined, look(0, 1, rounds=2))
     # Of a network that says the same of all rows nothing is left but the given labels.

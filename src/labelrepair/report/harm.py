@@ -1,12 +1,14 @@
 """What a reader must not overlook: signs that the repair does harm, with and without the truth."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from labelrepair.estimation.accuracy import may_guess
-from labelrepair.label_table import IS_LABEL_ISSUE
+from labelrepair.label_table import GIVEN_LABEL, IS_LABEL_ISSUE, SUGGESTED_LABEL
+from labelrepair.policy import of_lost_classes
 from labelrepair.refinement import METHOD
 from labelrepair.report.estimates import Quantity
 from labelrepair.report.spec import Sources
@@ -27,7 +29,7 @@ def warnings(
     weak = _guessing(sources) + _too_weak(found, sources) + _too_many(rows, sources)
     unmeasured = [] if found["given"].measured else weak
     told = _reviewed(found, sources) + _retrained(ab)
-    return measured + unmeasured + _lost(sources) + told
+    return measured + unmeasured + _lost(rows, sources) + told
 
 
 def _measured(found: Mapping[str, Quantity]) -> list[str]:
@@ -138,15 +140,30 @@ def _too_many(rows: pd.DataFrame, sources: Sources) -> list[str]:
     ]
 
 
-def _lost(sources: Sources) -> list[str]:
-    """Say when the trained network has lost a class."""
-    names = ", ".join(f"'{name}'" for name in sources.training.get("lost_classes", ()))
-    if not names:
-        return []
-    return [
-        f"The trained network hardly ever predicts {names}, though such rows are expected: do not "
-        "hand this model over. The second look, unless it is switched off, only begins with it."
-    ]
+def _lost(rows: pd.DataFrame, sources: Sources) -> list[str]:
+    """Say when the trained network has lost a class, and when the repair has."""
+    said = []
+    trained = sources.training.get("lost_classes", ())
+    if trained:
+        said.append(
+            f"The trained network hardly ever predicts {_named(trained)}, though such rows are "
+            "expected: do not hand this model over. The second look, unless it is switched off, "
+            "only begins with it."
+        )
+    given = rows[GIVEN_LABEL].to_numpy(np.int64)
+    gone = of_lost_classes(given, rows[SUGGESTED_LABEL].to_numpy(np.int64))
+    if gone.any():
+        names = [sources.class_names[label] for label in np.unique(given[gone])]
+        said.append(
+            f"The repair calls hardly any row {_named(names)}, so what it says of the {gone.sum()} "
+            "rows given that label is no evidence: look at them. They were relabelled or dropped "
+            "only if policy.class_floor is 0."
+        )
+    return said
+
+
+def _named(classes: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in classes)
 
 
 def _reviewed(found: Mapping[str, Quantity], sources: Sources) -> list[str]:

@@ -164,9 +164,10 @@ def refine(
     if len(lost):
         rounds, probs = max(rounds, 2), matched(probs, noise.class_prior)
         logger.warning(
-            "the trained network predicts class %s for %d rows where %.0f are expected: the second "
-            "look only begins with it",
-            ", ".join(map(str, lost)),
+            "the trained network has lost %d of %d classes (%d rows, where %.0f are expected): the "
+            "second look only begins with it",
+            len(lost),
+            probs.shape[1],
             np.isin(predicted, lost).sum(),
             noise.class_prior[lost].sum() * len(predicted),
         )

@@ -238,6 +238,17 @@ def test_a_lost_class_is_named(make_sources):
     assert "hardly ever predicts" not in Page(render(make_sources())).text
 
 
+def test_a_class_that_the_repair_lost_is_named(make_sources):
+    def lose(table):
+        hit = table["suggested_label"] == 3
+        table.loc[hit, ["suggested_label", "is_label_issue"]] = [2, True]
+
+    count = int((make_sources().table["given_label"] == 3).sum())
+    said = f"The repair calls hardly any row 'class 3', so what it says of the {count} rows"
+    assert said in Page(render(make_sources(edit=lose))).text
+    assert "calls hardly any row" not in Page(render(make_sources())).text
+
+
 def test_the_run_and_the_version_are_named(make_sources):
     facts = {
         "git_revision": "abc123",
