@@ -124,7 +124,7 @@ def settle(
     if policy.class_floor:  # what the model says of these rows is a doubt at most
         lost = (sure | issue) & of_lost_classes(given_labels, suggested, calm)
         sure, issue, doubt = sure & ~lost, issue & ~lost, doubt | lost
-    review = _worst(issue | doubt, quality, int(policy.review_budget * total))
+    review = _worst(issue | doubt, quality, int(_exact(policy.review_budget * total)))
     conditions = [sure, review, issue]
     # Numbers instead of texts until the end: a text for every row would take gigabytes.
     actions = np.select(conditions, [_RELABEL, _REVIEW, _DROP], _KEEP).astype(np.int8)
@@ -174,6 +174,11 @@ def _texts(values: tuple[str, ...], codes: NDArray[np.integer] | Bools) -> Any:
     return pd.array(values, dtype="str").take(codes.astype(np.intp))
 
 
+def _exact(rows: Any) -> Any:
+    """Return a share of rows without the last digits: 0.29 * 100 falls a hair short of 29."""
+    return np.round(rows, 9)
+
+
 def _worst(candidates: Bools, quality: NDArray[np.float64], count: int) -> Bools:
     """Return the mask of the ``count`` candidates of lowest quality; ties go to the earlier row."""
     mask = np.zeros_like(candidates)
@@ -209,7 +214,7 @@ def _class_floor(
 ) -> Bools:
     """Return the mask of rows to keep after all so that no class falls under its floor."""
     counts, others = _given(given, suggested, calm)
-    needed = np.ceil(floor * counts).astype(int) - others
+    needed = np.ceil(_exact(floor * counts)).astype(int) - others
     restored = np.zeros(len(given), dtype=bool)
     # Keeping a row of one class may take a relabelled row away from another: look again until
     # there is nothing to keep. A row once kept stays so, hence this ends.

@@ -135,6 +135,15 @@ def test_the_floor_rounds_up():
     assert found["action"].tolist() == ["drop", "keep", "keep"]
 
 
+def test_shares_are_of_whole_rows():
+    """0.29 * 100 and 0.55 * 100 are no whole numbers in binary."""
+    rows = [(0, 1, 0.1, 0.5)] * 100
+    found = decide(*rows, policy=Policy(review_budget=0.29, class_floor=0.0))
+    assert (found["action"] == "review").sum() == 29
+    found = decide(*[(0, row % 2, 0.1, 0.9) for row in range(100)], policy=Policy(class_floor=0.55))
+    assert (found["repaired_label"] == 0).sum() == 55
+
+
 def test_no_rows():
     scores, labels = frame((0, 0, 1, 1))
     found = apply_policy(scores.iloc[:0], labels[:0], Policy())
@@ -184,7 +193,7 @@ def test_invariants(case):
     check_repaired_table(whole, 4)
 
     action = found["action"].to_numpy(str)
-    assert (action == "review").sum() <= int(policy.review_budget * len(labels))
+    assert (action == "review").sum() <= int(round(policy.review_budget * len(labels), 9))
     relabelled = action == "relabel"
     assert scores["is_label_issue"][relabelled].all()
     assert (scores["confidence"][relabelled] >= policy.relabel_confidence).all()
@@ -194,7 +203,8 @@ def test_invariants(case):
     # A class stays under its floor only where none of its rows was dropped or relabelled.
     remaining = found["repaired_label"].dropna().astype(int)
     counts = np.bincount(remaining, minlength=4)
-    short = counts < np.ceil(policy.class_floor * np.bincount(labels, minlength=4))
+    floors = np.ceil(np.round(policy.class_floor * np.bincount(labels, minlength=4), 9))
+    short = counts < floors
     assert not short[labels[np.isin(action, ["drop", "relabel"])]].any()
 
 

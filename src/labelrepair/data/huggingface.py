@@ -58,9 +58,11 @@ def read_huggingface(
         DataError: no file, a missing column, class names that differ between files, or a bad image.
     """
     paths = {split: _paths(split, files[split]) for split in sorted(files)}
-    stored = {_stored_names(p, label_column) for found in paths.values() for p in found} - {None}
-    if class_names is None and len(stored) > 1:
-        raise DataError(f"huggingface: the files' class names or their order differ: {stored}")
+    named = [_stored_names(path, label_column) for found in paths.values() for path in found]
+    stored = {names for names in named if names is not None}
+    if len(stored) > 1:  # also with ``class_names``: one number would mean two classes
+        found = " and ".join(map(str, sorted(stored)))
+        raise DataError(f"huggingface: the files' class names or their order differ: {found}")
     content = _content_column(paths)
     parts = {split: _read(found, [content, label_column]) for split, found in paths.items()}
     table = pd.concat(parts.values(), ignore_index=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,14 @@ from labelrepair.config import one_of, positive
 from labelrepair.data.image_files import ImageFiles, hashed
 from labelrepair.data.images import EncodedImages
 from labelrepair.data.rows import Array, RowStore, blocks
-from labelrepair.data.shards import Shards, hex_of, read_manifest, write_shards
+from labelrepair.data.shards import (
+    HASHES,
+    MANIFEST,
+    Shards,
+    hex_of,
+    read_manifest,
+    write_shards,
+)
 from labelrepair.data.store import read_features
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.label_table import content_hashes
@@ -33,7 +41,7 @@ class StorageSpec:
         limit_bytes: of ``auto``.
         shard_bytes: size of a shard, about.
         unfinished: folder in which shards grow before they become the feature store; an ingestion
-            that was stopped goes on there.
+            that was stopped goes on there, and shards of one that was given up are removed.
     """
 
     kind: str = "auto"
@@ -80,11 +88,19 @@ def stored(features: Any, spec: StorageSpec) -> tuple[Any, list[str]]:
         name = fingerprint(features, rows)
         folder = Path(spec.unfinished)
         for other in folder.iterdir() if folder.is_dir() else ():
-            if other.name != name:  # of an ingestion that was given up
+            if other.name != name and _given_up(other):
                 shutil.rmtree(other, ignore_errors=True)
         store = write_shards(folder / name, features, rows)
         store.unfinished = True
     return store, [hex_of(number) for number in store.hashes]
+
+
+def _given_up(folder: Path) -> bool:
+    """Return whether this is what an ingestion left behind, and nothing of anybody else."""
+    if not (re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir()):
+        return False
+    ours = ("shard-", HASHES, MANIFEST)
+    return all(any(part in file.name for part in ours) for file in folder.iterdir())
 
 
 def fingerprint(features: Any, rows_per_shard: int) -> str:

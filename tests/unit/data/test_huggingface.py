@@ -60,8 +60,9 @@ def test_files_with_other_class_orders_are_refused(tmp_path, png):
     write(tmp_path / "a.parquet", images(png, [1, 2], [0, 1]), ["x", "y"])
     write(tmp_path / "b.parquet", images(png, [1, 2], [0, 1]), ["y", "x"])
     files = {"train": str(tmp_path / "a.parquet"), "test": str(tmp_path / "b.parquet")}
-    with pytest.raises(DataError, match=r"class names or their order differ"):
-        read_source(SourceSpec("huggingface", files=files))
+    for names in (None, ("x", "y")):
+        with pytest.raises(DataError, match=r"order differ: \('x', 'y'\) and \('y', 'x'\)"):
+            read_source(SourceSpec("huggingface", files=files, class_names=names))
 
 
 NUMERALS = ("0", "1", "10", "11", "2")  # as `datasets` sorts them

@@ -138,6 +138,19 @@ def test_the_catalog_replaces_one_form_by_another(tmp_path, array, folder):
     assert not list(tmp_path.glob("**/unfinished/*")), "made shards are moved, not copied"
 
 
+def test_only_unfinished_shards_are_removed(tmp_path, array):
+    """The folder may be one that others use, too."""
+    kept = ["notes/a.txt", "0123456789abcdef/theirs.csv", "0123456789abcdef/shard-000000.npy"]
+    for name in [*kept, "fedcba9876543210/shard-000000.npy", "fedcba9876543210/.hashes.npy.part"]:
+        file = tmp_path / "unfinished" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    made, _ = stored(array, spec(tmp_path))
+    assert all((tmp_path / "unfinished" / name).exists() for name in kept)
+    left = {path.name for path in (tmp_path / "unfinished").iterdir()}
+    assert left == {"notes", "0123456789abcdef", made.folder.name}
+
+
 def test_paths_below_the_project_move_with_it(tmp_path, folder, array, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = EncodedImages([str(folder / "class0" / "00.png")], ["a"], "RGB", None)
