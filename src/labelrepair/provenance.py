@@ -80,7 +80,7 @@ def _mlflow_facts() -> dict[str, str]:
     run = mlflow.active_run()
     if run is None:
         return {}
-    store = _without_password(mlflow.get_tracking_uri())
+    store = without_password(mlflow.get_tracking_uri())
     facts = {"mlflow_run": run.info.run_id, "mlflow_store": store}
     return facts | ({"mlflow_url": page} if (page := run_page(run)) else {})
 
@@ -89,13 +89,13 @@ def run_page(run: Any) -> str:
     """Return the address of an MLflow run's page; nothing where the store has no pages."""
     import mlflow  # noqa: PLC0415
 
-    store = _without_password(mlflow.get_tracking_uri())
+    store = without_password(mlflow.get_tracking_uri())
     if not store.startswith(("http://", "https://")):
         return ""
     return f"{store.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
-def _without_password(address: str) -> str:
+def without_password(address: str) -> str:
     """Return an address without user and password: the page is passed on."""
     parts = urlsplit(address)
     if "@" not in parts.netloc:

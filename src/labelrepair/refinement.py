@@ -208,6 +208,7 @@ def refined_noise(
         transition_interval=(interval[0], interval[1]),
         rows=count,
         kappa=cohens_kappa(probs, given_labels),
+        level=spec.level,
     )
 
 

@@ -1,7 +1,9 @@
 """The handoff through Kedro against a database; the server's tests are in test_handoff_server."""
 
+import http.server
 import json
 import shutil
+import threading
 
 import mlflow
 import numpy as np
@@ -193,6 +195,24 @@ def test_raw_text_goes_in_because_the_vocabulary_travels_along(tmp_path):
         loaded.predict(pd.DataFrame({"text": ["fine", None]}))
 
 
+def test_a_loaded_model_takes_words_beyond_its_embedding(tmp_path):
+    texts = ["a fine film", "dull", "fine but dull", "film", "fine fine"]
+    vocabulary = build_vocabulary(texts, 8)
+    form = InputFormat("text", (5,), vocabulary=vocabulary, token_pattern=WORDS)
+    options = {"vocabulary_size": 7, "embedding_size": 4}
+    made = bundle("embedding", options, form, np.minimum(encode_texts(texts, vocabulary, 5), 6))
+
+    model_flavor.save_model(str(tmp_path / "m"), Model(), made)
+
+    beyond, unknown = f"fine {vocabulary[7]}", "fine nonsense"
+    for loaded in (
+        mlflow.pyfunc.load_model(str(tmp_path / "m")),
+        model_flavor.load_contender(tmp_path / "m").predictor,
+    ):
+        found = loaded.predict([beyond, unknown])
+        np.testing.assert_array_equal(found["good"][0], found["good"][1])
+
+
 def test_a_frame_of_numbers_goes_in(tmp_path):
     values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
     made = bundle("mlp", {"hidden": [8]}, InputFormat("vector", (3,)), values)
@@ -328,3 +348,21 @@ def test_only_servers_are_asked_for_a_sign_of_life(free_port):
     hooks.check_store("sqlite:///mlflow.db")
     with pytest.raises(StoreError, match="cannot be reached"):
         hooks.check_store(f"http://127.0.0.1:{free_port}", timeout=1)
+
+
+def test_a_server_is_asked_without_its_password_and_the_password_not_shown(free_port):
+    class Well(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    address = f"http://user:secret@127.0.0.1:{free_port}"
+    with pytest.raises(StoreError, match=f"MLflow at http://127.0.0.1:{free_port} ") as refused:
+        hooks.check_store(address, timeout=1)
+    assert "secret" not in str(refused.value)
+    with http.server.HTTPServer(("127.0.0.1", free_port), Well) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        hooks.check_store(address, timeout=5)

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import subprocess
 import sys
 
@@ -272,6 +273,13 @@ def test_names_reach_the_picture_of_an_evaluation_without_them(drawn):
     bare = dataclasses.replace(found, classes=found.classes.drop(columns="name"))
     ticks = all_plots(bare, noise, names)["class_health"].axes[0].get_yticklabels()
     assert sorted(label.get_text() for label in ticks) == names
+
+
+def test_class_names_with_dollars_are_no_mathematics(drawn):
+    figure = transition_heat_map(np.eye(2), ["$5_to_$10", "over $10"], "T")
+    figure.savefig(io.BytesIO(), format="png")
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown == [r"\$5_to_\$10", r"over \$10"]  # which matplotlib draws without the strokes
 
 
 def test_a_hundred_classes_are_drawn(tmp_path):

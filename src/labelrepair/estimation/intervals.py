@@ -92,6 +92,7 @@ def estimate_noise(
         rows=len(labels),
         probe_accuracy=probe_accuracy(array, labels),
         kappa=cohens_kappa(array, labels),
+        level=spec.level,
     )
 
 

@@ -64,6 +64,7 @@ class NoiseEstimate:
             or there are no such probabilities.
         kappa: how far these probabilities' arg max agrees with the given labels beyond chance, in
             [-1, 1], see :func:`labelrepair.estimation.accuracy.cohens_kappa`; None without them.
+        level: coverage of the intervals.
     """
 
     transition: Floats
@@ -75,6 +76,7 @@ class NoiseEstimate:
     rows: int | None = None
     probe_accuracy: float | None = None
     kappa: float | None = None
+    level: float = 0.95
 
 
 def known_transition(transition: Floats) -> EstimationSpec:

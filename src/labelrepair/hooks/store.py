@@ -10,6 +10,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
 from labelrepair.errors import StoreError
+from labelrepair.provenance import without_password
 
 TIMEOUT = 5.0  # seconds that MLflow's server has for its first answer
 
@@ -41,12 +42,13 @@ def check_store(address: str, timeout: float = TIMEOUT) -> None:
     """Raise StoreError unless a server at an http address answers, whatever it says."""
     if not address.startswith(("http://", "https://")):
         return
+    shown = without_password(address)  # urllib would take it for the name of a host
     try:
-        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=timeout).close()
+        urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=timeout).close()
     except urllib.error.HTTPError:
         return  # it is there; whether it lets us in, the first real call will tell
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise StoreError(
-            f"MLflow at {address} cannot be reached ({error}); nothing has been done. Start the "
+            f"MLflow at {shown} cannot be reached ({error}); nothing has been done. Start the "
             "server, or name another store in conf/local/mlflow.yml"
         ) from None

@@ -9,6 +9,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from rich.console import Console
 
+from labelrepair.provenance import without_password
 from labelrepair.training.checkpoint import discard
 
 CHECKPOINTS = r"params:(.*\.)?checkpoints"
@@ -63,4 +64,5 @@ def _run_address() -> str:
         return ""
     run = mlflow.active_run()
     label = "MLflow run".ljust(31)
-    return f"{label}{run.info.run_id} in {mlflow.get_tracking_uri()}" if run else ""
+    store = without_password(mlflow.get_tracking_uri())
+    return f"{label}{run.info.run_id} in {store}" if run else ""

@@ -4,7 +4,7 @@ matplotlib is imported on first use, without pyplot. Colours are Okabe and Ito's
 readers can tell apart: blue is right or repaired, vermilion is wrong or given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,11 @@ def new_figure(
 
 def set_title(axes: "Axes", text: str, pad: float = 6) -> None:
     axes.set_title(text, loc="left", fontsize=11, color=INK, fontweight="bold", pad=pad)
+
+
+def literal(names: Iterable[str]) -> list[str]:
+    """Return names as matplotlib has to be given them: between two $ it reads mathematics."""
+    return [str(name).replace("$", r"\$") for name in names]
 
 
 def has(curves: pd.DataFrame, name: str) -> bool:
@@ -116,8 +121,8 @@ def heat_map(
     longest = max(map(len, class_names))
     font = font_size(size)
     angle = 90 if longest > max(3, 20 // size) or size > ANNOTATED_CLASSES else 0
-    axes.set_xticks(range(size), class_names, fontsize=font, rotation=angle)
-    axes.set_yticks(range(size), class_names, fontsize=font)
+    axes.set_xticks(range(size), literal(class_names), fontsize=font, rotation=angle)
+    axes.set_yticks(range(size), literal(class_names), fontsize=font)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

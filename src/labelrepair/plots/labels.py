@@ -21,6 +21,7 @@ from labelrepair.plots._drawing import (
     font_size,
     heat_map,
     heat_map_size,
+    literal,
     new_figure,
     set_title,
     stacked_shares,
@@ -152,7 +153,7 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
     left.set(xlabel="rows given this label (%)", ylabel="class", xlim=(0, 100))
     left.set_ylim(-0.6, len(frame) - 0.4)
     names = frame["name" if "name" in frame else "class"].astype(str)
-    left.set_yticks(rows, names, fontsize=font_size(len(frame)))
+    left.set_yticks(rows, literal(names), fontsize=font_size(len(frame)))
     dumbbells(middle, rows, frame["given_count"], kept + frame["relabelled_in"])
     estimate = frame["estimated_true_count"]
     middle.plot(estimate, rows, "|", color=INK, ms=9, mew=1.5, label="estimated true", zorder=4)

@@ -87,10 +87,15 @@ def quantities(
     wrong = true != rows[GIVEN_LABEL].to_numpy(np.int64)
     relabelled = action == Action.RELABEL
     kept = relabelled | (action == Action.KEEP)
+    # More noise than estimated: fewer given labels are right, more flagged ones are wrong, and more
+    # changes are right. Repaired labels are of both kinds: either error may fall either way.
     error = (interval[1] - noise_rate) * len(rows), (noise_rate - interval[0]) * len(rows)
+    reverse, either = error[::-1], (max(error), max(error))
     believed = np.where(relabelled, confidence, quality)
 
-    def quantity(key: str, name: str, probs: Floats, hits: Bools, group: Bools) -> Quantity:
+    def quantity(
+        key: str, name: str, probs: Floats, hits: Bools, group: Bools, error: tuple[float, float]
+    ) -> Quantity:
         return Quantity(
             key,
             name,
@@ -104,11 +109,18 @@ def quantities(
     given = Share(1 - noise_rate, 1 - interval[1], 1 - interval[0], len(rows))
     listed = [
         Quantity("given", "Given labels that are right", given, _measured(~wrong[known], level)),
-        quantity("repaired", "Repaired labels that are right", believed, repaired == true, kept),
         quantity(
-            "relabel", "Changed labels that are right", confidence, repaired == true, relabelled
+            "repaired", "Repaired labels that are right", believed, repaired == true, kept, either
         ),
-        quantity("flagged", "Flagged labels that are wrong", missed, wrong, issue),
+        quantity(
+            "relabel",
+            "Changed labels that are right",
+            confidence,
+            repaired == true,
+            relabelled,
+            reverse,
+        ),
+        quantity("flagged", "Flagged labels that are wrong", missed, wrong, issue, reverse),
         Quantity(
             "found", "Wrong labels that are flagged", found, _measured(issue[wrong & known], level)
         ),
@@ -117,7 +129,7 @@ def quantities(
 
 
 def _estimated(probs: Floats, error: tuple[float, float], level: float) -> Share | None:
-    """Return the mean of the rows' probabilities; ``error`` is in rows: (too high, too low)."""
+    """Return the mean of the rows' probabilities; it may be ``error`` rows too (high, low)."""
     if not len(probs):
         return None
     value = float(probs.mean())

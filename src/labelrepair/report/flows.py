@@ -27,6 +27,7 @@ ENDS = {Action.DROP: DROPPED, Action.REVIEW: REVIEW}
 NODE_STYLES = {DROPPED: "node drop", REVIEW: "node review"}
 RIGHT, WRONG = "keep", "wrong"  # styles of a flow from a true label
 FAINT_BELOW = 0.06  # share of a class; diffuse noise must not hide a systematic confusion
+LETTERS = 14  # of a class name at most; the page has the whole one in a table
 ROW_HEIGHT, LEAST_HEIGHT, GAP, TOP, NODE = 30.0, 200.0, 7.0, 24.0, 8.0
 
 
@@ -134,9 +135,13 @@ def alluvial(
     left = _stack(classes, [(f.source, f.count) for f in flows], scale)
     ends = [end for end in (DROPPED, REVIEW) if end in known]
     right = _stack([*classes, *ends], [(f.target, f.count) for f in flows], scale)
-    longest = max(
-        len(_label(names[i], node.total)) for side in (left, right) for i, node in side.items()
-    )
+    sides = (left, right)
+    # Both sides leave a fifth of the picture to the flows: large numbers shorten the names.
+    room = int((0.4 * width - 14) / TEXT_WIDTH)
+    largest = max(node.total for side in sides for node in side.values())
+    most = min(LETTERS, max(4, room - len(_label("", largest, LETTERS))))
+    labels = [{i: _label(names[i], node.total, most) for i, node in side.items()} for side in sides]
+    longest = max(len(text) for side in labels for text in side.values())
     # A head begins where the boxes are and must not be cut at the picture's edge.
     margin = max(14 + TEXT_WIDTH * longest, TEXT_WIDTH * max(map(len, heads)))
     height = max(node.top + node.height for node in (*left.values(), *right.values())) + 12
@@ -145,17 +150,16 @@ def alluvial(
         tag("text", heads[1], class_="label", x=width - margin, y=14),
         *_bands(flows, left, right, scale, (margin + NODE / 2, width - margin - NODE / 2), names),
     ]
-    for side, x, shift, anchor in (
-        (left, margin, -10, "tick end"),
-        (right, width - margin, 10, "tick"),
+    for side, texts, x, shift, anchor in (
+        (left, labels[0], margin, -10, "tick end"),
+        (right, labels[1], width - margin, 10, "tick"),
     ):
         for i, node in side.items():
             style = NODE_STYLES.get(i, "node")
             box = {"x": x - NODE / 2, "y": node.top, "width": NODE, "height": max(node.height, 1.0)}
             middle = node.top + node.height / 2 + 4
-            text = _label(names[i], node.total)
             parts.append(tag("rect", class_=style, **box))
-            parts.append(tag("text", text, class_=anchor, x=x + shift, y=middle))
+            parts.append(tag("text", texts[i], class_=anchor, x=x + shift, y=middle))
     moved = sum(flow.count for flow in flows if flow.action != Action.KEEP)
     changed, wrong = (
         ("changes or leaves", "is wrong or left out")
@@ -215,7 +219,7 @@ def _bands(
     return [band for _, band in sorted(drawn, key=lambda pair: pair[0])]
 
 
-def _label(name: str, total: int, most: int = 14) -> str:
+def _label(name: str, total: int, most: int) -> str:
     short = name if len(name) <= most else name[: most - 1] + "…"
     return f"{short} · {total:,}"
 

@@ -76,7 +76,6 @@ class Sources:
             :func:`labelrepair.label_table.repaired_hash`. May be empty.
         policy: threshold in force, and why, see :func:`labelrepair.thresholds.choose`; may be
             empty.
-        level: coverage of the intervals in ``noise``.
     """
 
     table: pd.DataFrame
@@ -91,4 +90,8 @@ class Sources:
     facts: Mapping[str, str] = field(default_factory=dict)
     ab: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
-    level: float = 0.95
+
+    @property
+    def level(self) -> float:
+        """Return the coverage of the intervals in ``noise``; earlier versions did not note it."""
+        return float(self.noise.get("level", 0.95))

@@ -200,6 +200,7 @@ def noise_to_dict(noise: NoiseEstimate) -> dict[str, Any]:
         "rows": noise.rows,
         "probe_accuracy": noise.probe_accuracy,
         "kappa": noise.kappa,
+        "level": noise.level,
     }
     if noise.transition_interval is not None:
         low, high = noise.transition_interval
@@ -227,4 +228,5 @@ def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
         rows=raw.get("rows"),
         probe_accuracy=raw.get("probe_accuracy"),
         kappa=raw.get("kappa"),
+        level=raw.get("level", 0.95),
     )

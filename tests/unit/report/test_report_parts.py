@@ -1,6 +1,7 @@
 """What the page shows: numbers, flows, samples and drawings."""
 
 import base64
+import dataclasses
 import io
 import re
 
@@ -62,10 +63,26 @@ def test_intervals_hold_counting_error_and_the_noise_rates_own():
     sharp = quantities(rows, 0.5, (0.5, 0.5), 0.95)["relabel"].estimated
     # 100 rows at 0.8: 1.96 * 0.04.
     assert sharp.high - sharp.low == pytest.approx(2 * 1.96 * 0.04, rel=0.01)
-    wide = quantities(rows, 0.5, (0.5, 0.6), 0.95)["relabel"].estimated
+    wide = quantities(rows, 0.5, (0.4, 0.5), 0.95)["relabel"].estimated
     # All of the 0.1 * 400 rows may be among these 100.
     assert wide.low == pytest.approx(0.8 - np.hypot(0.4, 1.96 * 0.04), abs=0.001)
     assert wide.high == sharp.high
+
+
+def test_more_noise_makes_flags_and_changes_right_and_given_labels_wrong():
+    rows = pd.concat([HAND] * 100, ignore_index=True)
+    exact, more = (quantities(rows, 0.5, (0.5, high), 0.95) for high in (0.5, 0.51))
+    for key in ("relabel", "flagged"):
+        assert more[key].estimated.low == exact[key].estimated.low
+        assert more[key].estimated.high > exact[key].estimated.high
+    assert more["given"].estimated.low == pytest.approx(0.49)
+    assert more["given"].estimated.high == 0.5
+    # Of kept and changed rows: either way.
+    for end in ("low", "high"):
+        change = getattr(more["repaired"].estimated, end) - getattr(
+            exact["repaired"].estimated, end
+        )
+        assert change != 0
 
 
 @pytest.mark.parametrize("of_no_class", [0, 240])
@@ -144,6 +161,14 @@ def test_heads_of_the_flow_are_not_cut():
     left, right = (float(x) for x in re.findall(r'class="label[^>]* x="([0-9.]+)"', svg))
     assert left >= 7 * len("true label")
     assert right + 7 * len("repaired label") <= 400
+
+
+def test_large_numbers_leave_the_flows_their_place():
+    flows = flows_of(HAND, 2, 12)
+    many = [dataclasses.replace(flow, count=1_000_000 * flow.count) for flow in flows]
+    svg = str(alluvial(many, ["American alligator", "common iguana lizard"], 380))
+    places = sorted({float(x) for x in re.findall(r'<rect[^>]* x="([\d.]+)"', svg)})
+    assert places[-1] - places[0] >= 0.2 * 380 - 8
 
 
 def test_the_truth_s_legend_names_every_colour(make_sources):

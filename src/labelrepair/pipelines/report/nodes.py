@@ -30,7 +30,6 @@ def write_report(
     policy: dict[str, Any],
     input_format: dict[str, Any],
     dataset: str,
-    level: float,
     settings: dict[str, Any],
 ) -> tuple[str, dict[str, Image.Image]]:
     """Return the page as text, and all that it draws as pictures; log what it warns of."""
@@ -47,7 +46,6 @@ def write_report(
         facts={"dataset": dataset, **facts},
         ab=ab,
         policy=policy,
-        level=level,
     )
     context = build_context(sources, from_dict(ReportSpec, settings, "report"))
     for warning in context["warnings"]:  # who only looks at the terminal must not overlook them

@@ -27,7 +27,6 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "policy": "policy_in_force",
                     "input_format": "input_format",
                     "dataset": "params:dataset",
-                    "level": "params:estimation.estimator.level",
                     "settings": "params:report",
                 },
                 outputs=["report", "report_pictures"],
