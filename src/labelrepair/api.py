@@ -141,10 +141,11 @@ def repair(
     if known is not None and "transition" in _options_of(method):
         options["transition"] = "given"  # the method's option of this name cannot be passed as well
     chosen = _network(network, array)
-    preset = _preset(method, options, chosen, device, len(array))
+    preset = _preset(method, options, chosen, device)
     rules = policy if isinstance(policy, Policy) else from_dict(Policy, policy, "policy")
     second_look = from_dict(RefinementSpec, refinement, "refinement")
     held_out = holdout(labels, preset.training.validation_fraction, derive_seed(seed, "validation"))
+    preset = _fitting(preset, int((~held_out).sum()))
     data = TrainSet(
         torch.from_numpy(array),
         torch.from_numpy(labels),
@@ -358,7 +359,7 @@ def _options_of(method: str) -> set[str]:
 
 
 def _preset(
-    method: str, options: Mapping[str, Any], network: Mapping[str, Any], device: str, count: int
+    method: str, options: Mapping[str, Any], network: Mapping[str, Any], device: str
 ) -> Preset:
     """Sort the options into the method's and the loop's, over the method's defaults."""
     module, of_method = methods.load(method), _options_of(method)
@@ -382,10 +383,16 @@ def _preset(
     if changed:
         loop["schedule"] = _shorten({**loop.get("schedule", {}), **changed})
     config = from_dict(TrainingConfig, loop)
-    if config.drop_last and count < config.batch_size:
-        config = dataclasses.replace(config, batch_size=count)
     chosen = {k: v for k, v in options.items() if k in of_method}
     return Preset(name=f"{method}_defaults", method=method, options=chosen, training=config)
+
+
+def _fitting(preset: Preset, count: int) -> Preset:
+    """Return the preset with batches that ``count`` training rows fill."""
+    training = preset.training
+    if training.drop_last and count < training.batch_size:
+        training = dataclasses.replace(training, batch_size=count)
+    return dataclasses.replace(preset, training=training)
 
 
 def _shorten(schedule: dict[str, Any]) -> dict[str, Any]:

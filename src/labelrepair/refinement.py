@@ -18,6 +18,7 @@ from scipy import sparse
 from labelrepair.config import positive, require
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.estimation.accuracy import cohens_kappa
+from labelrepair.estimation.intervals import resampled
 from labelrepair.networks.features import Features
 from labelrepair.scoring import label_posterior, soften
 from labelrepair.training.probe import ProbeSpec
@@ -192,20 +193,22 @@ def refined_noise(
     for _ in range(spec.bootstrap):
         weights = rng.multinomial(count, np.full(count, 1 / count)).astype(np.float64)
         rates.append(float((weights * wrong).sum() / count))
+        if not resampled(spec.bootstrap, len(transition)):
+            continue
         counts = _counts(posterior * weights[:, None], given_labels)
         matrices.append(
             np.where(counts.sum(1, keepdims=True) > 0, normalise_rows(counts), transition)
         )
     tails = ((1 - spec.level) / 2, (1 + spec.level) / 2)
     low, high = (float(value) for value in np.quantile(rates, tails))
-    interval = np.quantile(np.stack(matrices), tails, axis=0)
+    interval = np.quantile(np.stack(matrices), tails, axis=0) if matrices else None
     return NoiseEstimate(
         transition=transition,
         noise_rate=float(wrong.mean()),
         interval=(low, high),
         method=METHOD,
         class_prior=posterior.mean(0),
-        transition_interval=(interval[0], interval[1]),
+        transition_interval=None if interval is None else (interval[0], interval[1]),
         rows=count,
         kappa=cohens_kappa(probs, given_labels),
         level=spec.level,

@@ -166,13 +166,21 @@ def test_options_go_to_method_and_loop():
 
 def test_staged_methods_take_their_own_schedules():
     tiny = {"epochs": 1, "lr": 0.1}
-    more = {"method": "joint_optimization", "relabel": tiny, "retrain": tiny}
+    more = {"method": "joint_optimization", "relabel": tiny, "retrain": tiny, "start_epoch": 1}
     result = labelrepair.repair(vectors(), LABELS, device="cpu", batch_size=16, **more)
     assert result.history["stage"].tolist() == ["relabel", "retrain"]
     for name in ("epochs", "lr", "schedule"):
         expected = f"^{name}: joint_optimization trains in stages.* set relabel, retrain"
         with pytest.raises(ConfigError, match=expected):
             labelrepair.repair(vectors(), LABELS, **more, **{name: 1})
+
+
+def test_batches_are_filled_by_the_training_rows_there_are():
+    """JoCoR leaves the last batch out; a quarter is held out."""
+    result = repair(
+        method="jocor", noise_rate=0.2, batch_size=len(LABELS), validation_fraction=0.25
+    )
+    assert len(result.table) == len(LABELS)
 
 
 def test_policy_as_mapping_or_object():

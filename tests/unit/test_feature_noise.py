@@ -29,6 +29,13 @@ def test_the_mean_rate_is_that_of_the_truncated_normal(rate):
     assert set(found) == set(range(5))
 
 
+def test_rates_of_none_and_all_are_kept():
+    true, found = flip(rate=0.0)
+    assert np.array_equal(found, true)
+    true, found = flip(rate=1.0)
+    assert not (found == true).any()
+
+
 def test_where_a_sample_goes_follows_its_features():
     """Copies of one sample, flipped, mostly become one class; another sample's another."""
     prototypes = 10 * rng(4).normal(size=(8, 6))

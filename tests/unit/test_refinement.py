@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelrepair.errors import ConfigError
+from labelrepair.estimation import intervals
 from labelrepair.refinement import (
     RefinementSpec,
     calibrated,
@@ -101,6 +102,17 @@ def test_the_interval_holds_the_noise_rate():
     assert abs(estimate.noise_rate - (labels != truth).mean()) < 0.01
     lower, upper = estimate.transition_interval
     assert ((lower <= transition + 0.02) & (transition - 0.02 <= upper)).all()
+
+
+def test_elements_of_many_classes_have_no_intervals(monkeypatch):
+    """As the first estimate's: they would take gigabytes."""
+    probs, _, labels, transition = world(rate=0.3)
+    spec, rngs = RefinementSpec(), [np.random.default_rng(0) for _ in range(2)]
+    small = refined_noise(probs, labels, transition, spec, rngs[0])
+    monkeypatch.setattr(intervals, "MAX_RESAMPLED", spec.bootstrap * transition.size - 1)
+    large = refined_noise(probs, labels, transition, spec, rngs[1])
+    assert large.transition_interval is None
+    assert large.interval == small.interval
 
 
 def test_only_images_are_shifted_and_training_is_longer():

@@ -96,12 +96,16 @@ def estimate_noise(
     )
 
 
+def resampled(resamples: int, num_classes: int) -> bool:
+    """Return whether so many resamples of T fit into memory, for intervals of its elements."""
+    return resamples * num_classes**2 <= MAX_RESAMPLED
+
+
 def _bootstrap(
     resamples: Iterator[Fitted], spec: EstimationSpec, num_classes: int
 ) -> tuple[list[float], list[Floats]]:
     """Return the noise rate of every resample, and its T where that varies and fits in memory."""
-    size = spec.bootstrap * num_classes**2
-    wanted = spec.method != "given" and size <= MAX_RESAMPLED
+    wanted = spec.method != "given" and resampled(spec.bootstrap, num_classes)
     rates: list[float] = []
     matrices: list[Floats] = []
     with warnings.catch_warnings():

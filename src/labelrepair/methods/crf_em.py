@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from labelrepair.config import require
 from labelrepair.errors import ConfigError
@@ -76,8 +77,9 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
         targets = _belief(run, run.samples.probs, weight)
         _targets(run)[rows] = targets[rows]
         if options.learn_transition and weight == 0:
-            counts = torch.zeros_like(run.samples.shared["transition"])
-            counts.index_add_(1, run.data.given_labels[rows], targets[rows].t())
+            # A product, as sums into shared places differ from run to run on a GPU.
+            given = functional.one_hot(run.data.given_labels[rows], run.data.num_classes)
+            counts = targets[rows].t() @ given.to(targets)
             run.samples.shared["transition"] = counts / counts.sum(1, keepdim=True).clamp_min(1e-12)
 
     def step(logits: Tensor, batch: Batch, run: Run) -> Step:

@@ -9,6 +9,7 @@ by the kept rows. Pruning predicts in eval mode without augmentation, with the w
 epoch on *noisy validation* so far, as the paper says; the unofficial code uses the test split.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from labelrepair.estimation import NoiseEstimate
 from labelrepair.methods._common import PerSample, mean_loss_stage
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
 from labelrepair.training.state import Keep
+
+logger = logging.getLogger(__name__)
 
 TRAINING: Mapping[str, Any] = {
     # Not the paper's SGD: the loss starts so flat that small sets have too few steps to move.
@@ -76,6 +79,12 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
 
 def _truncated(options: Options, config: TrainingConfig) -> Stage:
     q, k = options.q, options.k
+    if options.prune_from >= config.schedule.epochs:
+        logger.warning(
+            "prune_from: %d of %d epochs: no row is ever pruned, which is the loss 'lq'",
+            options.prune_from,
+            config.schedule.epochs,
+        )
     at_threshold = (1 - k**q) / q  # L_q(k); no gradient, kept so that the loss shown is the paper's
     log_k = math.log(k) if k > 0 else -math.inf
 

@@ -83,8 +83,18 @@ class Options:
 
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
-    """Return step 1 (labels) and step 2 (network)."""
+    """Return step 1 (labels) and step 2 (network).
+
+    Raises:
+        ConfigError: no epoch of step 1 would change a label.
+    """
     del noise, config
+    last = min(options.relabel.epochs, options.stop_epoch or options.relabel.epochs)
+    require(
+        options.start_epoch <= last,
+        f"start_epoch: no label would ever change: {options.start_epoch}, but the last epoch that "
+        f"changes labels is {last} (stop_epoch, relabel.epochs)",
+    )
 
     def begin(run: Run) -> None:
         classes, rows = run.data.num_classes, run.data.train_rows

@@ -43,21 +43,26 @@ class Normalizer(nn.Module):
             return cls(scale=torch.tensor([unit]))
         shape = tuple(features.shape[1:])
         total = torch.zeros(shape, dtype=torch.float64, device=features.device)
+        # Squares are taken about a row: of a feature that never changes they must be exactly 0.
+        origin = torch.zeros_like(total)
+        if kind == "standardize":
+            origin = features[rows[:1]][0].to(total)
         squares = torch.zeros_like(total)
         piece = max(1, PIECE_BYTES // (8 * max(1, math.prod(shape))))
         for part in portions(features, torch.split(rows, chunk_rows(features))):
             for some in torch.split(part, piece):
-                values = some.to(torch.float64)
+                values = some.to(torch.float64).sub_(origin)
                 total += values.sum(0)
                 if kind == "standardize":
                     squares += values.square_().sum(0)
         mean = total / len(rows)
+        variance = (squares / len(rows) - mean.square()).clamp_min(0)
+        mean += origin
         if kind == "channel_mean" and mean.dim() > 1:  # vectors have no channels
             mean = mean.mean(dim=tuple(range(1, mean.dim())), keepdim=True)
         scale = torch.full_like(mean, unit)
         if kind == "standardize":
-            deviation = (squares / len(rows) - mean.square()).clamp_min(0).sqrt()
-            scale = torch.where(deviation > 0, 1.0 / deviation.clamp_min(1e-12), 1.0)
+            scale = torch.where(variance > 0, 1.0 / variance.sqrt().clamp_min(1e-12), 1.0)
         return cls(mean.float(), scale.float())
 
     def forward(self, features: Tensor) -> Tensor:

@@ -21,12 +21,15 @@ def choose_device(name: str) -> torch.device:
         ConfigError: the named device is unknown or absent.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device: '{name}' is not available here ({error})") from error
+    if device.type == "cuda" and device.index is None:
+        # By number: in a thread of its own, "cuda" is the first one, whatever this thread has set.
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 

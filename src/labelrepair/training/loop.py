@@ -63,7 +63,8 @@ def train(
         ranks: the processes that share this training; each calls this with the same arguments.
 
     Returns:
-        The result; the same seed on the same machine and versions gives the same bits.
+        The result; the same seed on the same machine and versions gives the same bits (on a GPU as
+        far as its libraries do: a network of one's own may call operations that sum in any order).
 
     Raises:
         ConfigError: settings that do not fit the data or the stages.
@@ -85,12 +86,20 @@ def alone(threads: int) -> Iterator[None]:
     keep_freed_memory()
     with EXCLUSIVE:
         state, before = torch.get_rng_state(), torch.get_num_threads()
+        started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        cuda = torch.cuda.get_rng_state_all() if started else []
+        cudnn = torch.backends.cudnn
+        chosen = cudnn.deterministic, cudnn.benchmark
+        cudnn.deterministic, cudnn.benchmark = True, False  # or convolutions differ between runs
         if threads:
             torch.set_num_threads(threads)
         try:
             yield
         finally:
+            cudnn.deterministic, cudnn.benchmark = chosen
             torch.set_rng_state(state)
+            if cuda:
+                torch.cuda.set_rng_state_all(cuda)
             torch.set_num_threads(before)
 
 
@@ -144,7 +153,8 @@ class Loop:
         count, classes = len(self.data.given_labels), self.data.num_classes
         networks = max(stage.networks for stage in self.stages)
         samples = SampleState(
-            probs=torch.zeros(count, classes, device=self.device),
+            # What is known of a row that no epoch has visited.
+            probs=torch.full((count, classes), 1.0 / classes, device=self.device),
             used=torch.zeros(networks, count, dtype=torch.bool, device=self.device),
         )
         draws = generator(self.device, self.seed)

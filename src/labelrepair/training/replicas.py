@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelrepair.errors import ConfigError
 from labelrepair.training.batches import Batch, Holdout, TrainSet
@@ -46,7 +46,8 @@ def train_replicas(
         draws other masks. A row of the history has the seconds of its share in the epoch.
 
     Raises:
-        ConfigError: the replicas differ in shape, or a stage looks at features itself.
+        ConfigError: the replicas differ in shape, a stage looks at features itself, or the network
+            is recurrent.
         LabelRepairError: a loss is no longer finite.
     """
     _check(data, stages, seeds)
@@ -62,7 +63,12 @@ def _run_all(loops: list[Loop]) -> list[TrainResult]:
     for index, stage in enumerate(loops[0].stages):
         for loop in loops:
             loop.enter(index)
-        stacked = Stacked([network for loop in loops for network in loop.run.networks])
+        networks = [network for loop in loops for network in loop.run.networks]
+        if any(isinstance(module, nn.RNNBase) for module in networks[0].modules()):
+            raise ConfigError(
+                "replicas: recurrent networks cannot be stacked; train one seed at a time"
+            )
+        stacked = Stacked(networks)
         for epoch in range(stage.schedule.epochs):
             _epoch(loops, stacked, index, epoch)
         stacked.release()

@@ -50,7 +50,9 @@ def _remember(norm: _BatchNorm, mean: Tensor, variance: Tensor, total: Tensor) -
     """Update the running statistics as torch does: the variance without bias."""
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    weight = 0.1 if norm.momentum is None else norm.momentum
+    weight = norm.momentum
+    if weight is None:  # the mean of all batches so far
+        weight = 1.0 / float(norm.num_batches_tracked)  # type: ignore[arg-type]
     unbiased = variance * total / (total - 1).clamp_min(1)
     norm.running_mean.lerp_(mean, weight)  # type: ignore[union-attr]
     norm.running_var.lerp_(unbiased, weight)  # type: ignore[union-attr]

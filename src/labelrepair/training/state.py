@@ -40,7 +40,7 @@ class SampleState:
 
     Attributes:
         probs: float32 ``(N, C)``, mean over networks of the predictions made while training (train
-            mode, augmented view) in the last epoch that visited the row.
+            mode, augmented view) in the last epoch that visited the row; 1 / C before.
         used: bool ``(K, N)``, rows learned from in the last epoch.
         history: float32 ``(W, N, C)`` ring of the last W epochs' ``probs``, or None.
         recorded: number of epochs pushed since ``history`` was cleared.

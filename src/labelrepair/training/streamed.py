@@ -71,7 +71,7 @@ class Streamed:
         """Yield portions on the GPU, each with the event after its copy."""
         side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         for portion in self._read(wanted):
-            with torch.cuda.stream(side):
+            with torch.cuda.device(self.device), torch.cuda.stream(side):
                 moved = portion.pin_memory().to(self.device, non_blocking=True)
                 yield moved, side.record_event()
 

@@ -105,6 +105,15 @@ def test_a_batch_of_pruned_rows_alone(train_method, divide_by, skip):
     assert looked
 
 
+def test_pruning_that_never_begins_is_told_of(train_method, caplog):
+    epochs = 6
+    loop = {**LOOP, "schedule": {"epochs": epochs, "lr": 0.05}}
+    train_method("generalized_cross_entropy", {**TRUNCATED, "prune_from": epochs - 1}, **loop)
+    assert "no row is ever pruned" not in caplog.text
+    train_method("generalized_cross_entropy", {**TRUNCATED, "prune_from": epochs}, **loop)
+    assert f"prune_from: {epochs} of {epochs} epochs: no row is ever pruned" in caplog.text
+
+
 def test_k_zero_prunes_nothing_and_selected_are_the_rows_above_k(train_method):
     result = train_method("generalized_cross_entropy", {**TRUNCATED, "k": 0.0}, **LOOP)
     assert all(row["used_share"] == 1.0 for row in result.history)

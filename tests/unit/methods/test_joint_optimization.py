@@ -183,6 +183,14 @@ def test_the_loss_of_step_two_has_no_other_terms(train_method):
     assert looked == [True]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "last"), [({"start_epoch": 9}, 8), ({"start_epoch": 5, "stop_epoch": 4}, 4)]
+)
+def test_a_start_that_never_comes_is_refused(train_method, wrong, last):
+    with pytest.raises(ConfigError, match=f"^start_epoch: no label .* changes labels is {last} "):
+        run(train_method, **wrong)
+
+
 def test_drop_last_is_refused():
     config = TrainingConfig(drop_last=True, batch_size=4, device="cpu")
     none = torch.empty(0, dtype=torch.int64)

@@ -145,6 +145,14 @@ class TestNormalisation:
         found = Normalizer.fit("standardize", vectors, self.rows)(vectors)
         assert torch.equal(found[:, 1], torch.zeros(7))
 
+    @pytest.mark.parametrize("value", [87.65, 1.7e9, -0.1, 3.3e-5])
+    def test_standardize_sees_that_a_column_never_changes(self, value):
+        """Rounding of squares must not look like a tiny spread, by which it would be divided."""
+        vectors = torch.full((12_345, 3), value)
+        assert torch.equal(
+            Normalizer.fit("standardize", vectors, torch.arange(12_345)).scale, torch.ones(3)
+        )
+
     def test_fitting_in_parts_is_the_same(self, monkeypatch):
         monkeypatch.setattr(features_module, "CHUNK_ROWS", 2)
         self.test_pixel_mean()

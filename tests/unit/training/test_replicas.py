@@ -54,6 +54,16 @@ def test_replicas_give_what_each_gives_alone(case):
     assert not torch.allclose(results[0], results[1], atol=0.01)
 
 
+def test_recurrent_networks_are_refused():
+    sets, test, plans, _, config = setting("jocor")
+
+    def make():
+        return torch.nn.LSTM(4, 4)
+
+    with pytest.raises(ConfigError, match="recurrent networks cannot be stacked"):
+        train_replicas(sets, plans, make, config, seeds=SEEDS, test=test)
+
+
 def test_networks_leave_with_memory_of_their_own(tmp_path):
     sets, test, plans, make, config = setting("jocor")
     for result in train_replicas(sets, plans, make, config, seeds=SEEDS, test=test):

@@ -53,6 +53,20 @@ def sizes(rows, network, size=16, shape=(8,)):
     return seen
 
 
+def test_a_row_that_was_never_visited_may_be_of_any_class():
+    """One row of 17 is left out of the only epoch; methods that look at all rows read its state."""
+    seen = []
+    features = torch.rand(17, 8, generator=torch.Generator().manual_seed(0))
+    data = TrainSet(features, torch.arange(17) % 4, 4, torch.arange(17), torch.arange(0))
+    stage = Stage("a", Schedule(1, 0.05), learn, window=2)
+    stage = dataclasses.replace(
+        stage, after_epoch=lambda run: seen.append(run.samples.history_mean())
+    )
+    train(data, [stage], lambda: Pixel(nn.BatchNorm1d), CONFIG, seed=0, progress=False)
+    torch.testing.assert_close(seen[0].sum(1), torch.ones(17))
+    assert (seen[0] == 0.25).all(1).sum() == 1
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_last_batch_of_one_row_is_left_out(norm):
     assert sizes(33, lambda: Pixel(norm)) == [16, 16] * 2
