@@ -6,6 +6,7 @@ random; its exact bounds hold whatever the model does.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,9 @@ from labelrepair.label_table import (
     ACTION,
     CONFIDENCE,
     LABEL_SOURCE,
+    REPAIRED_LABEL,
     SAMPLE_ID,
+    SUGGESTED_LABEL,
     TRUE_LABEL,
     Action,
     LabelSource,
@@ -34,21 +37,27 @@ MEANING = {
     "all": "of the rows carry a wrong label after repair",
 }
 STRICT_FIRST = (0.99, 0.975, 0.95, 0.925, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
-_NAME = re.compile(r"audit:(relabel|keep|drop|all):(\d+)of(\d+):seed(\d+)")
+_NAME = re.compile(
+    r"audit:(?P<group>relabel|keep|drop|all):(?P<drawn>\d+)of(?P<population>\d+):seed\d+"
+    r"(?::[0-9a-f]{8}-(?P<scores>[0-9a-f]{8}))?"  # names from before have no such ending
+)
+OVER_ALL = "audit:all:"  # how the names of draws over all rows begin
 ROUNDING = 1e-12  # 1 - 0.95 is a little over 0.05; a tie goes to the larger number
 
 
 def draw(table: pd.DataFrame, group: str, count: int, seed: int) -> tuple[pd.DataFrame, str]:
-    """Draw rows at random that the model (or nobody) has decided about.
+    """Draw rows at random: of an action of the model (or of nobody), or of all rows.
 
     Args:
         table: a repaired table.
-        group: one of :data:`GROUPS`: the action to audit, or all rows outside the test split.
+        group: one of :data:`GROUPS`: the action to audit, without the rows that people have decided
+            about; or all rows outside the test split, with them.
         count: rows to draw; all of them if there are fewer.
         seed: decides the draw.
 
     Returns:
-        The rows, sorted by sample id, and the batch's name, which says how they were drawn.
+        The rows, sorted by sample id, and the batch's name, which says how they were drawn. It
+        stands for these rows with these labels and the scores behind them: no other draw has it.
 
     Raises:
         ConfigError: an unknown group, or a count below 1.
@@ -64,25 +73,37 @@ def draw(table: pd.DataFrame, group: str, count: int, seed: int) -> tuple[pd.Dat
         raise DataError(f"audit: the repaired table has no row with action '{group}' to draw")
     size = min(count, len(rows))
     chosen = np.random.default_rng(seed).choice(len(rows), size, replace=False)
-    return rows.iloc[np.sort(chosen)], f"audit:{group}:{size}of{len(rows)}:seed{seed}"
+    drawn = rows.iloc[np.sort(chosen)]
+    mark = _digest("".join(_marks(drawn, REPAIRED_LABEL)).encode())[:8]
+    return drawn, f"audit:{group}:{size}of{len(rows)}:seed{seed}:{mark}-{scores_mark(table)}"
+
+
+def scores_mark(table: pd.DataFrame) -> str:
+    """Return a short text that stands for what the model says of all rows, "" for a table without.
+
+    Another training changes it; another policy, and what people decide, does not.
+    """
+    if CONFIDENCE not in table:
+        return ""
+    scored = table[table[CONFIDENCE].notna()]
+    # Another machine may differ in the last digits.
+    confidence = np.round(scored[CONFIDENCE].to_numpy(np.float64) * 1e6).astype(np.int64)
+    return _digest(scored[SUGGESTED_LABEL].to_numpy(np.int64).tobytes() + confidence.tobytes())[:8]
 
 
 def audited(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
-    """Return, by sample id, a short text that stands for the label and action to be audited.
+    """Return, by sample id, a short text that stands for the label and action in force.
 
     It goes with the row to the reviewer and comes back with the answer, which is about that label
     and no other (:func:`refuse_stale`). As it differs between samples of the same label, it tells
     the reviewer nothing.
 
     Args:
-        ledger: events; those of people do not count, see :func:`verdicts`.
+        ledger: events.
         table: label table.
     """
-    state = replay(ledger[ledger[SOURCE] != LabelSource.HUMAN], table)
-    labels = state[LABEL].astype("string").fillna("")
-    rows = zip(state[SAMPLE_ID], state[ACTION], labels, strict=True)
-    marks = [hashlib.sha256("\0".join(row).encode()).hexdigest()[:16] for row in rows]
-    return pd.Series(marks, index=pd.Index(state[SAMPLE_ID]), dtype="str")
+    state = replay(ledger, table)
+    return pd.Series(_marks(state, LABEL), index=pd.Index(state[SAMPLE_ID]), dtype="str")
 
 
 def refuse_stale(
@@ -97,11 +118,13 @@ def refuse_stale(
         where: the file, to begin messages with.
 
     Raises:
-        DataError: a run has changed an audited label or its action; the message names line and
-            sample.
+        DataError: an audited label or its action has changed: by a run, or, where all rows were
+            drawn from, by people; the message names line and sample.
     """
     said = answers[(answers[AUDITED] != "") & (answers[ANSWER] != "")]
-    now = audited(ledger, table).reindex(said[SAMPLE_ID]).array  # null: resolve names the sample
+    batches = said.drop_duplicates(SAMPLE_ID).set_index(SAMPLE_ID)[BATCH]
+    marks = audited(_before_answers(ledger, batches), table)
+    now = marks.reindex(said[SAMPLE_ID]).array  # null: resolve names the sample
     moved = (said[AUDITED] != now) & ~pd.isna(now)
     rule = (
         "has another repaired label or action than when it was drawn, so its answer is about a "
@@ -196,57 +219,87 @@ class AuditResult:
 def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Return what people said about the audited rows.
 
-    What was audited is what the ledger says of a row without the events of people: the last word
-    of the model, or the given label.
+    What was audited is what the ledger says of a row before the audit's answer: the last word of
+    the model, or the given label; where all rows were drawn from, the label in force, which may be
+    people's.
 
     Args:
         ledger: events.
         decided: decisions in force (see :mod:`labelrepair.decisions`).
-        table: label table.
+        table: label table, with the scores in force where there are any (a repaired table).
 
     Returns:
-        Frame of sample_id, batch, true_label (Int64, null: no class fits), wrong, by_model (bool):
-        the audited label was the model's, confidence (Float64) and method of that label.
+        Frame of sample_id, batch, true_label (Int64, null: no class fits), wrong (bool) and
+        confidence (Float64): that of a relabel in an audit of relabels, as long as the table has
+        the scores that this audit was drawn from; else null. The ledger's does not serve, it is
+        that of the first run which arrived at the label.
     """
     audits = decided[decided[BATCH].str.fullmatch(_NAME) & (decided[ACTION] != Action.REVIEW)]
-    machine = ledger[ledger[SOURCE] != LabelSource.HUMAN]
-    state = replay(machine, table).set_index(SAMPLE_ID).reindex(audits[SAMPLE_ID])
-    last = machine.drop_duplicates(SAMPLE_ID, keep="last").set_index(SAMPLE_ID)
+    before = _before_answers(ledger, audits.set_index(SAMPLE_ID)[BATCH])
+    state = replay(before, table).set_index(SAMPLE_ID).reindex(audits[SAMPLE_ID])
     label, answer = state[LABEL].array, audits[LABEL].array
     other = (label != answer).fillna(True) & ~label.isna()
     # A dropped row was wrongly dropped if its given label was right.
     kept = label.isna() & (audits[ACTION] == Action.KEEP).to_numpy()
-    dropped = audits[BATCH].str.startswith("audit:drop:").to_numpy()
+    name = audits[BATCH].astype("str").str.extract(_NAME)
+    relabels = (name["group"] == "relabel") & (name["scores"] == scores_mark(table))
+    shown = relabels.to_numpy(dtype=bool) & (state[SOURCE] == LabelSource.MODEL).to_numpy()
+    confidence = pd.array([pd.NA] * len(audits), dtype="Float64")
+    if shown.any():
+        of_rows = table.set_index(SAMPLE_ID)[CONFIDENCE].astype("Float64")
+        confidence[shown] = of_rows.reindex(audits.loc[shown, SAMPLE_ID]).array
     found = {
         SAMPLE_ID: audits[SAMPLE_ID].to_numpy(),
         BATCH: audits[BATCH].to_numpy(),
         TRUE_LABEL: answer,
-        "wrong": np.where(dropped, kept, other).astype(bool),
-        "by_model": (state[SOURCE] == LabelSource.MODEL).to_numpy(dtype=bool),
-        CONFIDENCE: last[CONFIDENCE].reindex(audits[SAMPLE_ID]).array,
-        METHOD: last[METHOD].reindex(audits[SAMPLE_ID]).fillna("").array,
+        "wrong": np.where(name["group"] == "drop", kept, other).astype(bool),
+        CONFIDENCE: confidence,
     }
     return pd.DataFrame(found)
 
 
 def evaluate(found: pd.DataFrame, level: float = 0.95) -> list[AuditResult]:
-    """Return what each audit supports, from :func:`verdicts`; they are named by their batch."""
+    """Return what each audit supports, from :func:`verdicts`; they are named by their batch.
+
+    Raises:
+        DataError: a batch is no audit, or has more answers than rows were drawn.
+    """
     results = []
     for batch, rows in found.groupby(BATCH, sort=True):
-        match = _NAME.fullmatch(str(batch))
-        if match is None:
-            raise DataError(f"audit: '{batch}' is no name of an audit")
-        group, drawn, population = match[1], int(match[2]), int(match[3])
+        group, drawn, population = _drawn(str(batch), len(rows))
         wrong = int(rows["wrong"].sum())
         results.append(AuditResult(str(batch), group, drawn, len(rows), wrong, population, level))
     return results
 
 
+def relabels(found: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return the audited relabels that tell of the scores in force, and how many lack an answer.
+
+    Only audits of relabels count: of a draw over all rows it is not known which of the rows without
+    an answer are relabels.
+
+    Args:
+        found: from :func:`verdicts`.
+
+    Raises:
+        DataError: an audit has more answers than rows were drawn.
+    """
+    rows = found[found[CONFIDENCE].notna()]
+    counts = rows[BATCH].value_counts()
+    drawn = sum(_drawn(str(batch), int(count))[1] for batch, count in counts.items())
+    return rows, drawn - len(rows)
+
+
 def relabel_precision(found: pd.DataFrame, level: float = 0.95) -> tuple[int, int, float, float]:
-    """Return (right, audited, low, high) of the model's relabels so far, over all audits."""
-    rows = found[found["by_model"]]
-    right = int((~rows["wrong"]).sum())
-    return right, len(rows), *interval(right, len(rows), level)
+    """Return (right, audited, low, high) of the relabels with the scores in force.
+
+    The interval holds whatever the rows without an answer are: they are wrong for its lower end,
+    right for its upper one.
+    """
+    rows, missing = relabels(found)
+    right, count = int((~rows["wrong"]).sum()), len(rows) + missing
+    low, high = interval(right, count, level)[0], interval(right + missing, count, level)[1]
+    return right, len(rows), low, high
 
 
 def thresholds(found: pd.DataFrame, target: float, level: float = 0.95) -> pd.DataFrame:
@@ -254,9 +307,11 @@ def thresholds(found: pd.DataFrame, target: float, level: float = 0.95) -> pd.Da
 
     Values are tried from strict to loose and the first that fails ends the search: tested in this
     fixed order, all that hold hold together at ``level``, without a correction for many tests. The
-    search begins where enough relabels were audited for the test to be passed at all, a number
-    that does not depend on whether they are right.
-    Audited relabels lie above the threshold in force, so that a lower one needs a new audit.
+    search begins where enough relabels were drawn for the test to be passed at all, a number that
+    does not depend on whether they are right. A drawn row without an answer counts as wrong at
+    every value: whatever it is, an answer would not take back what holds.
+    Audited relabels lie above the threshold in force, so that a lower one needs a new audit, as
+    does another training: only audits drawn from the scores in force count.
 
     Args:
         found: from :func:`verdicts`.
@@ -264,23 +319,25 @@ def thresholds(found: pd.DataFrame, target: float, level: float = 0.95) -> pd.Da
         level: one-sided, in (0.5, 1).
 
     Returns:
-        Frame of relabel_confidence, audited, right, precision_at_least, holds.
+        Frame of relabel_confidence, audited (answered rows), right, precision_at_least, holds.
 
     Raises:
         ConfigError: target or level lies outside.
+        DataError: an audit has more answers than rows were drawn.
     """
     in_unit_interval(precision=target)
     require(0.5 < level < 1, f"level: must lie strictly in (0.5, 1), found {level}")
-    rows = found[found["by_model"]]
+    rows, missing = relabels(found)
     tested = []
-    for value in STRICT_FIRST:
+    for value in STRICT_FIRST if len(rows) else ():
         at = rows[(rows[CONFIDENCE] >= value).fillna(False)]
-        if interval(len(at), len(at), 2 * level - 1)[0] < target:
+        count = len(at) + missing
+        if interval(count, count, 2 * level - 1)[0] < target:
             continue  # too few are that sure: even if all are right, nothing is shown
         right = int((~at["wrong"]).sum())
-        lowest = interval(right, len(at), 2 * level - 1)[0]  # one side of it: level
+        lowest = interval(right, count, 2 * level - 1)[0]  # one side of it: level
         tested.append((value, len(at), right, lowest, lowest >= target))
-        if lowest < target or (rows[CONFIDENCE] >= value).all():
+        if lowest < target or len(at) == len(rows):
             break
     columns = ["relabel_confidence", "audited", "right", "precision_at_least", "holds"]
     return pd.DataFrame(tested, columns=columns)
@@ -292,6 +349,55 @@ def curated(decided: pd.DataFrame) -> pd.DataFrame:
     Only draws over all rows count: a T from the review queue, the worst rows, would tell of much
     more noise than there is. Rows that fit no class are left out.
     """
-    chosen = decided[decided[BATCH].str.startswith("audit:all:") & decided[LABEL].notna()]
+    chosen = decided[decided[BATCH].str.startswith(OVER_ALL) & decided[LABEL].notna()]
     found = chosen[[SAMPLE_ID, LABEL]].rename(columns={LABEL: TRUE_LABEL})
     return found.astype({TRUE_LABEL: np.int64}).sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _marks(rows: pd.DataFrame, label: str) -> list[str]:
+    """Return a text for each row that stands for its sample, its label and its action."""
+    labels = rows[label].astype("string").fillna("")
+    texts: Iterable[tuple[str, ...]] = zip(rows[SAMPLE_ID], rows[ACTION], labels, strict=True)
+    return [_digest("\0".join(text).encode())[:16] for text in texts]
+
+
+def _drawn(batch: str, answers: int) -> tuple[str, int, int]:
+    """Return the group, the rows drawn and those drawn from, of an audit with so many answers.
+
+    Raises:
+        DataError: it is no audit, or has more answers than rows were drawn.
+    """
+    match = _NAME.fullmatch(batch)
+    if match is None:
+        raise DataError(f"audit: '{batch}' is no name of an audit")
+    drawn = int(match["drawn"])
+    if answers > drawn:
+        raise DataError(
+            f"human_decisions: batch '{batch}': expected the answers of at most {drawn} drawn "
+            f"rows, found {answers}: two audits from before names told draws apart are called so; "
+            "write another seed in the batch of one audit's lines"
+        )
+    return match["group"], drawn, int(match["population"])
+
+
+def _before_answers(ledger: pd.DataFrame, batches: "pd.Series[str]") -> pd.DataFrame:
+    """Return the events that led to the audited labels.
+
+    Args:
+        ledger: events.
+        batches: the audit of each sample, by sample id.
+
+    Returns:
+        The samples' events before the first answer of their audit. Those of people are left out
+        unless all rows were drawn from: an action is audited where it is not of people.
+    """
+    events = ledger[ledger[SAMPLE_ID].isin(batches.index)]
+    batch = events[SAMPLE_ID].map(batches).astype("str")
+    people = events[SOURCE] == LabelSource.HUMAN
+    answers = (people & (events[METHOD] == batch)).astype(np.int8)
+    answered = answers.groupby(events[SAMPLE_ID]).cummax() == 1
+    return events[~answered & (~people | batch.str.startswith(OVER_ALL))]

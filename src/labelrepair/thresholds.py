@@ -22,7 +22,7 @@ class ReviewedThresholds:
         apply: take the lowest value that audits show to keep the precision.
         precision: share of right relabels to keep.
         level: of that statement, one-sided; of the interval of the precision so far, two-sided.
-        min_relabels: fewer audited relabels choose nothing.
+        min_relabels: fewer audited relabels (with an answer) choose nothing.
     """
 
     apply: bool = False
@@ -48,25 +48,30 @@ def choose(
     """Return the threshold in force and why it is what it is.
 
     Reviewers can raise ``relabel_confidence``, never lower it: nobody has audited what lies below.
-    Only audits of relabels by ``method`` count, as another one's confidences mean something else.
+    Only audits drawn from the scores in ``table`` count, as the confidences of another preset or
+    training mean something else. For a table without scores nothing is known, so nothing is chosen.
 
     Args:
         policy: as set.
         spec: whether reviewers choose, and what is promised.
         ledger: events so far.
         decided: decisions in force (see :mod:`labelrepair.decisions`).
-        table: label table.
+        table: label table with suggested_label and confidence as this run has them.
         method: what decides in this run, as the ledger calls it.
 
     Returns:
         Plain values: relabel_confidence, set, chosen_by ("conf" or "reviews"), why; audited, right,
-        precision with low and high (None without audits): of the relabels so far; level, and
-        tested: the thresholds tried, see :func:`labelrepair.audit.thresholds`.
+        precision with low and high (None without audits): of the relabels so far, see
+        :func:`labelrepair.audit.relabel_precision`; level, and tested: the thresholds tried, see
+        :func:`labelrepair.audit.thresholds`.
+
+    Raises:
+        DataError: an audit has more answers than rows were drawn.
     """
     value = policy.relabel_confidence
     found = audit.verdicts(ledger, decided, table)
-    found = found[found["method"] == method]
     right, audited, low, high = audit.relabel_precision(found, spec.level)
+    _, missing = audit.relabels(found)
     tested = audit.thresholds(found, spec.precision, spec.level)
     held = tested[tested["holds"]]
     supported = None if held.empty else max(float(held["relabel_confidence"].min()), value)
@@ -76,7 +81,8 @@ def choose(
         "relabel_confidence": supported if chooses else value,
         "set": value,
         "chosen_by": "reviews" if chooses else "conf",
-        "why": _why(policy, spec, audited, supported, held),
+        "why": _why(policy, spec, method, audited, supported, held)
+        + (f"; {missing} drawn without an answer count as wrong" if missing else ""),
         "audited": audited,
         "right": right,
         **dict(zip(("precision", "low", "high"), known, strict=True)),
@@ -113,6 +119,7 @@ def metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
 def _why(
     policy: Policy,
     spec: ReviewedThresholds,
+    method: str,
     audited: int,
     supported: float | None,
     held: pd.DataFrame,
@@ -120,7 +127,7 @@ def _why(
     """Say in half a sentence where the threshold comes from."""
     promise = f"a precision of {100 * spec.precision:g} %, at {100 * spec.level:g} %"
     if audited == 0:
-        return "as set; no relabel of this preset has been audited"
+        return f"as set; no relabel by this training of {method} has been audited"
     if not spec.apply:
         offer = "no value" if supported is None else f"{supported:g}"
         return f"as set; the audits would support {offer} ({promise}), but are not asked to choose"

@@ -1,5 +1,7 @@
 """What random samples say: exact bounds, draws, and what people's answers feed."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from scipy import stats
 from labelrepair import audit, decisions, ledger
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.ingest import CuratedSpec, collect_curated
+from labelrepair.review import ANSWER, AUDITED, PLACE
 
 COUNTS = st.integers(1, 60).flatmap(
     lambda population: st.integers(1, population).flatmap(
@@ -42,6 +45,11 @@ def answered(frame, batch, labels):
     rows = pd.DataFrame({"sample_id": list(labels)})
     rows["label"] = pd.array(list(labels.values()), dtype="Int64")
     return decisions.make(frame, rows, batch=batch)
+
+
+def named(frame, group="relabel", drawn=20):
+    """Return the name of a draw from the frame's scores."""
+    return f"audit:{group}:{drawn}of20:seed0:0123abcd-{audit.scores_mark(frame)}"
 
 
 def book(frame):
@@ -89,7 +97,7 @@ def test_draws_are_random_seeded_and_of_one_kind():
     again, _ = audit.draw(frame, "relabel", 5, 0)
     other, _ = audit.draw(frame, "relabel", 5, 1)
 
-    assert name == "audit:relabel:5of20:seed0"
+    assert name.rpartition(":")[0] == "audit:relabel:5of20:seed0"
     pd.testing.assert_frame_equal(first, again)
     assert set(first["action"]) == {"relabel"}
     assert first["sample_id"].tolist() != other["sample_id"].tolist()
@@ -110,7 +118,7 @@ def test_draws_are_random_seeded_and_of_one_kind():
 def test_answers_meet_the_models_last_word():
     frame = table()
     right = {f"s{row:02d}": 1 for row in (0, 1, 2)}
-    decided = answered(frame, "audit:relabel:5of20:seed0", {**right, "s03": 0})
+    decided = answered(frame, named(frame, drawn=5), {**right, "s03": 0})
     events = book(frame)
     after = decisions.apply(frame, decided, 3)
     events = ledger.append(events, frame, ledger.propose(after, "jocor", decided), run_id="r2")
@@ -119,12 +127,14 @@ def test_answers_meet_the_models_last_word():
     (result,) = audit.evaluate(found)
 
     assert found["wrong"].tolist() == [False, False, False, True]
-    assert found["by_model"].all()
+    assert found["confidence"].tolist() == [0.995] * 4
     assert (result.drawn, result.answered, result.wrong, result.population) == (5, 4, 1, 20)
     assert result.bound == audit.most_wrong(2, 5, 20) / 20  # the missing one counts as wrong
     assert "1 wrong of 4 audited" in result.statement
     assert result.statement.endswith("1 without an answer count as wrong")
-    assert audit.relabel_precision(found)[:2] == (3, 4)
+    right, count, low, high = audit.relabel_precision(found)
+    assert (right, count) == (3, 4)
+    assert (low, high) == (audit.interval(3, 5)[0], audit.interval(4, 5)[1])  # wrong, or right
 
 
 def test_what_is_audited_is_told_to_nobody():
@@ -135,11 +145,110 @@ def test_what_is_audited_is_told_to_nobody():
     other = frame.assign(repaired_label=frame["repaired_label"].where(frame.index != 3, 2))
     later = ledger.append(book(frame), frame, ledger.propose(other, "jocor"), run_id="r2")
     assert (audit.audited(later, frame) != marks).to_numpy().nonzero()[0].tolist() == [3]
-    # People's words are no label of the model's.
-    decided = answered(frame, "audit:relabel:5of20:seed0", {"s00": 0})
+
+
+def decide(frame, events, decided):
+    """Return the table and the ledger once decisions are in force."""
     after = decisions.apply(frame, decided, 3)
-    events = ledger.append(book(frame), frame, ledger.propose(after, "jocor", decided), run_id="r2")
-    assert audit.audited(events, frame).equals(marks)
+    return after, ledger.append(events, frame, ledger.propose(after, "repair", decided))
+
+
+@pytest.mark.parametrize(("group", "stale"), [("relabel", False), ("all", True)])
+def test_an_answer_is_stale_where_the_label_drawn_is_gone(group, stale):
+    frame = table()
+    rows, name = audit.draw(frame, group, 20, 0)
+    first, other = rows["sample_id"].iloc[:2]
+    sheet = pd.DataFrame({"sample_id": [first, other], "batch": name, ANSWER: "x"})
+    sheet[AUDITED] = audit.audited(book(frame), frame).reindex([first, other]).to_numpy()
+    sheet[PLACE] = ["line 2", "line 3"]
+
+    # The audit's own answers are no change of what is audited.
+    after, events = decide(frame, book(frame), answered(frame, name, {first: 0}))
+    audit.refuse_stale(sheet, events, frame, "audit.csv")
+    # What others decide is one only where people's labels are audited, too.
+    _, events = decide(after, events, answered(frame, "patch", {other: 0}))
+    message = f"audit.csv: line 3: sample_id '{other}' has another"
+    with pytest.raises(DataError, match=message) if stale else nullcontext():
+        audit.refuse_stale(sheet, events, frame, "audit.csv")
+
+
+def test_an_audit_of_all_rows_judges_the_labels_in_force():
+    """What people decided wrongly is wrong, although the model had it right."""
+    frame = table()
+    people = {f"s{row:02d}": 0 for row in range(10)}
+    queue = answered(frame, "queue", people)
+    after, events = decide(frame, book(frame), queue)
+    rows, name = audit.draw(after, "all", 30, 0)
+    assert len(rows) == 30, "rows of people are among all rows, else their noise would be missed"
+    truth = {sample: 1 if int(sample[1:]) < 20 else 2 for sample in rows["sample_id"]}
+    decided = decisions.merge(queue, answered(after, name, truth | {"s00": 0}))
+
+    (before,) = audit.evaluate(audit.verdicts(events, decided, after))
+    after, events = decide(after, events, decided)
+    (result,) = audit.evaluate(audit.verdicts(events, decided, after))
+
+    assert (result.wrong, result.answered) == (9, 30)
+    assert before == result, "answers in force do not judge themselves"
+    assert result.statement.startswith("at most 30.0 % of the rows carry a wrong label")
+    with pytest.raises(DataError, match="no row with action 'relabel'"):  # none is the model's
+        audit.draw(after, "relabel", 20, 0)
+
+
+def test_no_two_audits_have_one_name():
+    frame = table()
+    _, name = audit.draw(frame, "relabel", 5, 0)
+    others = [
+        frame.assign(sample_id="x" + frame["sample_id"]),
+        frame.assign(repaired_label=frame["repaired_label"].replace(1, 2)),
+        frame.assign(confidence=frame["confidence"] - 0.01),
+    ]
+    names = {audit.draw(other, "relabel", 5, 0)[1] for other in others}
+    assert len(names | {name}) == 4
+    # What people decide leaves the scores that an audit was drawn from.
+    after, _ = decide(frame, book(frame), answered(frame, name, {"s00": 0}))
+    assert audit.scores_mark(after) == audit.scores_mark(frame)
+
+
+def test_old_audits_of_one_name_are_refused():
+    frame = table()
+    old = "audit:relabel:5of20:seed0"
+    found = audit.verdicts(
+        book(frame), answered(frame, old, {f"s{row:02d}": 1 for row in range(6)}), frame
+    )
+    with pytest.raises(DataError, match=f"batch '{old}': expected .* at most 5 .* found 6"):
+        audit.evaluate(found)
+    (result,) = audit.evaluate(found[:5])
+    assert result.bound == audit.most_wrong(0, 5, 20) / 20
+    assert audit.relabel_precision(found) == (0, 0, 0.0, 1.0), "of scores that nobody knows"
+
+
+def test_a_rows_confidence_is_that_of_the_scores_it_was_drawn_from():
+    """The ledger's is older where another training arrived at the same label."""
+    frame = table()
+    later = frame.assign(confidence=0.71)
+    events = ledger.append(book(frame), later, ledger.propose(later, "nlnl"), run_id="r2")
+    rows, name = audit.draw(later, "relabel", 20, 0)
+    decided = answered(later, name, dict.fromkeys(rows["sample_id"], 1))
+
+    found = audit.verdicts(events, decided, later)
+    assert set(found["confidence"]) == {0.71}
+    assert audit.thresholds(found, 0.8)["relabel_confidence"].tolist() == [0.7]
+    # Another training, or no scores: the audit tells nothing of them.
+    for other in (frame, later.drop(columns="confidence")):
+        found = audit.verdicts(events, decided, other)
+        assert found["confidence"].isna().all()
+        assert audit.thresholds(found, 0.0).empty
+
+
+def test_rows_without_an_answer_are_wrong_at_every_threshold():
+    frame = table()
+    labels = {f"s{row:02d}": 1 for row in range(20)}
+    found = audit.verdicts(book(frame), answered(frame, named(frame), labels), frame)
+    full, part = audit.thresholds(found, 0.7), audit.thresholds(found[2:], 0.7)
+    assert full["holds"].all()
+    assert (part["audited"].iloc[0], part["right"].iloc[0]) == (8, 8)
+    assert part["precision_at_least"].iloc[0] == pytest.approx(audit.interval(8, 10, 0.9)[0])
+    assert part["holds"].tolist() == [False]  # and the search ends, as with two wrong answers
 
 
 def test_an_audit_of_dropped_rows():
@@ -155,9 +264,7 @@ def test_an_audit_of_dropped_rows():
 def test_thresholds_go_from_strict_to_loose():
     frame = table()
     labels = {f"s{row:02d}": 1 if row < 10 else 0 for row in range(20)}  # the unsure are wrong
-    found = audit.verdicts(
-        book(frame), answered(frame, "audit:relabel:20of20:seed0", labels), frame
-    )
+    found = audit.verdicts(book(frame), answered(frame, named(frame), labels), frame)
 
     tested = audit.thresholds(found, 0.7)
 

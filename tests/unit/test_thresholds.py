@@ -83,10 +83,9 @@ def test_nothing_changes_unless_it_is_asked_for(table, book, caplog):
 @pytest.mark.parametrize(
     ("count", "wrong", "method", "why"),
     [
-        (0, 2.0, "jocor", "no relabel of this preset has been audited"),
+        (0, 2.0, "jocor", "no relabel by this training of jocor has been audited"),
         (59, 0.0, "jocor", "59 relabels have been audited, 60 are needed"),
         (COUNT, 2.0, "jocor", "show for no value that it keeps a precision of 95 %"),
-        (COUNT, 0.0, "nlnl", "no relabel of this preset has been audited"),
         (COUNT, 0.0, "jocor", "the audits show that it keeps a precision of 95 %, at 95 % (200 of"),
     ],
 )
@@ -97,6 +96,30 @@ def test_otherwise_the_threshold_stays_as_set(table, book, count, wrong, method,
     assert record["why"].startswith("as set; ")
     assert why in record["why"]
     assert (record["chosen_by"] == "reviews") == ("show that it keeps" in why)
+
+
+def test_audits_of_another_training_do_not_count(table, book):
+    """Whatever the ledger says, which notes a label only when a run arrives at it first."""
+    decided = answers(table, COUNT)
+    other = table.assign(confidence=table["confidence"] - 0.01)
+    for now in (other, table[["sample_id", "given_label", "split", "content_hash"]]):
+        record = choose(Policy(), ON, book, decided, now, "jocor")
+        assert (record["audited"], record["chosen_by"]) == (0, "conf")
+    # An audit of its relabels counts, although no event tells of this training.
+    assert choose(Policy(), ON, book, answers(other, COUNT), other, "nlnl")["audited"] == COUNT
+
+
+def test_rows_without_an_answer_choose_nothing_that_all_answers_would_not(table, book):
+    sure = table.assign(confidence=0.97)
+    decided = answers(sure, 120)
+    assert choose(Policy(), ON, book, decided, sure, "jocor")["relabel_confidence"] == 0.95
+
+    record = choose(Policy(), ON, book, decided[:100], sure, "jocor")
+
+    assert (record["relabel_confidence"], record["chosen_by"]) == (0.7, "conf")
+    assert (record["audited"], record["precision"]) == (100, 1.0)
+    assert record["low"] == audit.interval(100, 120)[0]
+    assert record["why"].endswith("; 20 drawn without an answer count as wrong")
 
 
 def test_audits_never_lower_the_threshold(table, book):
@@ -118,7 +141,8 @@ def test_the_promise_is_kept():
     for _ in range(300):
         confidence = rng.uniform(0.7, 1, 300)
         wrong = rng.uniform(size=300) > confidence
-        found = pd.DataFrame({"confidence": confidence, "wrong": wrong, "by_model": True})
+        found = pd.DataFrame({"confidence": confidence, "wrong": wrong})
+        found["batch"] = "audit:relabel:300of9999:seed0:0123abcd-0123abcd"
         tested = audit.thresholds(found.astype({"confidence": "Float64"}), 0.9)
         held = tested[tested["holds"]]["relabel_confidence"]
         if len(held):

@@ -19,8 +19,11 @@ def choose_policy(  # one argument per catalog entry
     known_ledger: pd.DataFrame,
     human_decisions: pd.DataFrame,
     table: pd.DataFrame,
+    probs: NDArray[Any],
+    selected: NDArray[Any],
     class_names: list[str],
     preset: str,
+    scoring: dict[str, Any],
     policy: dict[str, Any],
     reviewed: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, float | None]]:
@@ -38,8 +41,12 @@ def choose_policy(  # one argument per catalog entry
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     known, _ = ledger.in_classes(known_ledger, class_names)
     decisions.check(table, decided)
+    as_set = from_dict(Policy, policy, "policy")
+    if decided[decisions.BATCH].str.startswith("audit:relabel:").any():  # only they need scores
+        noise, spec = noise_from_dict(noise_estimate), from_dict(ScoringSpec, scoring, "scoring")
+        table = repair_table(table, probs, selected, noise, spec, as_set)
     record = thresholds.choose(
-        from_dict(Policy, policy, "policy"),
+        as_set,
         from_dict(thresholds.ReviewedThresholds, reviewed, "thresholds_from_reviews"),
         known,
         decided,
