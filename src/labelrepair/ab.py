@@ -18,7 +18,7 @@ from labelrepair.serving import probabilities
 from labelrepair.training import TrainingConfig, TrainSet
 from labelrepair.training.seeds import derive_seed
 from labelrepair.transition import corrected_hits
-from labelrepair.workflow import Preset, fit, loop_features, repairable
+from labelrepair.workflow import Preset, fit, loop_features, repairable, token_count
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
@@ -85,6 +85,7 @@ def compare(
     }
     stored, unseen = loop_features(features, mask), take(features, ~mask)
     preset = Preset("ab", "cross_entropy", training=training)
+    words = token_count(loop_features(features, ~mask))  # a rare one may stand only here
     runs = []
     for number in range(spec.seeds):
         run: dict[str, Any] = {"seed": number}
@@ -97,7 +98,14 @@ def compare(
                 torch.from_numpy(rows),
                 none,
             )
-            model, _ = fit(preset, data, None, seed=derive_seed(seed, "ab", number), progress=False)
+            model, _ = fit(
+                preset,
+                data,
+                None,
+                seed=derive_seed(seed, "ab", number),
+                progress=False,
+                vocabulary_size=words,
+            )
             probs = probabilities(model.cpu().eval(), unseen, len(transition))
             hits = corrected_hits(probs.argmax(1), labels, transition)
             run[kind] = float(hits.mean())

@@ -4,9 +4,11 @@ Decisions live in a small CSV of class *names* that belongs in git, one line per
 they are a frame of class numbers with columns ``COLUMNS``.
 """
 
+import csv
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,9 @@ from labelrepair.label_table import (
 
 LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE = "label", "batch", "reviewer", "decided_at", "note"
 PLACE = "place"  # optional column: where in its file a row stands, for messages
+UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+"""How a time is written; as text such times sort as they came."""
+_UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 COLUMNS = (SAMPLE_ID, ACTION, LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE, CONTENT_HASH)
 
 
@@ -41,7 +46,8 @@ def from_file(raw: pd.DataFrame, class_names: Sequence[str], where: str) -> pd.D
     """Return decisions with class numbers from the text of their file.
 
     Args:
-        raw: text columns ``COLUMNS``; ``label`` is a class name, blank for drop and review.
+        raw: text columns ``COLUMNS``; ``label`` is a class name, blank for drop and review;
+            ``decided_at`` is a time like :data:`UTC`, or blank: before all others.
         class_names: C names.
         where: the file, to begin messages with.
 
@@ -50,7 +56,8 @@ def from_file(raw: pd.DataFrame, class_names: Sequence[str], where: str) -> pd.D
 
     Raises:
         DataError: a missing column, an unknown action or class, a label where there must be none
-            or the reverse, or a sample with two decisions; the message names file and line.
+            or the reverse, a sample with two decisions, or a time of another form, which would
+            decide wrongly whose word is the later one; the message names file and line.
     """
     missing = [name for name in COLUMNS if name not in raw]
     if missing:
@@ -66,6 +73,10 @@ def from_file(raw: pd.DataFrame, class_names: Sequence[str], where: str) -> pd.D
     refuse(found, labelled & (name_of == ""), ACTION, "needs a label, found none", where)
     refuse(found, ~labelled & (name_of != ""), ACTION, "goes without a label", where)
     refuse(found, found[SAMPLE_ID].duplicated(), SAMPLE_ID, "is decided twice", where)
+    times = found[DECIDED_AT]
+    read = pd.to_datetime(times, format=_UTC_FORMAT, errors="coerce")
+    odd = (times != "") & ~(times.str.fullmatch(UTC) & read.notna())
+    refuse(found, odd, DECIDED_AT, "is no time like 2026-01-31T10:00:00Z (UTC)", where)
     codes = {name: code for code, name in enumerate(class_names)}
     labels = pd.array([codes.get(name) for name in name_of], dtype="Int64")
     return found.assign(**{LABEL: labels})
@@ -100,6 +111,7 @@ def make(
     made[CONTENT_HASH] = table[CONTENT_HASH].to_numpy()[rows]
     for name in (REVIEWER, DECIDED_AT, NOTE):
         made[name] = made[name].fillna("") if name in made else ""
+        made[name] = made[name].astype("str").str.replace(r"\r\n?", "\n", regex=True)
     texts = {name: "str" for name in COLUMNS if name != LABEL}
     return made[list(COLUMNS)].astype({**texts, LABEL: "Int64"})
 
@@ -117,6 +129,20 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat(parts, ignore_index=True) if parts else new
     both = both.sort_values(DECIDED_AT, kind="stable").drop_duplicates(SAMPLE_ID, keep="last")
     return both.sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def after(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
+    """Return new decisions later than the old ones about the same samples, so that they count.
+
+    For what a person asks for now: a clock that goes wrong, here or where the old one was made,
+    must not decide whose word it is.
+    """
+    held = old.set_index(SAMPLE_ID)[DECIDED_AT].reindex(new[SAMPLE_ID]).fillna("")
+    times = [
+        time if time > before or not before else _next_second(before)
+        for time, before in zip(new[DECIDED_AT], held, strict=True)
+    ]
+    return new.assign(**{DECIDED_AT: pd.array(times, dtype="str")})
 
 
 def remove(decisions: pd.DataFrame, samples: Sequence[str]) -> pd.DataFrame:
@@ -178,6 +204,18 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: no such file") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a CSV with a header ({error})") from None
+
+
+def write_csv(frame: pd.DataFrame, stream: IO[bytes]) -> None:
+    """Write a CSV that :func:`read_csv` reads as it was."""
+    text = frame.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # Python before 3.13 leaves it unquoted, and for a reader it ends the line
+        text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    stream.write(text.encode())
+
+
+def _next_second(time: str) -> str:
+    return (datetime.strptime(time, _UTC_FORMAT) + timedelta(seconds=1)).strftime(_UTC_FORMAT)
 
 
 def _actions(decided: pd.DataFrame, given: Any) -> Any:

@@ -198,7 +198,9 @@ def _training_metrics(history: pd.DataFrame) -> dict[str, Metric]:
         found["test.accuracy_last"] = test.iloc[-1]
         found["test.accuracy_last10"] = metrics.last_mean(final.to_numpy())
         best = val.index[int(val.argmax())] if len(val) else None  # the earliest on ties
-        found["test.accuracy_best_noisy_val"] = None if best is None else test[best]
+        # None also where the test split was not looked at in that epoch (``test_every``): another
+        # epoch's would be called what it is not.
+        found["test.accuracy_best_noisy_val"] = None if best is None else test.get(best)
     return found
 
 

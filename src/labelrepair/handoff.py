@@ -24,6 +24,7 @@ from labelrepair.label_table import (
     TRUE_LABEL,
     Split,
     data_hash,
+    origin,
 )
 from labelrepair.networks.classifier import Classifier
 from labelrepair.serving import Predictor, encode
@@ -32,7 +33,6 @@ from labelrepair.workflow import held_out_rows, noise_from_dict, repairable
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
 EXAMPLES = 4  # rows of the input example; 1 would freeze the batch size
-LEVEL = 0.95  # of the test accuracy's interval
 CARD_METRICS = (
     "labels.rows",
     "counts.keep",
@@ -154,13 +154,40 @@ def package(
     )
 
 
+def check_measured(report: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:
+    """Refuse metrics of another training, of the same label table or of another one.
+
+    Args:
+        report: the training report.
+        made_from: what the evaluation noted of the training that it measured, see :func:`origin`.
+
+    Raises:
+        DataError: they differ.
+    """
+    found, wanted = dict(made_from), origin(report)
+    if found != wanted:
+        raise DataError(
+            f"metrics: measured on another training, {found}, than the one handed over, {wanted}; "
+            "run before: kedro run --pipelines refinement,repair,evaluation"
+        )
+
+
 def facts_of(
     bundle: Package,
     evidence: Evidence,
     report: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    level: float,
 ) -> dict[str, Any]:
-    """Return what tags and model card say beside the decision; plain values."""
+    """Return what tags and model card say beside the decision; plain values.
+
+    Args:
+        bundle: the model.
+        evidence: what it is judged by.
+        report: the training report.
+        metrics: of the evaluation, name -> number or None.
+        level: of the test accuracy's interval.
+    """
     form = bundle.contender.predictor.input_format
     splits = evidence.table[SPLIT]
     held_out, test = int(bundle.held_out.sum()), int((splits == Split.TEST).sum())
@@ -174,7 +201,8 @@ def facts_of(
         "parameters": report["parameters"],
         "epochs": report["epochs"],
         "metrics": {name: value for name, value in metrics.items() if name in CARD_METRICS},
-        "test_accuracy": _test_accuracy(metrics.get("test.accuracy_last"), test),
+        # Of the weights that were kept: those of the last epoch may be others.
+        "test_accuracy": _test_accuracy(report.get("test_accuracy_of_model"), test, level),
         "noise_method": evidence.noise["method"],
         "class_names": bundle.contender.predictor.class_names,
         "input": f"{form.kind}, {shape}{', resized to it' if form.resize else ''}",
@@ -182,13 +210,13 @@ def facts_of(
     }
 
 
-def _test_accuracy(value: float | None, rows: int) -> dict[str, float] | None:
+def _test_accuracy(value: float | None, rows: int, level: float) -> dict[str, float] | None:
     """Return the accuracy by the test split's given labels, with Wilson's interval."""
     if value is None or not rows:
         return None
     from scipy.stats import binomtest  # noqa: PLC0415
 
-    interval = binomtest(round(value * rows), rows).proportion_ci(LEVEL, method="wilson")
+    interval = binomtest(round(value * rows), rows).proportion_ci(level, method="wilson")
     return {"value": value, "low": float(interval.low), "high": float(interval.high)}
 
 

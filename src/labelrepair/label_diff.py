@@ -28,6 +28,42 @@ PATCH_COLUMNS = (SAMPLE_ID, *(side[name] for name in STATE for side in (FROM, TO
 CHANGE_COLUMNS = (SAMPLE_ID, GIVEN_LABEL, REPAIRED_LABEL, ACTION, LABEL_SOURCE, CONFIDENCE)
 
 
+def read(
+    table: pd.DataFrame, own_names: Sequence[str], class_names: Sequence[str], where: str
+) -> pd.DataFrame:
+    """Return a table of a file or a revision with the numbers of another class list, by name.
+
+    Args:
+        table: perhaps a label table or a repaired table.
+        own_names: the class names that its numbers are of.
+        class_names: C names.
+        where: the file, to begin messages with.
+
+    Raises:
+        DataError: a missing column, a repeated sample, a label that is no number of ``own_names``,
+            or of a class that ``class_names`` lacks; the message names the row.
+    """
+    repair = (REPAIRED_LABEL, LABEL_SOURCE) if ACTION in table else ()
+    missing = [name for name in (SAMPLE_ID, GIVEN_LABEL, *repair) if name not in table]
+    if missing:
+        raise DataError(
+            f"{where}: no label table: missing column {', '.join(missing)}; "
+            f"found {', '.join(map(str, table.columns))}"
+        )
+    rows = table.assign(**{PLACE: [f"row {row}" for row in range(len(table))]})
+    refuse(rows, rows[SAMPLE_ID].duplicated(), SAMPLE_ID, "is repeated", where)
+    codes = {name: code for code, name in enumerate(class_names)}
+    for column in [name for name in (GIVEN_LABEL, REPAIRED_LABEL) if name in table]:
+        names = pd.to_numeric(table[column], errors="coerce").map(dict(enumerate(own_names)))
+        rule = f"is no class number of 0..{len(own_names) - 1}"
+        refuse(rows, table[column].notna() & names.isna(), column, rule, where)
+        rows[column] = names
+        gone = names.notna() & ~names.isin([*codes])
+        refuse(rows, gone, column, "is a class that the class list no longer has", where)
+        rows[column] = names.map(codes).astype("Int64")
+    return rows.drop(columns=PLACE)
+
+
 def diff(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose label, action or source differ, sorted by sample id.
 
@@ -181,4 +217,6 @@ def label_changes(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFra
         CONFIDENCE: shown,
     }
     changes = pd.DataFrame({k: pd.array(list(v), dtype="str") for k, v in columns.items()})
+    # A bare carriage return would end the line: any writer of CSV quotes a line feed.
+    changes = changes.replace(r"\r\n?", "\n", regex=True)
     return changes.sort_values(SAMPLE_ID, ignore_index=True)

@@ -97,7 +97,7 @@ class DecisionsDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     def save(self, data: pd.DataFrame) -> None:
         """Write the whole file."""
         with whole_file(self._filepath) as stream:
-            data.to_csv(stream, index=False, lineterminator="\n")
+            decisions.write_csv(data, stream)
 
     def _exists(self) -> bool:
         return True

@@ -275,6 +275,15 @@ def check_made_from(table: pd.DataFrame, record: Mapping[str, Any], maker: str) 
     )
 
 
+def origin(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells one training from another: its label table and its checkpoint's name.
+
+    Args:
+        report: the training report.
+    """
+    return {name: report.get(name) for name in (DATA_HASH, "checkpoint")}
+
+
 def repaired_hash(table: pd.DataFrame) -> str:
     """Return a 32-digit hex digest of a repaired table's data and decisions, see data_hash."""
     _require_columns(table, (ACTION, REPAIRED_LABEL))

@@ -5,7 +5,8 @@ A sample's *state* is its label (null: withheld), the action behind it and its s
 again is no event, so that repeating a repair appends nothing. See docs/versioning.md.
 
 Events hold class numbers, which mean something in the class list of their time only: they say which
-that was, and :func:`in_classes` reads them in another one, by name.
+that was, and :func:`in_classes` reads them in another one, by name. They are about the content that
+the sample had then: where it has other content now, they do not count.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from labelrepair.errors import DataError
 from labelrepair.label_table import (
     ACTION,
     CONFIDENCE,
+    CONTENT_HASH,
     GIVEN_LABEL,
     INGESTED_COLUMNS,
     LABEL_SOURCE,
@@ -35,9 +37,10 @@ FROM_LABEL, TO_LABEL, SOURCE, METHOD = "from_label", "to_label", "source", "meth
 RUN_ID, DECIDED_AT, REVIEWER, NOTE = "run_id", "decided_at", "reviewer", "note"
 HASH_BEFORE = "data_hash_before"
 CLASSES, CLASS_NAMES = "classes", "class_names"
-LATER = (CLASSES, CLASS_NAMES)
+LATER = (CLASSES, CLASS_NAMES, CONTENT_HASH)
 """Columns that a ledger may lack: a digest of the class list, and the list as JSON at the first
-event that has it. Ledgers from before are taken to be of the first list that they name."""
+event that has it; the hash of the sample's content. Events from before are taken to be of the first
+list that the ledger names, and about the content there is."""
 LABEL = "label"
 STATE = (LABEL, ACTION, SOURCE)
 REVERT = "revert"
@@ -58,6 +61,7 @@ DTYPES = {
     NOTE: "str",
     CLASSES: "str",
     CLASS_NAMES: "str",
+    CONTENT_HASH: "str",
 }
 PROPOSED_DTYPES = {
     SAMPLE_ID: "str",
@@ -147,10 +151,12 @@ def replay(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Return the states that the ledger leads to, in the form of :func:`state_of`.
 
     Args:
-        ledger: events in order; those of samples outside ``table`` do not matter.
+        ledger: events in order; those of samples outside ``table``, or of other content than
+            theirs, do not matter.
         table: label table: the samples and the given labels that the states start from.
     """
     state = state_of(table[[SAMPLE_ID, GIVEN_LABEL]])
+    ledger = ledger[~of_other_content(ledger, table)]
     last = ledger.drop_duplicates(SAMPLE_ID, keep="last").set_index(SAMPLE_ID)
     rows = last.index.get_indexer(pd.Index(state[SAMPLE_ID]))
     seen = rows >= 0
@@ -159,6 +165,18 @@ def replay(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         values[seen] = last[column].array[rows[seen]]
         state[name] = values
     return state
+
+
+def of_other_content(ledger: pd.DataFrame, table: pd.DataFrame) -> "pd.Series[bool]":
+    """Return the mask of the events of samples whose content was another one then.
+
+    Args:
+        ledger: events; those without a content hash are taken to be about the content there is.
+        table: label table.
+    """
+    now = ledger[SAMPLE_ID].map(table.set_index(SAMPLE_ID)[CONTENT_HASH])
+    was = ledger[CONTENT_HASH]
+    return now.notna() & (was != "") & (was != now)
 
 
 def changed(before: pd.DataFrame, after: pd.DataFrame) -> "pd.Series[bool]":
@@ -210,6 +228,7 @@ def append(
     events[FROM_LABEL] = before.loc[differs, LABEL]
     events[RUN_ID] = run_id
     events[HASH_BEFORE] = state_hash(table, current)
+    events[CONTENT_HASH] = table[CONTENT_HASH].to_numpy()[rows[differs.to_numpy()]]
     blank = events[DECIDED_AT].fillna("") == ""
     events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now or utc_now())
     events[CLASSES], events[CLASS_NAMES] = _digest(names), ""
@@ -310,7 +329,8 @@ def revert(
     """Return the states as if the selected events had never been.
 
     A later event that was not selected stays in force, so reverting a run leaves alone what people
-    decided after it; reverting every event leads back to the given labels.
+    decided after it; reverting every event leads back to the given labels. Events of other content
+    (:func:`of_other_content`) bring no label back.
 
     Args:
         ledger: events.

@@ -6,10 +6,14 @@ from typing import Any
 TEMPLATE = """\
 # {{ r.name }}, version {{ r.version }}
 
-{% if g.passed and g.compared_with == "champion" -%}
+{% if g.passed and r.champion != r.version -%}
+Was `champion`; now {{ "version " ~ r.champion if r.champion else "no version" }} is.
+{%- elif r.champion == r.version and not g.passed -%}
+`champion`, set by hand; the rule said: {{ g.reasons | map("escaped") | join("; ") }}.
+{%- elif g.passed and g.compared_with == "champion" -%}
 Took over as `champion` from version {{ r.parent_version }}.
 {%- elif g.passed -%}
-`champion`.
+Became `champion`.
 {%- else -%}
 Not `champion`: {{ g.reasons | map("escaped") | join("; ") }}.
 {%- endif %}
@@ -89,10 +93,12 @@ def render(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     gate = {"audited_rows": 0, "compared_with": None, **gate}
     environment = Environment(undefined=StrictUndefined, autoescape=False)
     environment.filters = FILTERS | {"percent": _percent, "number": _number, "escaped": _escaped}
+    # Each network's accuracy was measured, not the one of their joint answer.
+    of_several = f", mean of the {facts['networks']} networks" if facts["networks"] > 1 else ""
     names = {
         "accuracy on clean labels": gate.get("challenger_accuracy"),
         "the same, compared model": gate.get("champion_accuracy"),
-        "accuracy by the given labels of the test split": facts["test_accuracy"],
+        f"accuracy by the given labels of the test split{of_several}": facts["test_accuracy"],
         "lead": gate.get("overall"),
         "lead on audited rows": gate.get("audited"),
     }
@@ -109,8 +115,10 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _number(value: int | float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _escaped(text: str) -> str:

@@ -32,8 +32,8 @@ def hand_over(
 ) -> tuple[dict[str, Any], str]:
     """Register the model if it is new, judge it once, and move ``champion`` if the rule holds.
 
-    What has been handed over and judged before, by the same rule and evidence, is left as it is. A
-    handoff that was cut off goes on where it stopped.
+    What has been handed over and judged before, by the same rule and evidence, is not judged again;
+    only ``challenger`` comes back to it. A handoff that was cut off goes on where it stopped.
 
     Args:
         package: the model.
@@ -42,7 +42,8 @@ def hand_over(
         spec: name, rule, patience.
 
     Returns:
-        The record of the decision (plain values), and the model card (Markdown).
+        The record of the decision (plain values; ``champion`` is the present one), and the model
+        card (Markdown).
 
     Raises:
         StoreError: another handoff of this model holds the lock for too long.
@@ -53,11 +54,11 @@ def hand_over(
         version = registry.find(package.digest)
         if version is None:
             version = registry.register(package, _tags(package, evidence, facts))
+        registry.set_alias(CHALLENGER, version)
         if version.tags.get(f"{TAG}gate_key") == case.key:
-            record, card = registry.stored(version)
+            record, card = _known(registry, version, case)
             logger.info("judged before, nothing changes; the decision was: %s", said(record))
             return record, card
-        registry.set_alias(CHALLENGER, version)
         return _judge_and_move(registry, version, case)
 
 
@@ -79,13 +80,12 @@ def _judge_and_move(registry: "Registry", version: Any, case: _Case) -> tuple[di
             record, card = _stays(registry, version, case)
             break
         verdict = _verdict(registry, champion, case)
-        parent = None if champion is None else str(champion.version)
+        parent = _number(champion)
         record, card = _conclude(registry, version, case, verdict, parent)
         if not verdict["passed"]:
             break
         # Judged against a champion that is none any more: judge again.
-        now = registry.champion()
-        if (None if now is None else str(now.version)) == parent:
+        if _number(registry.champion()) == parent:
             registry.set_alias(CHAMPION, version)
             break
     else:
@@ -114,11 +114,27 @@ def _verdict(registry: "Registry", champion: Any, case: _Case) -> dict[str, Any]
 def _stays(registry: "Registry", version: Any, case: _Case) -> tuple[dict[str, Any], str]:
     """Return the record of a version that is the champion already; it is not judged again."""
     try:
-        return registry.stored(version)
+        return _known(registry, version, case)
     except DataError:
         pass  # made champion by hand
     verdict = {"passed": True, "reasons": [], "rows": 0, "compared_with": "nothing"}
     return _conclude(registry, version, case, verdict, version.tags.get(f"{TAG}parent_version"))
+
+
+def _known(registry: "Registry", version: Any, case: _Case) -> tuple[dict[str, Any], str]:
+    """Return what was decided, with the champion of now: another may have taken over since.
+
+    The version's own files keep the champion of then.
+
+    Raises:
+        DataError: nothing was written down.
+    """
+    record, card = registry.stored(version)
+    champion = _number(registry.champion())
+    if champion == record["champion"]:
+        return record, card
+    record["champion"] = champion
+    return record, render(record, case.facts)
 
 
 def _conclude(
@@ -306,8 +322,13 @@ def said(record: Mapping[str, Any]) -> str:
     """Return the decision in one line: version, alias, lead or reasons."""
     gate = record["gate"]
     text = f"{record['name']}, version {record['version']}: "
+    is_champion = record["champion"] == record["version"]
     if not gate["passed"]:
-        return f"{text}stays challenger, as {'; '.join(gate['reasons'])}"
+        place = "champion, set by hand, though" if is_champion else "stays challenger, as"
+        return f"{text}{place} {'; '.join(gate['reasons'])}"
+    if not is_champion:
+        now = f"version {record['champion']}" if record["champion"] else "no version"
+        return f"{text}was champion, now {now} is"
     lead = gate.get("overall") or {}
     if lead.get("value") is None:
         return f"{text}champion"
@@ -321,6 +342,10 @@ def said(record: Mapping[str, Any]) -> str:
 def _outcome(record: Mapping[str, Any]) -> str:
     gate = record["gate"]
     return "passed" if gate["passed"] else f"failed: {'; '.join(gate['reasons'])}"[:LONGEST]
+
+
+def _number(version: Any) -> str | None:
+    return None if version is None else str(version.version)
 
 
 def _parent(record: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ table is refused.
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC as UTC_ZONE
+from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from labelrepair import decisions
-from labelrepair.decisions import BATCH, DECIDED_AT, LABEL, NOTE, PLACE, REVIEWER, refuse
+from labelrepair.decisions import BATCH, DECIDED_AT, LABEL, NOTE, PLACE, REVIEWER, UTC, refuse
 from labelrepair.errors import DataError
 from labelrepair.label_table import (
     ACTION,
@@ -40,7 +42,6 @@ ITEM_COLUMNS = (SAMPLE_ID, URI, GIVEN_LABEL, SUGGESTED_LABEL, LABEL_QUALITY, CON
 CSV_COLUMNS = (*ITEM_COLUMNS, ANSWER, REVIEWER, NOTE, BATCH, HASH, EXPORTED_AT)
 ABOUT = (HASH, EXPORTED_AT, AUDITED, PLACE)
 ANSWER_COLUMNS = (SAMPLE_ID, ANSWER, REVIEWER, DECIDED_AT, NOTE, BATCH, *ABOUT)
-_UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
 def queue(table: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
@@ -174,7 +175,7 @@ def from_csv(raw: pd.DataFrame, where: str) -> pd.DataFrame:
         **{name: raw.get(name, "") for name in (REVIEWER, NOTE, EXPORTED_AT, AUDITED)}
     )
     # A spreadsheet may have rewritten the time, which then says nothing.
-    readable = answers[EXPORTED_AT].astype("str").str.fullmatch(_UTC)
+    readable = answers[EXPORTED_AT].astype("str").str.fullmatch(UTC)
     answers[EXPORTED_AT] = answers[EXPORTED_AT].where(readable, "")
     answers[ANSWER] = answers[ANSWER].fillna("").str.strip()
     answers[DECIDED_AT] = ""
@@ -182,7 +183,7 @@ def from_csv(raw: pd.DataFrame, where: str) -> pd.DataFrame:
     return answers[list(ANSWER_COLUMNS)]
 
 
-def from_label_studio(content: str, where: str) -> pd.DataFrame:
+def from_label_studio(content: str | bytes, where: str) -> pd.DataFrame:
     """Return the answers in Label Studio's JSON export.
 
     Skipped and empty annotations are no answers. Where a task has an annotation that is marked as
@@ -193,7 +194,7 @@ def from_label_studio(content: str, where: str) -> pd.DataFrame:
     """
     try:
         tasks = json.loads(content)
-    except ValueError as error:
+    except ValueError as error:  # also where the text is not UTF-8
         raise DataError(f"{where}: not JSON ({error})") from None
     if not isinstance(tasks, list):
         raise DataError(f"{where}: expected a list of tasks, found {type(tasks).__name__}")
@@ -296,9 +297,10 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
         raise DataError(
             f"{where}: {place}: data.{absent[0]} is missing; not from 'kedro labels export'"
         )
-    about = {SAMPLE_ID: str(data[SAMPLE_ID]), BATCH: data[BATCH], HASH: data[HASH], PLACE: place}
+    about = {name: str(data[name]) for name in (SAMPLE_ID, BATCH, HASH)} | {PLACE: place}
     about |= {NOTE: "", EXPORTED_AT: "", AUDITED: str(data.get(AUDITED, ""))}
-    answered = [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
+    annotations = _objects(task.get("annotations"), "annotations", where, place)
+    answered = [a for a in annotations if not a.get("was_cancelled")]
     trusted = [a for a in answered if a.get("ground_truth")]
     found = []
     for annotation in trusted or answered:
@@ -306,8 +308,7 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
         if choice:
             person = annotation.get("completed_by", "")
             person = person.get("email", person.get("id")) if isinstance(person, dict) else person
-            time = str(annotation.get("updated_at") or "")
-            time = f"{time[:19]}Z" if time else ""  # Label Studio writes UTC with microseconds
+            time = _utc(annotation.get("updated_at"), where, place)
             who = {ANSWER: choice, REVIEWER: str(person), DECIDED_AT: time}
             found.append(about | who)
     return found or [about | {ANSWER: "", REVIEWER: "", DECIDED_AT: ""}]
@@ -315,12 +316,38 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
 
 def _choice(annotation: Mapping[str, Any], where: str, place: str) -> str:
     """Return the class that an annotation chose, or nothing."""
-    chosen = [
-        choice
-        for part in annotation.get("result") or []
-        if part.get("from_name") == "label"
-        for choice in part.get("value", {}).get("choices", [])
-    ]
+    chosen: list[Any] = []
+    for part in _objects(annotation.get("result"), "result", where, place):
+        if part.get("from_name") == "label":
+            value = part.get("value", {})
+            choices = value.get("choices", []) if isinstance(value, dict) else None
+            if not isinstance(choices, list):
+                raise DataError(f"{where}: {place}: choices missing in {value}, expected a list")
+            chosen += choices
     if len(chosen) > 1:
         raise DataError(f"{where}: {place}: {len(chosen)} classes chosen ({chosen}), expected one")
     return str(chosen[0]) if chosen else ""
+
+
+def _objects(found: Any, name: str, where: str, place: str) -> list[dict[str, Any]]:
+    """Return a list of JSON's objects; null is none."""
+    listed = found or []
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise DataError(
+            f"{where}: {place}: {name}: expected a list of objects, found {found!r:.60}"
+        )
+    return listed
+
+
+def _utc(time: Any, where: str, place: str) -> str:
+    """Return a time of Label Studio, UTC unless it says otherwise, as decisions have it."""
+    if not time:
+        return ""
+    try:
+        moment = datetime.fromisoformat(str(time))
+    except ValueError:
+        raise DataError(
+            f"{where}: {place}: updated_at '{time!s:.60}' is no time like 2026-01-31T10:00:00Z"
+        ) from None
+    moment = moment.astimezone(UTC_ZONE) if moment.tzinfo else moment
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -4,6 +4,7 @@ Errors name the row, because a service sees one bad image among a thousand.
 """
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,12 +16,14 @@ from PIL import Image
 
 from labelrepair.data.images import decode_image
 from labelrepair.data.input_format import InputFormat
-from labelrepair.data.tokens import LONGER_WORDS, encode_texts
+from labelrepair.data.tokens import LONGER_WORDS, OUT_OF_VOCABULARY, encode_texts
 from labelrepair.errors import DataError
 
 Array = NDArray[Any]
 LABEL = "label"
 BATCH = 512  # rows per forward pass; bounds the activations' memory
+# The tables of our text networks, by the name that they have in an exported graph, too.
+EMBEDDING = re.compile(r"networks\.\d+\.(0|embed)\.embedding\.weight")
 
 
 class Predictor:
@@ -40,6 +43,7 @@ class Predictor:
         if LABEL in class_names:
             raise DataError(f"class_names: '{LABEL}' names a result column; rename the class")
         self.model, self.input_format, self.class_names = model, input_format, list(class_names)
+        self._rows = None if input_format.vocabulary is None else _embedding_rows(model)
 
     def predict(self, inputs: Any) -> pd.DataFrame:
         """Return N rows: ``label`` (class name) and one float32 column per class, by its name.
@@ -55,8 +59,24 @@ class Predictor:
         return result
 
     def probabilities(self, features: Array) -> NDArray[np.float32]:
-        """Return float32 ``(N, C)`` probabilities of features as stored."""
-        return probabilities(self.model, features, len(self.class_names))
+        """Return float32 ``(N, C)`` probabilities of features as stored.
+
+        A word beyond the network's embedding counts as unknown: models of earlier versions have no
+        row for words that only stood where long training texts were cut off.
+        """
+        return probabilities(self._answer, features, len(self.class_names))
+
+    def _answer(self, batch: torch.Tensor) -> torch.Tensor:
+        if self._rows is not None:
+            batch = batch.masked_fill(batch >= self._rows, OUT_OF_VOCABULARY)
+        return self.model(batch)
+
+
+def _embedding_rows(model: Callable[[torch.Tensor], torch.Tensor]) -> int | None:
+    """Return how many tokens one of our text networks knows; None of any other model."""
+    named = model.named_parameters() if isinstance(model, torch.nn.Module) else ()
+    tables = (len(table) for name, table in named if EMBEDDING.fullmatch(name))
+    return min(tables, default=None)
 
 
 def probabilities(

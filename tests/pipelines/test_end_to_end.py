@@ -101,6 +101,7 @@ def test_every_file_is_written(digits):
         "data/07_model_output/training_selected.npy",
         "data/07_model_output/training_used.npy",
         REPORT,
+        "data/08_reporting/metrics_made_from.json",
         "data/08_reporting/summary.txt",
         REPAIRED,
         METRICS,
@@ -450,6 +451,7 @@ def test_text(project):
     for split, count in (("train", 120), ("test", 40)):
         labels = np.arange(count) % 2
         texts = [" ".join(draws.choice(words[label], 5)) + " film" for label in labels]
+        texts[0] = f"zymurgy {texts[0]} {texts[0]}"  # too long: its first word is cut off
         frame = pd.DataFrame({"text": texts, "label": labels})
         frame.to_parquet(folder / f"{split}-0.parquet", index=False)
     files = {split: f"data/01_raw/reviews/{split}-*.parquet" for split in ("train", "test")}
@@ -467,7 +469,14 @@ def test_text(project):
     project.run(dataset="reviews", preset="text", to="evaluate_repair")
 
     metrics = json.loads((project / METRICS).read_text())
-    assert np.load(project / "data/04_feature/features.npy").dtype == np.int32
+    features = np.load(project / "data/04_feature/features.npy")
+    assert features.dtype == np.int32
+    vocabulary = json.loads((project / "data/03_primary/input_format.json").read_text())[
+        "vocabulary"
+    ]
+    state = torch.load(project / "data/06_models/model.pt", weights_only=True)
+    assert vocabulary[features.max() + 1 :] == ["zymurgy"]
+    assert state["spec"]["options"]["vocabulary_size"] == len(vocabulary)
     assert metrics["test.accuracy_last"] > 0.9
     assert metrics["labels.rows"] == 120
     assert not np.load(project / "data/07_model_output/training_selected.npy").size

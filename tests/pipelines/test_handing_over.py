@@ -275,6 +275,42 @@ def test_a_weak_challenger_is_kept_out_with_a_reason(handed, tmp_path, caplog):
         client.set_registered_model_alias(NAME, "challenger", "1")
 
 
+def test_a_former_champion_that_is_handed_over_again_is_not_called_champion(handed, caplog):
+    client, files = handed.mlflow_client(), [handed / RECORD, handed / CARD]
+    saved, first = [file.read_bytes() for file in files], client.get_model_version(NAME, "1")
+    second = client.create_model_version(NAME, first.source, first.run_id).version
+    for alias in ("champion", "challenger"):
+        client.set_registered_model_alias(NAME, alias, second)
+    try:
+        handed.run("handoff")
+
+        assert f"version 1: was champion, now version {second} is" in caplog.text
+        found = registry(handed)
+        assert found["aliases"] == {"champion": str(second), "challenger": "1"}
+        assert found["versions"]["1"][1] == first.description
+        assert json.loads((handed / RECORD).read_text())["champion"] == str(second)
+        assert f"Was `champion`; now version {second} is." in (handed / CARD).read_text()
+    finally:
+        client.delete_model_version(NAME, second)
+        for alias in ("champion", "challenger"):
+            client.set_registered_model_alias(NAME, alias, "1")
+        for file, content in zip(files, saved, strict=True):
+            file.write_bytes(content)
+
+
+def test_metrics_of_another_training_are_refused(handed):
+    file = handed / "data/08_reporting/metrics_made_from.json"
+    saved = file.read_bytes()
+    report = json.loads((handed / "data/07_model_output/training_report.json").read_text())
+    assert json.loads(saved) == {name: report[name] for name in ("data_hash", "checkpoint")}
+    file.write_text(json.dumps({**json.loads(saved), "data_hash": "another"}))
+    try:
+        with pytest.raises(DataError, match="measured on another training"):
+            handed.run("handoff")
+    finally:
+        file.write_bytes(saved)
+
+
 def test_a_handoff_that_was_cut_off_goes_on(handed):
     """Killed between moving the alias and the last tag: nothing is registered twice."""
     client = handed.mlflow_client()

@@ -189,14 +189,17 @@ def test_two_handoffs_at_once(server, tmp_path):
         assert process.returncode == 0, err
         records.append(json.loads(out.splitlines()[-1]))
 
-    assert records[0] == records[1]
+    # Which other version is champion by then depends on whose turn it was.
+    assert records[0] | {"champion": None} == records[1] | {"champion": None}
     client = mlflow.MlflowClient(server.address)
     versions = {str(v.version): v for v in client.search_model_versions("name='two'")}
     assert set(versions) == {"1", "2", "3"}
     parents = [versions[v].tags["labelrepair.parent_version"] for v in ("1", "2", "3")]
     assert parents == ["none", "1", "2"]  # each was judged against the one before it
     assert all(v.tags["labelrepair.gate"] == "passed" for v in versions.values())
-    assert aliases(server, "two") == {"champion": "3", "challenger": "3"}
+    found = aliases(server, "two")
+    assert found["champion"] == "3"
+    assert found["challenger"] in ("3", records[0]["version"])  # whose turn was the last
 
 
 def test_an_outage_in_the_middle_loses_no_training(project, server):

@@ -118,7 +118,7 @@ def test_training_takes_nothing_that_only_the_truth_can_tell(pipelines, whole):
     """The trusted rows reach training through the estimate alone, the truth not at all."""
     inputs = {name for name in pipelines["training"].inputs() if not name.startswith("params:")}
 
-    assert inputs == {"features", "label_table", "class_names", "noise_estimate"}
+    assert inputs == {"features", "label_table", "class_names", "input_format", "noise_estimate"}
     by_truth = {"true_labels", "injected_noise", "curated_labels"}
     assert not by_truth & inputs
     # The truth feeds label_table through the injection, and nothing else that training reads.
@@ -379,7 +379,7 @@ def test_parts_without_the_ingestion_take_the_hosts_data():
     made = create_pipeline("faces", parts=parts, inputs=names)
 
     needed = {name for name in made.inputs() if not name.startswith("params:")}
-    others = ("class_names", "curated_labels", "human_decisions", "known_ledger")
+    others = ("class_names", "input_format", "curated_labels", "human_decisions", "known_ledger")
     assert needed == {"pixels", "labels", *(f"faces.{name}" for name in others)}
 
 

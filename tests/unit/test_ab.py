@@ -63,6 +63,17 @@ def test_the_same_labels_make_no_difference(study):
     assert [run["given"] for run in found["runs"]] == [run["repaired"] for run in found["runs"]]
 
 
+def test_the_rarest_word_may_stand_only_in_a_test_text(study):
+    _, table, truth = study
+    tokens = np.random.default_rng(0).integers(3, 9, (ROWS, 4)).astype(np.int32)
+    tokens[-1, 0] = 9
+    once = TrainingConfig(network=Network("embedding"), schedule=Schedule(1, 0.01), threads=1)
+
+    found = compare(tokens, table, truth, np.eye(3), once, AbSpec(seeds=2), seed=0)
+
+    assert len(found["runs"]) == 2
+
+
 def test_without_the_truth_the_test_labels_are_corrected(study):
     features, table, truth = study
     transition = 0.8 * np.eye(3) + 0.1 * (1 - np.eye(3))

@@ -316,6 +316,12 @@ def test_missing_measurements(table, truth, history, used):
     assert found["test.accuracy_last"] == pytest.approx(0.62)
     assert found["test.accuracy_last10"] == pytest.approx((0.53 + 0.58 + 0.62) / 3)
     assert found["test.accuracy_best_noisy_val"] == pytest.approx(0.53)
+    # The test split less often still: whether it was looked at in the best epoch decides.
+    for seen, expected in (([8, 12], None), ([3, 12], pytest.approx(0.53))):
+        seldom = rare.assign(test_accuracy=rare["test_accuracy"].where(rare["epoch"].isin(seen)))
+        found = evaluate(table, truth, NOISE, seldom, used, 3).metrics
+        assert found["test.accuracy_best_noisy_val"] == expected
+        assert found["test.accuracy_last"] == pytest.approx(0.62)
 
 
 def test_where_no_label_is_wrong_there_is_no_detection_curve(table, truth, history, used):

@@ -24,7 +24,10 @@ from labelrepair.handoff import (
     translate,
 )
 from labelrepair.label_table import content_hashes, data_hash, make_label_table
+from labelrepair.model_card import render
 from labelrepair.networks.classifier import Classifier, Normalizer, build_from_spec, classifier_spec
+from labelrepair.pipelines.handoff import nodes
+from labelrepair.registry import said
 from labelrepair.serving import Predictor
 
 ROWS, NAMES = 600, ["a", "b", "c"]
@@ -88,9 +91,20 @@ def test_package(table, features):
     assert found.contender.trained_on.tolist() == sorted(row_hashes(table[train]).tolist())
     assert found.labels_md5 == data_hash(table)
     assert len(found.digest) == 32
-    facts = facts_of(found, evidence(table, features), report(table), {"test.accuracy_last": 0.9})
+    facts = facts_of(found, evidence(table, features), report(table), {}, 0.95)
     assert facts["rows"] == {"train": 300, "validation": 150, "test": 150}
-    assert facts["test_accuracy"]["low"] < 0.9 < facts["test_accuracy"]["high"]
+    assert facts["test_accuracy"] is None
+
+
+def test_the_test_accuracy_is_of_the_weights_kept_at_the_level_of_the_gate(good, table, features):
+    def found(level):
+        kept = report(table, test_accuracy_of_model=0.9)
+        measured = {"test.accuracy_last": 0.4}
+        return facts_of(good, evidence(table, features), kept, measured, level)["test_accuracy"]
+
+    wide, narrow = found(0.95), found(0.8)
+    assert wide["value"] == narrow["value"] == 0.9
+    assert wide["low"] < narrow["low"] < 0.9 < narrow["high"] < wide["high"]
 
 
 def test_a_preset_that_holds_nothing_out_has_seen_the_validation_rows(table, features):
@@ -116,6 +130,27 @@ def test_labels_that_changed_since_the_training_are_refused(table, features):
 
     with pytest.raises(DataError, match="run the training pipeline again"):
         package(state(), FORM, other, features, report(table))
+
+
+def test_files_of_another_table_or_training_are_refused(table, features, monkeypatch):
+    """What the gate judges by, and what the card says, must be of the model handed over."""
+    monkeypatch.setattr(nodes.registry, "hand_over", lambda *_: ({}, "handed over"))
+    trained = report(table, checkpoint="p-1.pt")
+    rows, own = evidence(table, features), {"data_hash": data_hash(table)}
+
+    def hand_over(noise, made_from):
+        noise, clean, measured = {**rows.noise, **noise}, {"kind": "none"}, {"labels.rows": 450}
+        data = (state(), FORM, features, table, noise, rows.curated, clean)
+        return nodes.hand_over(*data, trained, measured, made_from, {"name": "n"})[1]
+
+    origin = {**own, "checkpoint": "p-1.pt"}
+    assert hand_over(own, origin) == "handed over"
+    for noise in ({}, {"data_hash": "another"}):
+        with pytest.raises(DataError, match="the refinement"):
+            hand_over(noise, origin)
+    for other in ({}, {**origin, "checkpoint": "p-2.pt"}, {**origin, "data_hash": "another"}):
+        with pytest.raises(DataError, match="metrics: measured on another training"):
+            hand_over(own, other)
 
 
 @pytest.mark.parametrize("wrong", [{"name": "a/b"}, {"name": ""}, {"lock_timeout": 0}])
@@ -217,6 +252,54 @@ def test_a_champion_of_other_classes_cannot_be_compared(good, table, features):
 
     assert not found["passed"]
     assert "it knows other classes" in found["reasons"][0]
+
+
+# -- what is said about it -----------------------------------------------------------------------
+
+
+def written(champion="1", passed=True, networks=1):
+    """Return the card and the log line of version 1."""
+    gate = {"passed": passed, "reasons": [] if passed else ["too bad"], "rows": 150}
+    about = {"name": "n", "version": "1", "champion": champion, "parent_version": None}
+    noise = {"labels_md5": "x", "noise_rate": 0.1, "noise_interval": [0.1, 0.2]}
+    how = {"method": "m", "preset": "p", "rule": {"level": 0.95}, "gate": gate}
+    record = {**about, **noise, **how}
+    facts = {
+        "rows": {"train": 300, "validation": 150, "test": 150},
+        "metrics": {"labels.rows": 60000, "counts.keep": 54321, "detect.recall": 0.987654},
+        "test_accuracy": {"value": 0.9, "low": 0.8, "high": 0.95},
+        "class_names": NAMES,
+        **{"input": "vector, 3", "noise_method": "given", "source": "", "networks": networks},
+        **{"parameters": 12, "epochs": 3},
+    }
+    return render(record, facts), said(record)
+
+
+def test_the_card_shows_counts_whole_and_shares_rounded():
+    card, _ = written()
+
+    assert "| labels.rows | 60,000 | | |\n| counts.keep | 54,321 | | |" in card
+    assert "| detect.recall | 0.9877 | | |" in card
+    assert "of the test split | 0.9 | 0.8 | 0.95 |" in card
+    assert "of the test split, mean of the 2 networks | 0.9 |" in written(networks=2)[0]
+
+
+@pytest.mark.parametrize(
+    ("champion", "passed", "on_card", "in_log"),
+    [
+        ("1", True, "Became `champion`.", "champion"),
+        ("2", True, "Was `champion`; now version 2 is.", "was champion, now version 2 is"),
+        (None, True, "Was `champion`; now no version is.", "was champion, now no version is"),
+        ("2", False, "Not `champion`: too bad.", "stays challenger, as too bad"),
+        ("1", False, "`champion`, set by hand; the rule said: too bad.",
+         "champion, set by hand, though too bad"),
+    ],
+)  # fmt: skip
+def test_who_is_champion_now(champion, passed, on_card, in_log):
+    card, line = written(champion, passed)
+
+    assert card.splitlines()[2] == on_card
+    assert line == f"n, version 1: {in_log}"
 
 
 # -- other input formats -----------------------------------------------------------------------

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.project import configure_project
 from kedro.framework.startup import bootstrap_project
 
-from labelrepair import decisions, ledger
+from labelrepair import decisions, ledger, review
 from labelrepair.commands.labels import commands
 from labelrepair.label_io import LedgerDataset
 from labelrepair.label_table import data_hash
@@ -283,6 +284,94 @@ def test_a_class_that_joins_or_leaves_moves_no_label(host):
     assert people.loc["s/11", "label"] == "cat"  # as it was given
 
 
+def shift_classes(host, *names):
+    """Let the ingestion find a class that comes before all others."""
+    (host.data / "class_names.json").write_text(json.dumps(["aaa", *NAMES]))
+    for name in names:
+        file = host.data / f"{name}.parquet"
+        table = pd.read_parquet(file)
+        for column in {"given_label", "suggested_label", "repaired_label"} & set(table):
+            table[column] += 1
+        table.to_parquet(file, index=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["revert", "--sample", "s/00"],
+        ["import", "review.csv"],
+        ["apply", "patch.csv"],
+        ["export", "-o", "new.csv"],
+        ["diff", "given"],
+        ["blame", "s/00"],
+        ["audit", "draw", "-o", "new.csv"],
+        ["audit", "evaluate"],
+    ],
+)
+def test_no_label_is_read_with_the_class_names_of_a_later_ingestion(host, command):
+    host.run("export", "-o", "review.csv")
+    host.fill("review.csv", {"s/14": "cat"})
+    host.run("diff", "workspace", "given", "-o", "patch.csv")
+    shift_classes(host, "label_table")
+    before = host.content()
+
+    shown = host.run(*command, fails=True)
+
+    assert "label_table.parquet: sample 's/00' has another given label now (40 such rows)" in shown
+    assert "the pipelines have not run since; run them" in shown
+    assert host.content() == before
+    assert not Path("new.csv").exists()
+
+
+def test_a_revision_is_read_with_its_own_class_names(host):
+    git(host, "init", "-q")
+    git(host, "add", "-A")
+    git(host, "commit", "-qm", "with names")
+    git(host, "rm", "-q", "--cached", "data/class_names.json")
+    git(host, "commit", "-qm", "without names")
+    assert "0 rows differ" in host.run("diff", "HEAD")  # the same given labels: the same classes
+    shift_classes(host, "label_table", "repaired")
+
+    assert "0 rows differ" in host.run("diff", "HEAD~1")
+    host.run("diff", "HEAD~1", "given", "-o", "patch.csv")
+    patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+    assert patch.iloc[0].tolist() == ["s/00", "bee", "ant", "relabel", "keep", "model", "given"]
+    shown = host.run("diff", "HEAD", fails=True)
+    assert "'HEAD': its class numbers cannot be read without its class names" in shown
+    (host.data / "class_names.json").write_text(json.dumps(["aaa", "ant", "bee", "dog"]))
+    shown = host.run("diff", "HEAD~1", fails=True)
+    assert (
+        "repaired.parquet at 'HEAD~1': row 2, sample 's/02': given_label 'cat' is a class that the "
+        "class list no longer has (13 such rows)"
+    ) in shown
+
+
+def test_a_label_of_other_content_does_not_come_back(host, clock):
+    run = host.ledger()["run_id"].iloc[0]
+    for name in ("repaired", "label_table"):  # another picture under the id, given as a cat
+        file = host.data / f"{name}.parquet"
+        table = pd.read_parquet(file)
+        table.loc[0, ["given_label", "content_hash"]] = [2, "new"]
+        if name == "repaired":
+            table.loc[0, ["action", "repaired_label", "suggested_label"]] = ["drop", pd.NA, 2]
+        table.to_parquet(file, index=False)
+    clock(3)
+    table = pd.read_parquet(host.data / "repaired.parquet")
+    LedgerDataset(filepath=str(host.data / "ledger.parquet")).save(ledger.propose(table, "jocor"))
+    assert host.ledger()["sample_id"].tolist()[16:] == ["s/00"]
+    before = host.content()
+
+    assert host.run("blame", "s/00").count("(of other content)") == 1
+    shown = host.run("revert", "--run", run, "--sample", "s/00", fails=True)
+    assert "sample 's/00': has other content now than when its label was changed" in shown
+    assert host.content() == before
+    shown = host.run("revert", "--run", run, "--reviewer", "ada")
+    assert "15 rows changed" in shown
+    assert "1 left out, changed when they had other content than now: s/00" in shown
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")
+    assert host.table().loc["s/00", ["action", "repaired_label"]].tolist() == ["keep", 2]
+
+
 def test_no_label_goes_back_to_a_class_that_is_gone(host, clock):
     clock(2)
     host.run("revert", "--sample", "s/03", "--reviewer", "ada")  # ant; names the class list
@@ -426,6 +515,60 @@ def test_an_answer_may_be_corrected_in_its_file_and_given_again_in_a_new_one(hos
     assert host.table().loc["s/14", "repaired_label"] == 2
 
 
+def test_what_a_person_asks_for_holds_whatever_the_clocks_say(host, clock):
+    clock(1)
+    host.run("export", "-o", "review.csv")
+    host.fill("review.csv", {"s/14": "bee"}, reviewer="ann")
+    clock(20)  # ahead
+    host.run("import", "review.csv")
+    clock(2)
+
+    assert "1 row changed" in host.run("revert", "--sample", "s/14", "--reviewer", "bob")
+    assert host.table().loc["s/14", "repaired_label"] == 2
+    host.run("diff", "workspace", "given", "-o", "patch.csv")
+    patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+    patch[patch["sample_id"] == "s/00"].assign(sample_id="s/14", from_label="cat", to_label="ant",
+        from_action="keep", to_action="relabel", from_source="human").to_csv(
+        "patch.csv", index=False
+    )  # fmt: skip
+    assert "1 row changed" in host.run("apply", "patch.csv", "--reviewer", "bob")
+    assert host.table().loc["s/14", "repaired_label"] == 0
+    assert "1 left out" in host.run("import", "review.csv")
+    assert "left out" not in host.run("import", "review.csv", "--overrule")
+    assert host.table().loc["s/14", "repaired_label"] == 1
+    people = decisions.read_csv(host.data / "people.csv")
+    assert people["decided_at"].tolist() == ["2026-01-20T10:00:03Z"]
+
+
+def test_lines_of_several_kinds_in_a_note_leave_the_file_readable(host):
+    note = "one\rtwo\r\nthree"
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada", "--note", note)
+
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+
+    people = decisions.read_csv(host.data / "people.csv")
+    assert people["sample_id"].tolist() == ["s/00", "s/01"]
+    assert people["note"].tolist()[0] == "one\ntwo\nthree"
+
+
+def test_a_line_that_no_longer_fits_is_named_by_its_own_number(host):
+    host.run("revert", "--sample", "s/05", "--reviewer", "ada")
+    people = host.data / "people.csv"
+    people.write_text(people.read_text().replace(",h5", ",old"))
+    before = host.content()
+
+    shown = host.run("revert", "--sample", "s/00", "--sample", "s/01", fails=True)
+
+    assert "people.csv: line 2: sample_id 's/05' has other content than when it was" in shown
+    assert host.content() == before
+    host.run("diff", "workspace", "given", "-o", "patch.csv")
+    patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+    patch[patch["sample_id"] == "s/05"].assign(to_label="bee", to_action="relabel").to_csv(
+        "patch.csv", index=False
+    )
+    assert "1 row changed" in host.run("apply", "patch.csv")  # decided again
+
+
 @pytest.mark.parametrize("written", [None, "", "1/2/2027 10:00"])
 def test_a_file_without_the_time_of_its_export_undoes_nothing_either(host, clock, written):
     clock(1)
@@ -449,8 +592,11 @@ def test_label_studio_out_and_back(host):
     host.run("export", "--format", "label-studio", "-o", "ls/tasks.json", "--images", "ls/img",
              "--image-url", "/data/local-files/?d=img/{name}")  # fmt: skip
     tasks = json.loads(Path("ls/tasks.json").read_text())
-    assert tasks[0]["data"]["image"] == "/data/local-files/?d=img/s%2F14.png"
-    assert Path("ls/img/s%2F14.png").is_file()
+    # A server decodes the address and finds the file: no '%' in its name, though one in its id.
+    (name,) = parse_qs(urlsplit(tasks[0]["data"]["image"]).query)["d"]
+    assert name.startswith("img/s_2F14-")
+    assert Path("ls", name).is_file()
+    assert len(list(Path("ls/img").iterdir())) == len(tasks)
     assert tasks[0]["predictions"][0]["model_version"] == "labelrepair"
     assert tasks[0]["predictions"][0]["score"] == tasks[0]["data"]["label_quality"] == 0.36
     assert '<Choice value="cat"/>' in Path("ls/label_config.xml").read_text()
@@ -492,7 +638,7 @@ def test_label_studio_out_and_back(host):
     [
         (lambda t: t.replace({"sample_id": {"s/14": "s/99"}}), "'s/14' is no longer in it"),
         (lambda t: t.replace({"content_hash": {"h14": "new"}}), "'s/14' has other content now"),
-        (lambda t: t.iloc[:-1], "39 rows for 40 features"),
+        (lambda t: t.iloc[:-1], "'s/39' is no longer in it"),
     ],
 )
 def test_no_picture_of_another_sample_is_shown(host, change, message):
@@ -501,9 +647,18 @@ def test_no_picture_of_another_sample_is_shown(host, change, message):
 
     shown = host.run("export", "-o", "review.csv", "--images", "img", fails=True)
 
-    assert f"label_table.parquet: {'sample ' * message.startswith(chr(39))}{message}" in shown
+    assert f"label_table.parquet: sample {message}" in shown
     assert not Path("img").exists()
     assert not Path("review.csv").exists()
+
+
+def test_no_picture_of_other_features_is_shown(host):
+    np.save(host.data / "features.npy", np.zeros((39, 1, 4, 4), np.uint8))
+
+    shown = host.run("export", "-o", "review.csv", "--images", "img", fails=True)
+
+    assert "features.npy: 39 images for 40 rows; the pipelines have not run since" in shown
+    assert not Path("img").exists()
 
 
 def test_fiftyone_out(host):
@@ -610,6 +765,90 @@ def test_a_damaged_export_names_the_task(host):
     Path("bad.json").write_text("{}")
     assert "expected a list of tasks" in host.run("import", "bad.json", fails=True)
     assert "none.csv: no such file" in host.run("import", "none.csv", fails=True)
+    Path("bad.json").write_bytes('[{"a": "café"}]'.encode("latin1"))
+    assert "bad.json: not JSON ('utf-8' codec" in host.run("import", "bad.json", fails=True)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "message"),
+    [
+        ("none", "annotations: expected a list of objects, found 'none'"),
+        ([{"result": ["ant"]}], "result: expected a list of objects, found ['ant']"),
+        ([{"result": [{"from_name": "label", "value": {"choices": None}}]}], "choices missing in"),
+        ([{"result": [{"from_name": "label", "value": None}]}], "choices missing in None"),
+        (
+            [{"updated_at": "2.1.2026", "result": [{"from_name": "label",
+                                                    "value": {"choices": ["ant"]}}]}],
+            "updated_at '2.1.2026' is no time like 2026-01-31T10:00:00Z",
+        ),
+    ],
+)  # fmt: skip
+def test_a_damaged_annotation_names_the_task(host, annotations, message):
+    data = {"sample_id": "s/14", "data_hash": "x", "batch": "queue"}
+    Path("bad.json").write_text(json.dumps([{"data": data, "annotations": annotations}]))
+    assert f"bad.json: task 0: {message}" in host.run("import", "bad.json", fails=True)
+
+
+def test_times_of_another_zone_are_those_of_utc():
+    chosen = [{"from_name": "label", "value": {"choices": ["ant"]}}]
+    task = {
+        "data": {"sample_id": "s/14", "data_hash": "x", "batch": "queue"},
+        "annotations": [{"updated_at": "2026-01-02T03:04:05.6+02:00", "result": chosen}],
+    }
+    answers = review.from_label_studio(json.dumps([task]), "a.json")
+    assert answers["decided_at"].tolist() == ["2026-01-02T01:04:05Z"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hello", "other.parquet: not a Parquet file"),
+        (pd.DataFrame({"x": [1]}), "no label table: missing column sample_id, given_label; found"),
+        (
+            pd.DataFrame({"sample_id": ["a"], "given_label": [0], "action": ["keep"]}),
+            "no label table: missing column repaired_label, label_source",
+        ),
+        (
+            pd.DataFrame({"sample_id": ["a", "b"], "given_label": [0, 3]}),
+            "row 1, sample 'b': given_label '3' is no class number of 0..2",
+        ),
+        (
+            pd.DataFrame({"sample_id": ["a"], "given_label": ["ant"]}),
+            "row 0, sample 'a': given_label 'ant' is no class number of 0..2",
+        ),
+        (
+            pd.DataFrame({"sample_id": ["a", "a"], "given_label": [0, 1]}),
+            "row 1: sample_id 'a' is repeated",
+        ),
+    ],
+)
+def test_a_file_that_is_no_label_table_is_named(host, content, message):
+    file = Path("other.parquet")
+    if isinstance(content, str):
+        file.write_text(content)
+        assert message in host.run("apply", "other.parquet", fails=True)
+    else:
+        content.to_parquet(file, index=False)
+        content.to_csv("other.csv", index=False)
+        if "sample_id" in content:
+            assert f"other.csv: {message}" in host.run("diff", "other.csv", fails=True)
+    assert message in host.run("diff", "other.parquet", fails=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--image-url", "x/{nam}"], "--image-url: 'x/{nam}': KeyError: 'nam'; expected {name}"),
+        (["--image-url", "x/{"], "--image-url: 'x/{': ValueError"),
+        (["--image-url", "x/y.png"], "--image-url: 'x/y.png': no {name} in it"),
+        (["-o", "folder"], "folder: is a folder; expected the name of a file"),
+    ],
+)
+def test_an_export_that_cannot_be_written_writes_no_image(host, options, message):
+    Path("folder").mkdir()
+    assert message in host.run("export", "--images", "img", *options, fails=True)
+    assert not Path("img").exists()
+    assert "folder: is a folder" in host.run("diff", "given", "--flow", "folder", fails=True)
 
 
 # -- audits -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from labelrepair import decisions, label_diff, ledger
 from labelrepair.errors import DataError
+from labelrepair.label_io import DecisionsDataset
 from labelrepair.label_table import make_label_table
 from labelrepair.pipelines.ingestion.nodes import choose_curated
 
@@ -211,6 +212,22 @@ def test_decisions_survive_their_file(tmp_path):
     assert same(read, decided.sort_values("sample_id", ignore_index=True))
 
 
+def test_a_carriage_return_ends_no_line_of_a_file(tmp_path):
+    names = ["ant", "bee\rfly", "cat"]
+    table = label_table().replace({"sample_id": {"s1": "s1\r", "s3": "s3\r\n"}})
+    decided = decide(table, {"s1\r": 1, "s3\r\n": None, "s4": 0}, note="one\r\ntwo\rthree")
+    dataset = DecisionsDataset(filepath=str(tmp_path / "decisions.csv"))
+    dataset.save(decisions.to_file(decided, names))
+
+    read = decisions.from_file(dataset.load(), names, "decisions.csv")
+
+    assert same(read, decided.sort_values("sample_id", ignore_index=True))
+    assert set(read["note"]) == {"one\ntwo\nthree"}
+    frame = decisions.apply(repaired(table, [0, 1, 2, 0, 1, 2]), decided, C)
+    label_diff.label_changes(frame, names).to_csv(tmp_path / "changes.csv", index=False)
+    assert len(decisions.read_csv(tmp_path / "changes.csv")) == 3
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
@@ -222,6 +239,8 @@ def test_decisions_survive_their_file(tmp_path):
         ("sample_id", "s9", "line 2: sample_id 's9' is not in the label table"),
         ("sample_id", "s5", "line 2: sample_id 's5' belongs to the test split"),
         ("content_hash", "hx", "line 2: sample_id 's1' has other content"),
+        ("decided_at", "29.11.2025 10:00", "line 2, sample 's1': decided_at '29.* is no time like"),
+        ("decided_at", "2026-13-01T10:00:00Z", "line 2, sample 's1': decided_at '2026-13.* is no"),
     ],
 )
 def test_wrong_decisions_name_file_and_line(column, value, message):
@@ -270,6 +289,24 @@ def test_revert_leaves_later_events_in_force():
     assert book.loc[by_class, "sample_id"].tolist() == ["s1", "s2", "s4"]
     one = ledger.select(book, table, samples=["s1"])
     assert ledger.revert(book, table, one)[0]["label"].tolist() == [1]
+
+
+def test_events_of_other_content_do_not_count():
+    table = label_table()
+    book = record(ledger.empty(), repaired(table, [1, 2, 2, 0, 1, 2]), "first")
+    assert book["content_hash"].tolist() == ["h0", "h1"]
+    other = label_table([2, 1, 2, 0, 1, 2]).replace({"content_hash": {"h0": "new"}})
+    frame = repaired(other, ["drop", 2, 2, 0, 1, 2])
+    assert ledger.replay(book, other)["label"].tolist() == [2, 2, 2, 0, 1, 2]
+    book = record(book, frame, "second")
+
+    assert ledger.of_other_content(book, other).tolist() == [True, False, False]
+    restored, _ = ledger.revert(book, other, ledger.select(book, other, run_id="second"))
+    assert restored[["sample_id", "label", "action"]].to_numpy().tolist() == [["s0", 2, "keep"]]
+    # Ledgers from before do not tell: their events are about the content there is.
+    old = ledger.typed(book.drop(columns="content_hash"))
+    assert not ledger.of_other_content(old, other).any()
+    assert ledger.replay(old, other)["action"].tolist()[0] == "drop"
 
 
 def test_select_refuses_what_the_ledger_does_not_know():

@@ -14,6 +14,12 @@ from labelrepair.data.images import stack_images
 from labelrepair.data.input_format import InputFormat
 from labelrepair.data.tokens import LONGER_WORDS, WORDS, build_vocabulary, encode_texts
 from labelrepair.errors import ConfigError, DataError
+from labelrepair.networks.classifier import (
+    Classifier,
+    Normalizer,
+    build_from_spec,
+    classifier_spec,
+)
 from labelrepair.serving import Predictor, encode
 
 RGB = InputFormat("image", (3, 6, 5))
@@ -191,6 +197,22 @@ def test_many_rows_go_batch_by_batch_with_the_same_result():
     np.testing.assert_allclose(
         predictor.probabilities(values), model(torch.from_numpy(values)).numpy(), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("network", ["embedding", "embedding_lstm"])
+def test_a_word_beyond_the_embedding_counts_as_unknown(network):
+    """Models of earlier versions have no row for words of the texts' cut-off beginnings."""
+    options = {"vocabulary_size": len(VOCABULARY) - 2, "embedding_size": 4}
+    spec = classifier_spec(network, options, (4,), 2, 1)
+    made = Classifier(Normalizer(), torch.nn.ModuleList([build_from_spec(spec)]), spec).eval()
+    predictor = Predictor(made, TEXT, ["cat", "dog"])
+    *_, known, beyond, last = VOCABULARY
+
+    found = predictor.predict([f"{known} {beyond} {last}", f"{known} nothing such"])
+
+    np.testing.assert_array_equal(found["cat"][0], found["cat"][1])
+    other = predictor.predict([f"nothing {beyond} {last}"])["cat"][0]
+    assert found["cat"][0] != other, "words within it keep their rows"
 
 
 def test_a_class_called_label_is_refused():

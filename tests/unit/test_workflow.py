@@ -163,10 +163,37 @@ def test_the_vocabulary_covers_words_of_the_test_split():
     assert alone["options"]["vocabulary_size"] == 5
 
 
+def test_the_vocabulary_covers_words_that_no_feature_holds():
+    """A word that stands only where long texts were cut off may come when the model serves."""
+    tokens = torch.tensor([[1, 3], [1, 4]], dtype=torch.int32)
+
+    for words, expected in ((3, 5), (5, 5), (9, 9)):
+        _, spec = workflow.network_builder(Network("embedding"), tokens, C, vocabulary_size=words)
+        assert spec["options"]["vocabulary_size"] == expected
+    _, spec = workflow.network_builder(Network("mlp"), torch.zeros(5, 4), C, vocabulary_size=9)
+    assert "vocabulary_size" not in spec["options"]
+
+
+def test_a_rank_builds_for_the_same_vocabulary():
+    tokens, rows = torch.tensor([[1, 3], [1, 4]], dtype=torch.int32), torch.arange(2)
+    data = TrainSet(tokens, rows, 2, rows, rows[:0])
+    preset = dataclasses.replace(
+        PRESET, training=dataclasses.replace(TRAINING, network=Network("embedding"))
+    )
+
+    alone, _ = workflow.fit(preset, data, None, seed=0, progress=False, vocabulary_size=9)
+    content = workflow.job(preset, data, None, seed=0, progress=False, vocabulary_size=9)
+    found = workflow.fit_rank(content, None)
+
+    assert alone.spec["options"]["vocabulary_size"] == 9
+    assert found["model"]["spec"] == alone.spec
+
+
 def test_a_vocabulary_that_is_set_stays():
     network = Network("embedding", {"vocabulary_size": 7})
+    tokens = torch.zeros(2, 3, dtype=torch.int32)
 
-    _, spec = workflow.network_builder(network, torch.zeros(2, 3, dtype=torch.int32), C)
+    _, spec = workflow.network_builder(network, tokens, C, vocabulary_size=9)
 
     assert spec["options"]["vocabulary_size"] == 7
 
@@ -354,8 +381,9 @@ def test_every_default_is_in_the_resolved_preset():
         {"table": table(labels=np.arange(ROWS) % C // 2)},
         {"noise": {"noise_rate": 0.3}},
         {"seed": 1},
+        {"vocabulary_size": 9},
     ],
-    ids=["options", "training", "labels", "noise", "seed"],
+    ids=["options", "training", "labels", "noise", "seed", "vocabulary"],
 )
 def test_a_run_has_a_checkpoint_of_its_own(changes, tmp_path):
     run = {"preset": PRESET, "table": table(), "noise": {"noise_rate": 0.2}, "seed": 0}

@@ -1,14 +1,16 @@
 """A Kedro project's label datasets, as ``kedro labels`` reads and writes them."""
 
 import getpass
+import hashlib
 import io
+import json
 import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -22,10 +24,18 @@ from pluggy import PluginManager
 
 from labelrepair import decisions, label_diff, ledger
 from labelrepair.errors import DataError
-from labelrepair.label_table import CONTENT_HASH, SAMPLE_ID
+from labelrepair.label_table import (
+    CONTENT_HASH,
+    GIVEN_LABEL,
+    INGESTED_COLUMNS,
+    SAMPLE_ID,
+    SPLIT,
+    data_hash,
+)
 
 WORKSPACE = "workspace"
 """The revision that is not committed: what lies in the project now."""
+RUN_FIRST = "the pipelines have not run since; run them"
 
 
 @dataclass(frozen=True)
@@ -111,14 +121,23 @@ class LabelProject:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The repaired table as it lies in the project."""
-        return pd.DataFrame(self.load("repaired_table"))
+        """The repaired table as it lies in the project.
+
+        Raises:
+            DataError: it was made from another label table than the one there is now, to which the
+                class names and the features belong: its class numbers may be those of others.
+        """
+        table = pd.DataFrame(self.load("repaired_table"))
+        _refuse_another(self.load("label_table"), table, str(self.path("label_table")))
+        return table
 
     @cached_property
     def decided(self) -> pd.DataFrame:
-        """What people have decided so far."""
+        """What people have decided so far, with the lines of their file."""
         where = str(self.path("human_decisions"))
-        return decisions.from_file(self.load("human_decisions"), self.class_names, where)
+        decided = decisions.from_file(self.load("human_decisions"), self.class_names, where)
+        lines = [f"line {row + 2}" for row in range(len(decided))]
+        return decided.assign(**{decisions.PLACE: pd.array(lines, dtype="str")})
 
     def book(self) -> tuple[pd.DataFrame, list[str]]:
         """Return the label ledger in the numbers of the class names, and the names.
@@ -146,18 +165,51 @@ class LabelProject:
     def table_at(self, revision: str) -> pd.DataFrame:
         """Return the repaired table of the workspace, of a table file, or of a git or DVC revision.
 
+        Its labels are class numbers of now. Those of a revision are translated by name; those of a
+        file, which holds no names, are taken for such.
+
         Raises:
-            DataError: there is none.
+            DataError: there is none, it holds no labels, or labels of classes that are gone.
         """
         if revision == WORKSPACE:
             return self.table
         file = Path(revision)
         if file.is_file():
-            return _table_in(file) if file.suffix == ".csv" else pd.read_parquet(file)
-        path = self.path("repaired_table")
+            found = _table_in(file) if file.suffix == ".csv" else read_parquet(file, revision)
+            return label_diff.read(found, self.class_names, self.class_names, revision)
+        content, where = self._content_at("repaired_table", revision)
+        found = read_parquet(io.BytesIO(content), where)
+        return label_diff.read(found, self._names_at(revision, found), self.class_names, where)
+
+    def _content_at(self, name: str, revision: str) -> tuple[bytes, str]:
+        """Return a dataset's file at a revision, and what it is called in messages."""
+        path = self.path(name)
         if path.is_absolute():
             raise DataError(f"{path}: lies outside the project, which alone has revisions")
-        return pd.read_parquet(io.BytesIO(content_at(self.root, path, revision)))
+        return content_at(self.root, path, revision), f"{path} at '{revision}'"
+
+    def _names_at(self, revision: str, found: pd.DataFrame) -> list[str]:
+        """Return the class names of a revision's table.
+
+        A revision without them is of the classes of now if its given labels are those of now.
+        """
+        try:
+            return [str(name) for name in json.loads(self._content_at("class_names", revision)[0])]
+        except ValueError as error:
+            if data_hash(found) == data_hash(self.load("label_table")):
+                return self.class_names
+            raise DataError(
+                f"'{revision}': its class numbers cannot be read without its class names: {error}"
+            ) from None
+
+    def after(self, new: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return all decisions with new ones among them, and the repaired table that they make.
+
+        Raises:
+            DataError: a decision in the file no longer fits; the message names its line.
+        """
+        decided, where = decisions.merge(self.decided, new), str(self.path("human_decisions"))
+        return decided, decisions.apply(self.table, decided, len(self.class_names), where)
 
     def put(self, new: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Put new decisions in force: in their file, the repaired table, the ledger and the text.
@@ -169,8 +221,7 @@ class LabelProject:
             The patch that was made, and the ledger's new events.
         """
         names, book = self.class_names, self.load("label_ledger")
-        decided = decisions.merge(self.decided, new)
-        repaired = decisions.apply(self.table, decided, len(names))
+        decided, repaired = self.after(new)
         proposed = ledger.propose(repaired, "repair", decided, class_names=names)
         self.save("human_decisions", decisions.to_file(decided, names))
         self.save("repaired_table", repaired)
@@ -194,7 +245,7 @@ class LabelProject:
         folder.mkdir(parents=True, exist_ok=True)
         names = {}
         for sample, row in zip(samples, rows, strict=True):
-            names[sample] = f"{quote(sample, safe='')}.png"
+            names[sample] = _file_name(sample)
             pixels = np.moveaxis(np.asarray(features[row]), 0, -1)
             Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
                 folder / names[sample]
@@ -202,25 +253,60 @@ class LabelProject:
         return names
 
     def _feature_rows(self, samples: Sequence[str], count: int) -> Any:
-        """Return where the samples of the repaired table lie among ``count`` features.
+        """Return where the samples of the repaired table lie among ``count`` features."""
+        if len(self.table) != count:
+            where = self.path("features")
+            raise DataError(f"{where}: {count} images for {len(self.table)} rows; {RUN_FIRST}")
+        return pd.Index(self.table[SAMPLE_ID]).get_indexer(pd.Index(samples))
 
-        The features belong to the label table, which may be of a later ingestion.
-        """
-        table, rule = self.load("label_table"), "the pipelines have not run since; run them"
-        where = str(self.path("label_table"))
-        if len(table) != count:
-            raise DataError(f"{where}: {len(table)} rows for {count} features; {rule}")
-        rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(samples))
-        gone = np.flatnonzero(rows < 0)  # -1 would be the last image
-        if len(gone):
-            raise DataError(f"{where}: sample '{samples[gone[0]]}' is no longer in it; {rule}")
-        known = self.table.set_index(SAMPLE_ID)[CONTENT_HASH].reindex(list(samples)).to_numpy()
-        changed = np.flatnonzero(table[CONTENT_HASH].to_numpy()[rows] != known)
-        if len(changed):
+
+def _refuse_another(ingested: pd.DataFrame, table: pd.DataFrame, where: str) -> None:
+    """Refuse a repaired table that was made from another label table than ``ingested``."""
+    if data_hash(ingested) == data_hash(table):
+        return
+    both = ingested[list(INGESTED_COLUMNS)].merge(
+        table[list(INGESTED_COLUMNS)], "outer", on=SAMPLE_ID, suffixes=("", "_then"), indicator=True
+    )
+    differs = {
+        "is no longer in it": both["_merge"] == "right_only",
+        "is not in the repaired table": both["_merge"] == "left_only",
+        "has other content now": both[CONTENT_HASH] != both[f"{CONTENT_HASH}_then"],
+        "has another given label now": both[GIVEN_LABEL] != both[f"{GIVEN_LABEL}_then"],
+        "is of another split now": both[SPLIT] != both[f"{SPLIT}_then"],
+    }
+    for found, rows in differs.items():
+        if rows.any():
+            sample = both.loc[rows, SAMPLE_ID].iloc[0]
             raise DataError(
-                f"{where}: sample '{samples[changed[0]]}' has other content now; {rule}"
+                f"{where}: sample '{sample}' {found} ({int(rows.sum())} such rows); {RUN_FIRST}"
             )
-        return rows
+    raise DataError(f"{where}: other rows than the repaired table; {RUN_FIRST}")
+
+
+def _file_name(sample: str) -> str:
+    """Return a file name for a sample's image, another one for every sample.
+
+    Without '%', which servers take for an escape: the name stands in addresses as it is.
+    """
+    name = quote(sample, safe="")
+    if name == sample:
+        return f"{name}.png"
+    digest = hashlib.sha256(sample.encode()).hexdigest()[:8]
+    return f"{name.replace('%', '_')}-{digest}.png"
+
+
+def read_parquet(source: Path | IO[bytes], where: str) -> pd.DataFrame:
+    """Return a Parquet file's table.
+
+    Raises:
+        DataError: no such file, or not Parquet.
+    """
+    try:
+        return pd.read_parquet(source)
+    except FileNotFoundError:
+        raise DataError(f"{where}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{where}: not a Parquet file ({error})") from None
 
 
 def _table_in(file: Path) -> pd.DataFrame:

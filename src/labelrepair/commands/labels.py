@@ -85,12 +85,14 @@ def diff(
     """Show what differs between two versions of the labels.
 
     REV is "given" (the labels before any repair), "workspace" (those in force now), a git revision,
-    a DVC experiment, or a table file (Parquet, CSV); without any: HEAD, against the workspace. What
-    is written with --output is a patch: edit it if need be, then `kedro labels apply`.
+    a DVC experiment, or a table file (Parquet, CSV) with the class numbers of now; without any:
+    HEAD, against the workspace. Classes of a revision are compared by name. What is written with
+    --output is a patch: edit it if need be, then `kedro labels apply`.
     """
     from labelrepair import label_diff  # noqa: PLC0415
     from labelrepair.commands import show  # noqa: PLC0415
 
+    _refuse_folders(output, flow)
     patch = label_diff.diff(_table_at(project, before), _table_at(project, after))
     named = label_diff.named(patch, project.class_names)
     matrix = label_diff.flow(patch, len(project.class_names))
@@ -119,7 +121,10 @@ def blame(project: Any, sample: str) -> None:
         close = f"; {hint}" if hint.startswith("did you mean") else ""
         raise DataError(f"sample '{sample}': not in the label table{close}")
     book, names = project.book()
-    show.history(row.iloc[0], ledger.blame(book, sample), names)
+    events = ledger.blame(book, sample)
+    other = ledger.of_other_content(events, project.table)
+    events["note"] = events["note"].mask(other, "(of other content) " + events["note"])
+    show.history(row.iloc[0], events, names)
 
 
 @labels.command()
@@ -149,7 +154,8 @@ def revert(
     """Take changes of labels back, and keep it so in later runs.
 
     Conditions are combined. Nothing is deleted: the ledger gets events that lead back, and the
-    labels that they lead to are decisions of a person.
+    labels that they lead to are decisions of a person. Changes of a sample whose content is another
+    one now are left out and named.
     """
     from labelrepair import decisions, ledger  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
@@ -167,6 +173,13 @@ def revert(
         label=None if label is None else _code(project, label),
         samples=samples or None,
     )
+    other = events & ledger.of_other_content(book, table)
+    left = sorted(set(book.loc[other, "sample_id"]))
+    if left and not (events & ~other).any():
+        raise DataError(
+            f"sample '{left[0]}': has other content now than when its label was changed, so there "
+            f"is nothing to take back ({len(left)} such samples)"
+        )
     restored, _ = ledger.revert(book, table, events)
     gone = restored[(restored["label"] >= len(project.class_names)).fillna(False)]
     if len(gone):
@@ -182,7 +195,8 @@ def revert(
         reviewer=person, note=note or f"revert of {about}", decided_at=ledger.utc_now()
     )
     new = decisions.make(table, decided, batch=ledger.REVERT)
-    _put(project, new, show.done, dry_run)
+    _put(project, decisions.after(new, project.decided), show.done, dry_run)
+    show.of_other_content(left)
 
 
 @labels.command()
@@ -209,7 +223,7 @@ def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: b
         reviewer=person, note=note or f"patch {patch.name}", decided_at=ledger.utc_now()
     )
     new = decisions.make(project.table, decided, batch="patch", where=str(patch))
-    _put(project, new, show.done, dry_run)
+    _put(project, decisions.after(new, project.decided), show.done, dry_run)
 
 
 @labels.command()
@@ -257,7 +271,7 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     if not file.is_file():
         raise DataError(f"{file}: no such file")
     if file.suffix == ".json":
-        answers = review.from_label_studio(file.read_text(encoding="utf-8"), str(file))
+        answers = review.from_label_studio(file.read_bytes(), str(file))
     else:
         answers = review.from_csv(_read_csv(file), str(file))
     person = reviewer or label_project.reviewer(project.root)
@@ -268,7 +282,9 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     audits.refuse_stale(answers, book, project.table, str(file))
     older = review.older(new, answers, project.decided, book)
     if overrule:
-        new["decided_at"] = new["decided_at"].mask(new["sample_id"].isin(older), now)
+        asked = new["sample_id"].isin(older)
+        again = decisions.after(new[asked].assign(decided_at=now), project.decided)
+        new.loc[asked, "decided_at"] = again["decided_at"]
         older = []
     new = decisions.remove(new, older)
     conflicts = [sample for sample in conflicts if sample not in older]
@@ -380,15 +396,13 @@ def _put(
     dry_run: bool,
 ) -> None:
     """Put decisions in force, or only say which rows they are about."""
-    from labelrepair import decisions, label_diff  # noqa: PLC0415
+    from labelrepair import label_diff  # noqa: PLC0415
 
-    names = project.class_names
     if dry_run:
-        after = decisions.apply(project.table, decisions.merge(project.decided, new), len(names))
-        patch = label_diff.diff(project.table, after)
+        patch = label_diff.diff(project.table, project.after(new)[1])
     else:
         patch, _ = project.put(new)
-    show(label_diff.named(patch, names), project, dry_run)
+    show(label_diff.named(patch, project.class_names), project, dry_run)
 
 
 def _export(
@@ -409,6 +423,8 @@ def _export(
     from labelrepair.label_table import data_hash  # noqa: PLC0415
 
     output = output or Path(FILES[form])
+    _refuse_folders(output)
+    _require_address(image_url)
     if not force and form != "fiftyone":  # FiftyOne's is never filled in
         _require_unanswered(output, form)
     uris: dict[str, str] = {}
@@ -432,6 +448,38 @@ def _export(
     click.echo(f"{output}: {len(rows)} rows{answer}")
 
 
+def _refuse_folders(*outputs: Path | None) -> None:
+    """Refuse to write a file where a folder is, before anything else is written.
+
+    Raises:
+        DataError: there is one.
+    """
+    from labelrepair.errors import DataError  # noqa: PLC0415
+
+    for output in outputs:
+        if output and output.is_dir():
+            raise DataError(f"{output}: is a folder; expected the name of a file")
+
+
+def _require_address(image_url: str) -> None:
+    """Refuse an address that is not another one for every image.
+
+    Raises:
+        ConfigError: an unknown placeholder, a lone brace, or no ``{name}``.
+    """
+    from labelrepair.errors import ConfigError  # noqa: PLC0415
+
+    try:
+        one, other = (image_url.format(folder="", name=name) for name in "ab")
+        wrong = "no {name} in it" if one == other else ""
+    except (LookupError, ValueError, AttributeError) as error:
+        wrong = f"{type(error).__name__}: {error}"
+    if wrong:
+        raise ConfigError(
+            f"--image-url: '{image_url}': {wrong}; expected {{name}}, perhaps {{folder}}, no others"
+        )
+
+
 def _require_unanswered(path: Path, form: str) -> None:
     """Refuse a file that holds people's work, or may: what cannot be read as a review file.
 
@@ -448,7 +496,7 @@ def _require_unanswered(path: Path, form: str) -> None:
         if form == "csv":
             answers = review.from_csv(_read_frame(path), str(path))
         else:
-            answers = review.from_label_studio(path.read_text(encoding="utf-8"), str(path))
+            answers = review.from_label_studio(path.read_bytes(), str(path))
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: exists, and is no review file ({error}); {keep}") from None
     filled = int(((answers["reviewed_label"] != "") | (answers["note"] != "")).sum())
@@ -485,25 +533,20 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_frame(frame: "pd.DataFrame", path: Path) -> None:
+    from labelrepair import decisions  # noqa: PLC0415
     from labelrepair.atomic import whole_file  # noqa: PLC0415
 
     with whole_file(path) as stream:
         if path.suffix == ".parquet":
             frame.to_parquet(stream, index=False)
         else:
-            frame.to_csv(stream, index=False, lineterminator="\n")
+            decisions.write_csv(frame, stream)
 
 
 def _read_frame(path: Path) -> "pd.DataFrame":
-    import pandas as pd  # noqa: PLC0415
+    from labelrepair.commands.label_project import read_parquet  # noqa: PLC0415
 
-    from labelrepair.errors import DataError  # noqa: PLC0415
-
-    if path.suffix != ".parquet":
-        return _read_csv(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    return pd.read_parquet(path)
+    return read_parquet(path, str(path)) if path.suffix == ".parquet" else _read_csv(path)
 
 
 def _read_csv(path: Path) -> "pd.DataFrame":

@@ -95,6 +95,15 @@ def imported(
         )
 
 
+def of_other_content(samples: Sequence[str]) -> None:
+    """Show which samples a revert leaves out."""
+    if samples:
+        _console().print(
+            f"{len(samples):,} left out, changed when they had other content than now: "
+            f"{_some(samples)}"
+        )
+
+
 def _some(names: Sequence[str]) -> str:
     """Return the first names of a list that may be long."""
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,6 +1,6 @@
 """The steps of a repair on arrays and frames; Kedro nodes and the Python face call these."""
 
-from labelrepair.workflow.building import network_builder
+from labelrepair.workflow.building import network_builder, token_count
 from labelrepair.workflow.fitting import (
     TrainedParts,
     checkpointer,
@@ -55,6 +55,7 @@ __all__ = [
     "repair_table",
     "repairable",
     "resolved",
+    "token_count",
     "train_set",
     "trained_parts",
 ]

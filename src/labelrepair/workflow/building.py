@@ -16,17 +16,25 @@ def network_builder(
     num_classes: int,
     count: int = 1,
     test: Holdout | None = None,
+    vocabulary_size: int = 0,
 ) -> tuple[Callable[[], nn.Module], dict[str, Any]]:
     """Return a builder of fresh networks for these features, and the spec that it builds from.
 
     Text networks take their vocabulary size from the tokens unless the options set it; those of
-    the test split count, as a rare word may stand only there.
+    the test split count, as a rare word may stand only there. So do the ids below
+    ``vocabulary_size``: a word that stands only where long texts were cut off has one, too.
     """
     options = dict(network.options)
     if is_tokens(features):
-        tokens = [features] if test is None else [features, test.features]
-        parts = (part for some in tokens for part in in_order(some, CHUNK_ROWS))
-        largest = max(int(part.max()) for part in parts if part.numel())
-        options.setdefault("vocabulary_size", largest + 1)
+        seen = 0 if test is None else token_count(test.features)
+        options.setdefault("vocabulary_size", max(vocabulary_size, token_count(features), seen))
     spec = classifier_spec(network.name, options, tuple(features.shape[1:]), num_classes, count)
     return lambda: build_from_spec(spec), spec
+
+
+def token_count(features: Features) -> int:
+    """Return 1 + the largest token of the rows ``(N, ...)``; 0 where none is a token."""
+    if not is_tokens(features):
+        return 0
+    parts = (part for part in in_order(features, CHUNK_ROWS) if part.numel())
+    return max((int(part.max()) + 1 for part in parts), default=0)

@@ -38,11 +38,13 @@ def fit(
     checkpoint: Checkpointer | None = None,
     progress: bool = True,
     ranks: Ranks | None = None,
+    vocabulary_size: int = 0,
 ) -> tuple[Classifier, TrainResult]:
     """Train a preset's method; see :func:`labelrepair.training.train`.
 
     Where the preset asks for several processes and this is none of them (``ranks``), it starts
-    them, or joins those that torchrun has started.
+    them, or joins those that torchrun has started. A text network gets a row for each id below
+    ``vocabulary_size``, whether or not the data hold it; see :func:`network_builder`.
 
     Returns:
         The model to hand over, and the training's result.
@@ -54,13 +56,25 @@ def fit(
     config = preset.training
     if ranks is None and together(config.distributed):
         content = job(
-            preset, data, noise, seed=seed, test=test, checkpoint=checkpoint, progress=progress
+            preset,
+            data,
+            noise,
+            seed=seed,
+            test=test,
+            checkpoint=checkpoint,
+            progress=progress,
+            vocabulary_size=vocabulary_size,
         )
         folder = None if checkpoint is None else checkpoint.path.parent
         return answered(launch.run(f"{__name__}:fit_rank", content, config.distributed, folder))
     stages = methods.plan(preset.method, preset.options, config, noise)
     build, spec = network_builder(
-        config.network, data.features, data.num_classes, stages[-1].networks, test
+        config.network,
+        data.features,
+        data.num_classes,
+        stages[-1].networks,
+        test,
+        vocabulary_size,
     )
     result = train(
         data,
@@ -85,6 +99,7 @@ def job(
     test: Holdout | None = None,
     checkpoint: Checkpointer | None = None,
     progress: bool = True,
+    vocabulary_size: int = 0,
 ) -> launch.Content:
     """Return what :func:`fit_rank` needs, as tensors and plain values."""
     methods.plan(preset.method, preset.options, preset.training, noise)  # refuse before starting
@@ -93,6 +108,7 @@ def job(
         "noise": noise and noise_to_dict(noise),
         "seed": seed,
         "progress": progress,
+        "vocabulary_size": vocabulary_size,
     }
     return packed(plain, data, test, checkpoint)
 
@@ -109,14 +125,20 @@ def fit_rank(content: launch.Content, ranks: Ranks) -> launch.Content:
         checkpoint=checkpoint,
         progress=plain["progress"],
         ranks=ranks,
+        vocabulary_size=plain["vocabulary_size"],
     )
     return answer(model, result)
 
 
 def checkpointer(
-    folder: str, preset: Preset, table: pd.DataFrame, noise: Mapping[str, Any], seed: int
+    folder: str,
+    preset: Preset,
+    table: pd.DataFrame,
+    noise: Mapping[str, Any],
+    seed: int,
+    vocabulary_size: int = 0,
 ) -> Checkpointer:
-    """Return the checkpointer of one run: settings, label table, noise estimate and seed."""
+    """Return the checkpointer of one run: settings, label table, noise, seed, vocabulary."""
     settings = resolved(preset)
     del settings["training"]["distributed"]  # other processes may go on where these were stopped
     content = {
@@ -124,6 +146,7 @@ def checkpointer(
         "labels": data_hash(table),
         "noise": noise,
         "seed": seed,
+        "vocabulary_size": vocabulary_size,
     }
     return Checkpointer(folder, content, preset.training.checkpoint_every)
 

@@ -6,7 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair import evaluation, plots
-from labelrepair.label_table import check_made_from
+from labelrepair.label_table import check_made_from, origin
 from labelrepair.run_summary import summary
 
 
@@ -18,15 +18,18 @@ def evaluate_repair(
     used: NDArray[Any],
     training_report: dict[str, Any],
     class_names: list[str],
-) -> tuple[evaluation.Evaluation, dict[str, Any], pd.DataFrame, dict[str, Any]]:
-    """Return the evaluation, its metrics (for the file and for MLflow) and its curves.
+) -> tuple[evaluation.Evaluation, dict[str, Any], dict[str, Any], pd.DataFrame, dict[str, Any]]:
+    """Return the evaluation, its metrics, which training they are of, its curves, the metrics.
+
+    The metrics are returned twice, for the file and for MLflow. Both hold numbers only, so that the
+    training stands in a file of its own; it is written later, so that it never vouches for others.
 
     Raises:
         DataError: the training saw another label table than the one that was repaired.
     """
     check_made_from(table, training_report, "training")
     found = evaluation.evaluate(table, true_labels, noise_estimate, history, used, len(class_names))
-    return found, found.metrics, found.curves, found.metrics
+    return found, found.metrics, origin(training_report), found.curves, found.metrics
 
 
 def draw(

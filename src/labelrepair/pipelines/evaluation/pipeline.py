@@ -22,7 +22,13 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "training_report",
                     "class_names",
                 ],
-                outputs=["evaluation", "metrics", "tracked_curves", "tracked_metrics"],
+                outputs=[
+                    "evaluation",
+                    "metrics",
+                    "metrics_made_from",
+                    "tracked_curves",
+                    "tracked_metrics",
+                ],
                 name="evaluate_repair",
             ),
             Node(

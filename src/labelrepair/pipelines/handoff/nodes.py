@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from labelrepair import registry
 from labelrepair.config import from_dict
-from labelrepair.handoff import Evidence, HandoffSpec, facts_of, package
+from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of, package
+from labelrepair.label_table import check_made_from
 from labelrepair.tracking import run_tag, training_run
 
 Params = dict[str, Any]
@@ -23,14 +24,22 @@ def hand_over(  # one argument per catalog entry
     injected_noise: Params,
     training_report: Params,
     metrics: Params,
+    metrics_made_from: Params,
     handoff: Params,
 ) -> tuple[Params, str]:
-    """Register the trained model, judge it against the champion, move the alias if it passes."""
+    """Register the trained model, judge it against the champion, move the alias if it passes.
+
+    Raises:
+        DataError: training, noise estimate or metrics are of another label table, or the metrics of
+            another training.
+    """
     spec = from_dict(HandoffSpec, handoff, "handoff")
     bundle = package(model, input_format, table, features, training_report)
+    check_made_from(table, noise_estimate, "refinement")
+    check_measured(training_report, metrics_made_from)
     injected = injected_noise["kind"] != "none"
     evidence = Evidence(table, features, noise_estimate, curated, injected)
-    facts = facts_of(bundle, evidence, training_report, metrics)
+    facts = facts_of(bundle, evidence, training_report, metrics, spec.gate.level)
     facts["git_revision"] = run_tag("git_revision")
     facts["training_run_id"], facts["training_page"] = training_run(training_report) or ("", "")
     return registry.hand_over(bundle, evidence, facts, spec)

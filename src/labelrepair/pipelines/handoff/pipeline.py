@@ -23,6 +23,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "injected_noise",
                     "training_report",
                     "metrics",
+                    "metrics_made_from",
                     "params:handoff",
                 ],
                 outputs=["handoff_record", "model_card"],

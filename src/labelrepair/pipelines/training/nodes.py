@@ -26,6 +26,7 @@ def train_model(  # one argument per catalog entry
     features: NDArray[Any],
     table: pd.DataFrame,
     class_names: list[str],
+    input_format: Params,
     noise_estimate: Params,
     recipe: Params,
     preset: str,
@@ -37,9 +38,13 @@ def train_model(  # one argument per catalog entry
     check_alignment(table, features)
     fraction = chosen.training.validation_fraction
     data, test = train_set(table, features, len(class_names), fraction, seed)
-    checkpoint = checkpointer(checkpoints, chosen, table, noise_estimate, seed)
+    # What is served may hold words that no feature holds: long texts were cut.
+    words = len(input_format.get("vocabulary") or ())
+    checkpoint = checkpointer(checkpoints, chosen, table, noise_estimate, seed, words)
     noise = noise_from_dict(noise_estimate)
-    model, result = fit(chosen, data, noise, seed=seed, test=test, checkpoint=checkpoint)
+    model, result = fit(
+        chosen, data, noise, seed=seed, test=test, checkpoint=checkpoint, vocabulary_size=words
+    )
     example = np.asarray(features[:EXAMPLES])
     parts = trained_parts(chosen, model, result, class_names, example, checkpoint, noise)
     # What tells which rows the probabilities belong to, and which the model has seen.

@@ -17,6 +17,7 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "features",
                     "label_table",
                     "class_names",
+                    "input_format",
                     "noise_estimate",
                     "params:recipe",
                     "params:preset",
