@@ -2,6 +2,7 @@
 
 from labelrepair.choices import ChoiceLoader, choose
 from labelrepair.hooks import (
+    CollectorHook,
     DatasetHook,
     ErrorHook,
     LabelLockHook,
@@ -27,6 +28,7 @@ HOOKS = (
     ProvenanceHook(),
     SummaryHook(),
     LabelLockHook(),
+    CollectorHook(),
     HiddenSettingsHook(),
     RankHook(),  # last: of those that want to be first, Kedro calls it first
 )

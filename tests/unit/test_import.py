@@ -41,6 +41,27 @@ def test_nothing_is_imported_before_it_is_needed(statement):
     assert sorted(WITHOUT[statement] & set(found)) == []
 
 
+COLLECTOR = """
+import gc, labelrepair.settings as settings
+from labelrepair.hooks import CollectorHook
+started, frozen = gc.get_threshold()[0], gc.get_freeze_count()
+assert any(isinstance(hook, CollectorHook) for hook in settings.HOOKS)
+counts = []
+for _ in range(2):
+    CollectorHook().before_pipeline_run()
+    counts.append(gc.get_freeze_count())
+    kept = [[] for _ in range(1000)]
+print(started, frozen, *counts, gc.get_threshold()[0], gc.isenabled())
+"""
+
+
+def test_the_garbage_collector_leaves_aside_what_imports_left_and_goes_on():
+    started, frozen, once, twice, running, on = run(COLLECTOR).split()
+    assert (started, frozen, running, on) == ("200000", "0", "10000", "True")
+    # A second run of a process adds nothing: what the first left must be collected.
+    assert 10_000 < int(once) == int(twice)
+
+
 CPU = "import time; start = time.process_time(); {}; print(time.process_time() - start)"
 
 

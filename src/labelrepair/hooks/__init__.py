@@ -1,5 +1,6 @@
 """Hooks: whether a run can work, where it comes from, and what it says at its end."""
 
+from labelrepair.hooks.collector import CollectorHook
 from labelrepair.hooks.dataset import DatasetHook
 from labelrepair.hooks.errors import ErrorHook
 from labelrepair.hooks.label_lock import LabelLockHook
@@ -12,6 +13,7 @@ from labelrepair.hooks.store import StoreHook, check_store
 from labelrepair.hooks.summary import SummaryHook
 
 __all__ = [
+    "CollectorHook",
     "DatasetHook",
     "ErrorHook",
     "LabelLockHook",

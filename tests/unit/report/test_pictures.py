@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from labelrepair.pictures import png, pngs, style_sheet
+from labelrepair.pictures import ZOOM, png, pngs, style_sheet
 from labelrepair.report import ReportSpec, build_context, drawings, render_context
 
 ROW = {"mean_difference": 0.03, "low": 0.01, "high": 0.05, "seeds": 5}
@@ -36,7 +36,7 @@ def test_they_show_something_in_the_colours_of_the_page(context):
     drawn = drawings(context)
     for name, picture in pngs({name: drawn[name] for name in some}).items():
         assert picture.format == "PNG"
-        assert picture.width == 1720
+        assert picture.width == 860 * ZOOM
         assert len(colours(picture)) > 20, name
     kept, changed = (185, 196, 204), (0, 114, 178)  # --keep and --relabel of the light theme
     assert {kept, changed} <= colours(png(drawn["actions"]))
