@@ -93,12 +93,10 @@ def render(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     gate = {"audited_rows": 0, "compared_with": None, **gate}
     environment = Environment(undefined=StrictUndefined, autoescape=False)
     environment.filters = FILTERS | {"percent": _percent, "number": _number, "escaped": _escaped}
-    # Each network's accuracy was measured, not the one of their joint answer.
-    of_several = f", mean of the {facts['networks']} networks" if facts["networks"] > 1 else ""
     names = {
         "accuracy on clean labels": gate.get("challenger_accuracy"),
         "the same, compared model": gate.get("champion_accuracy"),
-        f"accuracy by the given labels of the test split{of_several}": facts["test_accuracy"],
+        "accuracy by the given labels of the test split": facts["test_accuracy"],
         "lead": gate.get("overall"),
         "lead on audited rows": gate.get("audited"),
     }

@@ -4,14 +4,13 @@ import io
 import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 from PIL import Image
 
+from labelrepair.fonts import FAMILY, missing, own_files
 from labelrepair.report.render import TEMPLATES
 
 ZOOM = 1.5  # pixels per unit of the drawing: 1,290 across; with 2 a report takes a second longer
-FONT = "DejaVu Sans"
 _VARIABLE = re.compile(r"--([\w-]+): light-dark\((#\w+),")
 _RULE = re.compile(r"(?<=[}\s])(\.(?:chart|flow) [^{:]+\{[^}]*\})")  # of what is inside a drawing
 _TITLE = ".chart .title { font-size: 17px; font-weight: bold; }"
@@ -33,10 +32,10 @@ def png(svg: str) -> Image.Image:
         style_sheet=style_sheet(),
         background=_variables()["card"],
         zoom=ZOOM,
-        skip_system_fonts=True,  # reading them takes longer than drawing
-        font_files=_fonts(),
-        font_family=FONT,
-        sans_serif_family=FONT,
+        skip_system_fonts=not missing([svg]),  # reading them takes longer than drawing
+        font_files=own_files(),
+        font_family=FAMILY,
+        sans_serif_family=FAMILY,
     )
     return Image.open(io.BytesIO(content))
 
@@ -53,7 +52,7 @@ def style_sheet() -> str:
     rules = "\n".join(_RULE.findall(_style()))
     # The renderer knows neither variables nor the reader's system font.
     plain = re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], rules)
-    return plain.replace("system-ui, sans-serif", f"'{FONT}'") + f"\n{_TITLE}"
+    return plain.replace("system-ui, sans-serif", f"'{FAMILY}'") + f"\n{_TITLE}"
 
 
 @cache
@@ -64,12 +63,3 @@ def _variables() -> dict[str, str]:
 @cache
 def _style() -> str:
     return (TEMPLATES / "report.css").read_text("utf-8")
-
-
-@cache
-def _fonts() -> list[str]:
-    """Return the font files that come with matplotlib: a server often has none."""
-    import matplotlib  # noqa: PLC0415
-
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return [str(folder / f"DejaVuSans{kind}.ttf") for kind in ("", "-Bold")]

@@ -16,7 +16,7 @@ from labelrepair.training import Checkpointer, Holdout, TrainResult, TrainSet
 from labelrepair.training.launch import Content
 from labelrepair.training.streamed import address, at_address
 
-_RESULT = ("probs", "selected", "history", "used", "shared", "test_accuracy")
+_RESULT = ("probs", "selected", "history", "used", "shared", "test_accuracy", "joint_test_accuracy")
 
 
 def packed(

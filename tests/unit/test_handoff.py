@@ -281,7 +281,6 @@ def test_the_card_shows_counts_whole_and_shares_rounded():
     assert "| labels.rows | 60,000 | | |\n| counts.keep | 54,321 | | |" in card
     assert "| detect.recall | 0.9877 | | |" in card
     assert "of the test split | 0.9 | 0.8 | 0.95 |" in card
-    assert "of the test split, mean of the 2 networks | 0.9 |" in written(networks=2)[0]
 
 
 @pytest.mark.parametrize(

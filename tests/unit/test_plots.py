@@ -2,6 +2,7 @@ import dataclasses
 import io
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,12 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+
 from labelrepair.evaluation import evaluate
+from labelrepair.fonts import families
 from labelrepair.noise import inject, symmetric
 from labelrepair.plots import (
     all_plots,
@@ -282,6 +288,48 @@ def test_class_names_with_dollars_are_no_mathematics(drawn):
     assert shown == [r"\$5_to_\$10", r"over \$10"]  # which matplotlib draws without the strokes
 
 
+@pytest.fixture
+def cats_font(tmp_path):
+    """A font file that has one character: 猫."""
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "cat"])
+    font.setupCharacterMap({ord("猫"): "cat"})
+    pen = TTGlyphPen(None)
+    for step, point in enumerate([(0, 0), (0, 700), (700, 700)]):
+        (pen.lineTo if step else pen.moveTo)(point)
+    pen.closePath()
+    shape = pen.glyph()
+    font.setupGlyf({".notdef": shape, "cat": shape})
+    font.setupHorizontalMetrics({".notdef": (800, 0), "cat": (800, 0)})
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Cats", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    file = tmp_path / "cats.ttf"
+    font.save(file)
+    return str(file)
+
+
+def test_names_in_other_scripts_get_a_font_that_has_them(cats_font, monkeypatch, caplog):
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [__file__, cats_font])
+    families.cache_clear()
+    assert families(("Katze", "кошка")) == ["DejaVu Sans"]
+    figure = transition_heat_map(np.eye(2), ["猫\n", "b"], "T")
+    assert figure.axes[0].get_xticklabels()[0].get_fontfamily() == ["DejaVu Sans", "Cats"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of what it draws as a box
+        figure.savefig(io.BytesIO(), format="png")
+    assert not caplog.records
+
+
+def test_names_that_no_font_has_are_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    families.cache_clear()
+    assert families(("猫", "犬")) == ["DejaVu Sans"]
+    assert "No font of this machine has 犬, 猫" in caplog.text
+    families.cache_clear()
+
+
 def test_a_hundred_classes_are_drawn(tmp_path):
     found, noise, names = example(100, 3000)
     figures = all_plots(found, noise, names)
@@ -291,6 +339,17 @@ def test_a_hundred_classes_are_drawn(tmp_path):
     for axes in heat_maps(figures["confusion"]):
         assert axes.images[0].get_array().shape == (100, 100)
     assert len(figures["class_health"].axes[0].get_yticks()) == 100
+
+
+def test_pictures_of_a_thousand_classes_fit_a_screen_and_name_every_tenth():
+    figures = all_plots(*example(1000, 5000))
+    for name in ("transition", "confusion", "class_health"):
+        assert max(figures[name].get_size_inches()) < 30
+    ticks = heat_maps(figures["confusion"])[0].get_yticklabels()
+    assert [label.get_text() for label in ticks[:3]] == ["class 0", "class 10", "class 20"]
+    worst = figures["class_health"].axes[0]
+    assert len(worst.get_yticks()) == 100
+    assert worst.get_ylabel() == "the 100 most suspect of 1,000 classes"
 
 
 def test_all_pictures_of_the_example_are_rendered(drawn, tmp_path):

@@ -18,7 +18,7 @@ class CollectorHook:
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:
-        """Leave aside what is there, for good. (Our trainings leave no cycles of tensors.)"""
+        """Leave aside what is there, for good; our trainings leave no cycles of tensors."""
         if not gc.get_freeze_count():  # a later run of this process would keep a former's garbage
             gc.freeze()
         gc.set_threshold(RUNNING, *gc.get_threshold()[1:])

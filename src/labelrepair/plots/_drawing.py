@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from labelrepair.fonts import families
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,6 +22,7 @@ BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 INK, GREY, LIGHT = "#333333", "#8C8C8C", "#E6E6E6"
 ANNOTATED_CLASSES = 20  # more numbers than 20 x 20 cannot be read
+NAMED_CLASSES = 100  # more names on an axis make a picture that no screen shows
 
 
 def new_figure(
@@ -94,13 +97,16 @@ def stage_marks(axes: "Axes", curves: pd.DataFrame, named: bool) -> None:
 
 
 def heat_map_size(num_classes: int) -> tuple[float, float]:
-    """Return inches: cells hold a number up to 20 classes, and shrink beyond."""
-    side = 2.2 + num_classes * (0.42 if num_classes <= ANNOTATED_CLASSES else 0.11)
+    """Return inches: cells hold a number up to 20 classes, and shrink beyond 20 and 100."""
+    cell = 0.42 if num_classes <= ANNOTATED_CLASSES else 0.11
+    side = 2.2 + min(num_classes, NAMED_CLASSES) * cell
     return max(5.2, side + 0.8), max(4.4, side)
 
 
-def font_size(num_classes: int) -> float:
-    return float(np.interp(num_classes, [20, 100], [9, 6]))
+def name_style(names: Sequence[str]) -> dict[str, Any]:
+    """Return how the names of an axis are set: smaller the more, in fonts that have them."""
+    size = float(np.interp(len(names), [20, 100], [9, 6]))
+    return {"fontsize": size, "fontfamily": families(tuple(names))}
 
 
 def heat_map(
@@ -119,10 +125,11 @@ def heat_map(
     set_title(axes, title)
     axes.set(xlabel=labels[0], ylabel=labels[1])
     longest = max(map(len, class_names))
-    font = font_size(size)
     angle = 90 if longest > max(3, 20 // size) or size > ANNOTATED_CLASSES else 0
-    axes.set_xticks(range(size), literal(class_names), fontsize=font, rotation=angle)
-    axes.set_yticks(range(size), literal(class_names), fontsize=font)
+    named = range(0, size, -(-size // NAMED_CLASSES))
+    names = literal(class_names[label] for label in named)
+    axes.set_xticks(named, names, rotation=angle, **name_style(names))
+    axes.set_yticks(named, names, **name_style(names))
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

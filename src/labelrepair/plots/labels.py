@@ -13,15 +13,16 @@ from labelrepair.plots._drawing import (
     GREY,
     INK,
     LIGHT,
+    NAMED_CLASSES,
     ORANGE,
     PURPLE,
     SKY,
     VERMILION,
     dumbbells,
-    font_size,
     heat_map,
     heat_map_size,
     literal,
+    name_style,
     new_figure,
     set_title,
     stacked_shares,
@@ -134,9 +135,9 @@ def confusion_flow(delivered: pd.DataFrame, class_names: Sequence[str]) -> "Figu
 
 
 def class_health_plot(classes: pd.DataFrame) -> "Figure":
-    """Draw what repair did to each class, the one with the largest share of issues on top."""
+    """Draw what repair did to each class, at most the 100 with the largest share of issues."""
     counts = classes["given_count"].clip(lower=1)
-    order = np.argsort((classes["issues"] / counts).to_numpy(), kind="stable")
+    order = np.argsort((classes["issues"] / counts).to_numpy(), kind="stable")[-NAMED_CLASSES:]
     frame, counts = classes.iloc[order], counts.iloc[order]
     rows = np.arange(len(frame))
     height = max(2.8, 1.4 + len(frame) * (0.3 if len(frame) <= ANNOTATED_CLASSES else 0.16))
@@ -150,10 +151,12 @@ def class_health_plot(classes: pd.DataFrame) -> "Figure":
     }
     stacked_shares(left, rows, fates)
     set_title(left, "What became of the rows given this label")
-    left.set(xlabel="rows given this label (%)", ylabel="class", xlim=(0, 100))
+    some = len(frame) < len(classes)
+    which = f"the {len(frame)} most suspect of {len(classes):,} classes" if some else "class"
+    left.set(xlabel="rows given this label (%)", ylabel=which, xlim=(0, 100))
     left.set_ylim(-0.6, len(frame) - 0.4)
-    names = frame["name" if "name" in frame else "class"].astype(str)
-    left.set_yticks(rows, literal(names), fontsize=font_size(len(frame)))
+    names = literal(frame["name" if "name" in frame else "class"].astype(str))
+    left.set_yticks(rows, names, **name_style(names))
     dumbbells(middle, rows, frame["given_count"], kept + frame["relabelled_in"])
     estimate = frame["estimated_true_count"]
     middle.plot(estimate, rows, "|", color=INK, ms=9, mew=1.5, label="estimated true", zorder=4)

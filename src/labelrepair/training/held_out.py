@@ -29,20 +29,24 @@ class HeldOut:
             losses = torch.stack([criterion(part, self._val.labels, run) for part in logits])
             found["noisy_val_accuracy"], found["noisy_val_loss"] = float(hits), float(losses.mean())
             _remember_best(run, epoch, found)
-        scores = self.test_scores(run) if test else []
+        scores = self.test_scores(run)[0] if test else []
         if scores:
             found["test_accuracy"] = sum(scores) / len(scores)
         if len(scores) > 1:
             found |= {f"test_accuracy_{k}": score for k, score in enumerate(scores)}
         return found
 
-    def test_scores(self, run: Run) -> list[float]:
-        """Return each network's accuracy on the test split; empty without one."""
+    def test_scores(self, run: Run) -> tuple[list[float], float | None]:
+        """Return the test split's accuracy of each network, and of their mean probabilities.
+
+        Without such a split, none and None.
+        """
         if self._test is None or len(self._test.labels) == 0:
-            return []
-        logits = self._predict(run, self._test)
-        scores: list[float] = (logits.argmax(-1) == self._test.labels).double().mean(1).tolist()
-        return scores
+            return [], None
+        logits, labels = self._predict(run, self._test), self._test.labels
+        scores: list[float] = (logits.argmax(-1) == labels).double().mean(1).tolist()
+        together = logits.softmax(-1).mean(0).argmax(1) == labels
+        return scores, float(together.double().mean())
 
     def _predict(self, run: Run, rows: Holdout) -> Tensor:
         """Return float32 ``(K, M, C)`` logits of all rows."""

@@ -336,7 +336,7 @@ class Loop:
         probs = shared.pop("probs", None)
         if probs is None:
             probs = run.predict_probs().cpu()
-        scores = self.held_out.test_scores(run)
+        scores, together = self.held_out.test_scores(run)
         test_accuracy = sum(scores) / len(scores) if scores else None
         return TrainResult(
             networks=run.networks.cpu().eval(),
@@ -347,6 +347,7 @@ class Loop:
             used=self.used,
             shared=shared,
             test_accuracy=test_accuracy,
+            joint_test_accuracy=together,
         )
 
     @property

@@ -22,6 +22,8 @@ class TrainResult:
         used: per epoch, uint8 ``(K, ceil(N / 8))`` packed bits of the rows learned from.
         shared: what the method's stages shared, e.g. ``transition``.
         test_accuracy: of the networks returned, mean over K; None without a test split.
+        joint_test_accuracy: of their mean probabilities, which is how a
+            :class:`~labelrepair.networks.classifier.Classifier` answers.
     """
 
     networks: nn.ModuleList
@@ -32,3 +34,4 @@ class TrainResult:
     used: list[Tensor] = field(default_factory=list)
     shared: dict[str, Tensor] = field(default_factory=dict)
     test_accuracy: float | None = None
+    joint_test_accuracy: float | None = None

@@ -206,7 +206,7 @@ def trained_parts(
         "networks": len(result.networks),
         "lost_classes": lost,
         "parameters": sum(p.numel() for p in result.networks.parameters()),
-        "test_accuracy_of_model": result.test_accuracy,
+        "test_accuracy_of_model": result.joint_test_accuracy,
         "shared": {k: v.tolist() for k, v in result.shared.items() if v.numel() <= MAX_SHARED},
         "checkpoint": checkpoint.path.name,
     }

@@ -573,6 +573,7 @@ def test_history_values(data):
     assert result.test_accuracy == row["test_accuracy"]
     together = (logits.softmax(-1).mean(0).argmax(1) == test.labels).double().mean()
     assert row["noisy_val_accuracy"] == pytest.approx(together.item())
+    assert result.joint_test_accuracy == pytest.approx(together.item())
     losses = torch.stack([functional.cross_entropy(part, test.labels) for part in logits])
     assert row["noisy_val_loss"] == pytest.approx(losses.mean().item(), rel=1e-5)
     assert 0 <= row["train_accuracy_given"] <= 1

@@ -49,6 +49,7 @@ def test_replicas_give_what_each_gives_alone(case):
         if alone.selected is not None:
             assert torch.equal(together.selected, alone.selected)
         assert together.test_accuracy == alone.test_accuracy
+        assert together.joint_test_accuracy == alone.joint_test_accuracy
         for row, other in zip(together.history, alone.history, strict=True):
             assert row | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, abs=TOLERANCE)
     assert not torch.allclose(results[0], results[1], atol=0.01)
