@@ -9,7 +9,7 @@ from kedro.io import AbstractDataset
 
 import labelrepair
 from labelrepair import settings
-from labelrepair.benchmark import Cell, Grid, summarise
+from labelrepair.benchmark import Cell, Grid, summarise, unexplained
 from labelrepair.config import from_dict
 from labelrepair.noise import build_transition
 
@@ -92,3 +92,13 @@ def test_cells_come_back_from_the_catalog_as_they_were(loader, tmp_path):
     loaded = dataset.load()
     assert loaded["noise_rate"].tolist() == [0.6, 0.7]
     pd.testing.assert_frame_equal(loaded, cells, rtol=1e-14)
+
+
+TABLES = sorted((ROOT / "docs/results").glob("*.csv"))
+
+
+@pytest.mark.parametrize("file", TABLES, ids=[file.stem for file in TABLES])
+def test_a_remark_names_what_misses_its_published_value(file, grids):
+    table = pd.read_csv(file)
+    if "published_mean" in table:
+        assert unexplained(table, from_dict(Grid, grids[file.stem])) == []

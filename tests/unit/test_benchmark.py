@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelrepair.benchmark import Cell, Grid, collect, run_cell, run_grid, summarise
+from labelrepair.benchmark import Cell, Grid, collect, run_cell, run_grid, summarise, unexplained
 from labelrepair.benchmark import cells as cells_module
 from labelrepair.benchmark import page as page_of
 from labelrepair.benchmark.cells import cell_file
@@ -146,8 +146,9 @@ def test_a_cell_repeats_and_depends_on_its_seed(grid, tmp_path):
     cell = Cell(grid, grid.noises[0], "jocor", 0)
     first, again = (run_cell(cell, str(tmp_path), str(tmp_path)) for _ in range(2))
     other = run_cell(dataclasses.replace(cell, seed=1), str(tmp_path), str(tmp_path))
-    same = {k: v for k, v in first.items() if k != "seconds"}
-    assert same == {k: v for k, v in again.items() if k != "seconds"}
+    timed = ("seconds", "wall_seconds")
+    same = {k: v for k, v in first.items() if k not in timed}
+    assert same == {k: v for k, v in again.items() if k not in timed}
     assert first["actual_noise_rate"] != other["actual_noise_rate"]
     assert json.loads((tmp_path / "tiny" / f"{cell.key}.json").read_text())["seed"] == 0
 
@@ -185,7 +186,7 @@ def test_a_method_that_was_chosen_is_not_trained_twice(tmp_path, monkeypatch):
     found = run_cell(first, str(tmp_path), str(tmp_path))
     assert (found["method"], own["method"]) == ("auto", "own")
     assert " of only 1,438 labels are wrong" in found["chosen_by"]
-    timed = ("seconds", "method", "chosen_by")
+    timed = ("seconds", "wall_seconds", "method", "chosen_by")
     for other in (own, found):
         assert {k: v for k, v in other.items() if k not in timed} == {
             k: v for k, v in alone.items() if k not in timed
@@ -284,9 +285,23 @@ def test_what_rounding_explains_is_no_difference(grid, ours, theirs, verdict):
     assert table["verdict"].tolist() == [verdict]
 
 
+def test_a_cell_that_misses_its_value_needs_a_remark_that_names_its_method(grid):
+    rows = [(98.0, 0.1, 0.25), (98.0, 0.1, 0.36), (98.1, None, 0.5), (98.0, None, -0.6)]
+    table = pd.DataFrame(rows, columns=["published_mean", "published_std", "difference"])
+    table = table.assign(method=["a", "b", "c", "d"], noise="symmetric", noise_rate=0.2)
+    # Two spreads of 0.1, which may be 0.15, and a mean that may be 0.05 off: 0.35.
+    assert unexplained(table, grid) == ["symmetric 0.2 b (+0.36)", "symmetric 0.2 d (-0.60)"]
+    told = dataclasses.replace(grid, remarks=("`b` was tried with less", "d"))
+    assert unexplained(table, told) == ["symmetric 0.2 d (-0.60)"]
+
+
 def test_the_page_shows_what_was_measured(grid):
     cells = measured([98.0, 98.2]).assign(machine="x86_64, 2 cores", torch="2")
     page = page_of(summarise(cells, published(), grid), cells, grid, published())
+    assert "h of CPU time on one thread; x86_64, 2 cores; torch 2." in page
+    newer = cells.assign(wall_seconds=[1800.0, None], python=["3.11.7", None])
+    page = page_of(summarise(cells, published(), grid), newer, grid, published())
+    assert "; 0.5 h by the clock (1 of them); x86_64, 2 cores; Python 3.11.7; torch 2." in page
     assert "98.10 ± 0.14" in page
     assert "98.00 ± 0.10" in page
     assert "| +0.10 | agrees |" in page
@@ -349,6 +364,12 @@ def test_a_page_of_repairs_shows_the_share_of_wrong_labels_that_the_baseline_lea
     page = page_of(table, cells, both, published())
     assert "| symmetric_exclusive | 0.2 | jocor | 90.00 |" in page
     assert "| jocor, second look | 98.00 | 0.40 |" in page
+    # A seed that only the baseline has run, and one that only the method has.
+    worse, other = cells[:1].assign(seed=1, recovery_accuracy=0.5), cells[1:].assign(seed=2)
+    page = page_of(table, pd.concat([cells, worse]), repairs, published())
+    assert "| jocor | 96.00 | 0.80 |" in page
+    page = page_of(table, pd.concat([cells, other]), repairs, published())
+    assert "| jocor | 96.00 ± 0.00 |  |" in page
 
 
 def lines_of(quantity, cells, rows):

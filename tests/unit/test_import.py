@@ -46,6 +46,7 @@ import gc, labelrepair.settings as settings
 from labelrepair.hooks import CollectorHook
 started, frozen = gc.get_threshold()[0], gc.get_freeze_count()
 assert any(isinstance(hook, CollectorHook) for hook in settings.HOOKS)
+CollectorHook().after_context_created()
 counts = []
 for _ in range(2):
     CollectorHook().before_pipeline_run()

@@ -7,7 +7,7 @@ on.
 
 from labelrepair.benchmark.cells import run_cell, run_grid
 from labelrepair.benchmark.grid import Cell, Grid, GridMethod, GridNoise
-from labelrepair.benchmark.summary import axis_label, collect, page, summarise
+from labelrepair.benchmark.summary import axis_label, collect, page, summarise, unexplained
 
 __all__ = [
     "Cell",
@@ -20,4 +20,5 @@ __all__ = [
     "run_cell",
     "run_grid",
     "summarise",
+    "unexplained",
 ]

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from labelrepair import methods
+from labelrepair import __version__, methods
 from labelrepair.atomic import whole_file
 from labelrepair.benchmark.baselines import BASELINES
 from labelrepair.benchmark.data import Labels, load, prepare, with_labels
@@ -163,7 +163,8 @@ def run_once(cell: Cell, folder: str, cache: str, patience: float) -> dict[str, 
 def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
     """Run one cell on one thread and write its file, whole or not at all."""
     torch.set_num_threads(1)
-    started = time.process_time()  # of this one thread: the machine may be busy with other cells
+    # Of this one thread, as the machine may be busy with other cells; and by the clock.
+    started, clock = time.process_time(), time.monotonic()
     data, truth, test = load(cell.grid, Path(cache))
     # Not the training's seed, so that noise and initialisation do not move together by accident.
     rng = np.random.default_rng([cell.noise.spec.seed, cell.seed])
@@ -184,7 +185,11 @@ def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
         "seed": cell.seed,
         "actual_noise_rate": float((~right).mean()),
         "seconds": time.process_time() - started,
+        "wall_seconds": time.monotonic() - clock,
+        "python": platform.python_version(),
         "torch": torch.__version__,
+        "numpy": np.__version__,
+        "labelrepair": __version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         **measured,
     }

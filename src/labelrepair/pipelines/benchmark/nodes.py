@@ -1,5 +1,6 @@
 """Nodes that measure a grid and put the published numbers beside it."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ import pandas as pd
 
 from labelrepair import benchmark, plots
 from labelrepair.config import from_dict
+
+logger = logging.getLogger(__name__)
 
 Params = dict[str, Any]
 
@@ -18,7 +21,13 @@ def measure(grid: Params, cells: str, cache: str) -> pd.DataFrame:
 
 def compare(cells: pd.DataFrame, published: pd.DataFrame, grid: Params) -> pd.DataFrame:
     """Return one row per (noise, method) with mean, spread, published values and a verdict."""
-    return benchmark.summarise(cells, published, from_dict(benchmark.Grid, grid, "benchmark"))
+    spec = from_dict(benchmark.Grid, grid, "benchmark")
+    table = benchmark.summarise(cells, published, spec)
+    missed = benchmark.unexplained(table, spec)
+    if missed:
+        found = ", ".join(missed)
+        logger.warning("%s: no remark says why these miss their values: %s", spec.name, found)
+    return table
 
 
 def draw(table: pd.DataFrame, grid: Params) -> Any:
