@@ -148,31 +148,44 @@ def truncated_generalized_cross_entropy(
     return torch.where(ce >= threshold, ceiling, loss)
 
 
-def negative_learning(logits: Tensor, complementary_labels: Tensor) -> Tensor:
+def negative_learning(
+    logits: Tensor, complementary_labels: Tensor, clip: float | None = None
+) -> Tensor:
     """-log(1 - f_k) for "not class k", in [0, inf), summed over K labels [NL eq. 2].
 
     Args:
         logits: (B, C), C >= 2.
         complementary_labels: (B,) or (B, K) int64; labels may repeat.
+        clip: bound 1 - f_k below by it, in (0, 1). The authors' code does with 1e-5, which stops
+            the gradient of confidently wrong outputs. None computes the formula, whose gradient
+            stays f_k, however near f_k is to 1.
 
     Returns:
-        (B,) losses. Deviation: the authors' code clamps 1 - f at 1e-5, which stops the gradient of
-        confidently wrong outputs; here it stays f_k, however near f_k is to 1.
+        (B,) losses.
+
+    Raises:
+        ConfigError: if ``clip`` is out of range.
     """
+    require(clip is None or 0.0 < clip < 1.0, f"clip: must lie in (0, 1), found {clip}")
     log_probs = _log_probs(logits)
     if complementary_labels.dim() == 1:
         others = log_probs.scatter(1, complementary_labels.unsqueeze(1), -math.inf)
-        return -others.logsumexp(dim=1)
+        return -_at_least(others.logsumexp(dim=1), clip)
     # log(1 - f) of every class at once: log1p is exact for f <= 1/2, which only the top class can
     # exceed, and that one gets the exact sum over the others.
     top = log_probs.argmax(dim=1, keepdim=True)
     others = log_probs.scatter(1, top, -math.inf)
     log_not = torch.log1p(-others.exp()).scatter(1, top, others.logsumexp(dim=1, keepdim=True))
+    log_not = _at_least(log_not, clip)
     # Counting the labels, instead of gathering, keeps the gradient deterministic on a GPU: sums of
     # ones do not depend on their order.
     ones = log_probs.new_ones(()).expand_as(complementary_labels)
     counts = torch.zeros_like(log_probs).scatter_add_(1, complementary_labels, ones)
     return -(counts * log_not).sum(dim=1)
+
+
+def _at_least(logs: Tensor, clip: float | None) -> Tensor:
+    return logs if clip is None else logs.clamp_min(math.log(clip))
 
 
 def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ class ForgetSchedule:
         noise_rate: tau, the final share.
         ramp: T_k, epochs of the ramp.
         variant: ``code``: ``linspace(0, tau, T_k)``, the schedule of the authors' code, here from
-            epoch 0; ``paper``: ``min(e tau / T_k, tau)`` (JoCoR, section 4.1).
+            epoch 0; ``code_from_one``: the same an epoch ahead, as their training begins with the
+            second entry; ``paper``: ``min(e tau / T_k, tau)`` (JoCoR, section 4.1).
     """
 
     noise_rate: float
@@ -63,5 +64,6 @@ class ForgetSchedule:
 
     def at(self, epoch: int) -> float:
         """Return the forget rate of a 0-based epoch."""
-        length = self.ramp - 1 if self.variant == "code" else self.ramp
-        return min(1.0, epoch / max(1, length)) * self.noise_rate
+        length = self.ramp if self.variant == "paper" else self.ramp - 1
+        passed = epoch + 1 if self.variant == "code_from_one" else epoch
+        return min(1.0, passed / max(1, length)) * self.noise_rate

@@ -193,6 +193,42 @@ def test_a_method_that_was_chosen_is_not_trained_twice(tmp_path, monkeypatch):
         }
 
 
+def test_one_draw_of_the_noise_may_serve_all_seeds(grid, tmp_path):
+    prepare(grid, tmp_path)
+    one = dataclasses.replace(grid, one_noise=True)
+    cells = [Cell(one, one.noises[0], "cross_entropy", seed) for seed in (0, 1)]
+    first, second = (run_cell(cell, str(tmp_path), str(tmp_path)) for cell in cells)
+    assert first["actual_noise_rate"] == second["actual_noise_rate"]
+    assert first["test_accuracy_last"] != second["test_accuracy_last"]
+    assert cells[0].key != dataclasses.replace(cells[0], grid=grid).key
+
+
+def test_validation_rows_may_be_judged_by_their_true_labels(grid, tmp_path, monkeypatch):
+    prepare(grid, tmp_path)
+    seen = {}
+
+    def trained(cell, data, truth, noise, test):
+        right = data.given_labels.numpy() == truth
+        seen[cell.grid.clean_validation] = (
+            right[data.val_rows].mean(),
+            right[data.train_rows].mean(),
+        )
+        return {}
+
+    monkeypatch.setattr(cells_module, "_trained", trained)
+    held_out = {**RAW, "training": {**RAW["training"], "validation_fraction": 0.2}}
+    for clean in (False, True):
+        own = from_dict(Grid, {**held_out, "clean_validation": clean}, "benchmark")
+        prepare(own, tmp_path)
+        cell = Cell(own, own.noises[0], "cross_entropy", 0)
+        run_cell(cell, str(tmp_path / str(clean)), str(tmp_path))
+    assert seen[False][0] == pytest.approx(0.8, abs=0.06)
+    assert seen[True][0] == 1.0
+    assert seen[True][1] == seen[False][1]
+    with pytest.raises(ConfigError, match="clean_validation: only where noise_known is true"):
+        from_dict(Grid, {**RAW, "clean_validation": True, "noise_known": False}, "benchmark")
+
+
 def test_a_key_changes_with_what_decides_the_result(grid):
     noise = grid.noises[0]
     key = Cell(grid, noise, "jocor", 0).key

@@ -417,6 +417,19 @@ def test_negative_learning_of_a_confidently_wrong_output(columns):
         close(found, [[1.0, -0.5, -0.5]], tolerance=1e-3 if gap > 100 else 1e-5)
 
 
+@pytest.mark.parametrize("columns", [(), (1,)], ids=["(B,)", "(B, K)"])
+def test_negative_learning_clipped_as_in_the_authors_code(columns):
+    """Bounded by -log 1e-5 = 11.5 without a gradient, and as ever elsewhere."""
+    y = torch.zeros(1, *columns, dtype=torch.int64)
+    z = torch.tensor([[math.log(1e12), 0.0, 0.0]])
+    close(losses.negative_learning(z, y, 1e-5), [-math.log(1e-5)], tolerance=1e-6)
+    assert not gradient(lambda z: losses.negative_learning(z, y, 1e-5), z).any()
+    usual = torch.tensor([[1.0, 0.0, -1.0]])
+    assert torch.equal(losses.negative_learning(usual, y, 1e-5), losses.negative_learning(usual, y))
+    with pytest.raises(ConfigError, match=r"^clip: must lie in \(0, 1\), found 1"):
+        losses.negative_learning(z, y, 1.0)
+
+
 def test_negative_learning_of_two_equal_tops():
     z = torch.tensor([[1e4, 1e4, -1e4]])
     for y in (torch.tensor([0]), torch.tensor([[1]])):

@@ -57,6 +57,13 @@ def test_forget_rate_of_the_code_is_linspace():
     assert [schedule.at(e) for e in range(12)] == pytest.approx(expected, abs=1e-15)
 
 
+def test_forget_rate_of_the_code_from_its_second_entry():
+    """Their loop runs over epochs 1 to 199 of the schedule."""
+    schedule = ForgetSchedule(0.45, ramp=10, variant="code_from_one")
+    expected = [*np.linspace(0, 0.45, 10)[1:], 0.45, 0.45]
+    assert [schedule.at(e) for e in range(11)] == pytest.approx(expected, abs=1e-15)
+
+
 def test_forget_rate_of_the_paper():
     """min(e tau / T_k, tau): slope tau / 10."""
     schedule = ForgetSchedule(0.45, ramp=10, variant="paper")

@@ -167,12 +167,17 @@ def run_cell(cell: Cell, folder: str, cache: str) -> dict[str, Any]:
     started, clock = time.process_time(), time.monotonic()
     data, truth, test = load(cell.grid, Path(cache))
     # Not the training's seed, so that noise and initialisation do not move together by accident.
-    rng = np.random.default_rng([cell.noise.spec.seed, cell.seed])
+    draw = [] if cell.grid.one_noise else [cell.seed]
+    rng = np.random.default_rng([cell.noise.spec.seed, *draw])
     samples = np.asarray(data.features)
     given, transition = corrupt(truth, cell.noise.spec, data.num_classes, rng, samples)
     right = given == truth
     fraction = preset_of(cell.grid, cell.method).training.validation_fraction
     data = with_labels(data, given, fraction, cell.seed)
+    if cell.grid.clean_validation:
+        labels = data.given_labels.clone()
+        labels[data.val_rows] = torch.from_numpy(truth)[data.val_rows]
+        data = replace(data, given_labels=labels)
     if cell.grid.methods[cell.method].method in BASELINES:
         measured = _baseline(cell, data, truth)
     else:

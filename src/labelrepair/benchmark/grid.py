@@ -71,6 +71,9 @@ class Grid:
             values may be those of another data set than ours, which the note then says.
         noise_known: hand the methods the true T and realised rate, as the papers do (an oracle);
             False estimates them as a user would have to.
+        one_noise: one draw of the noise for all seeds, as in JoCoR's code; False draws anew.
+        clean_validation: judge validation rows by their true labels, as in Tanaka et al.'s code
+            (an oracle); no gradient step uses these rows.
         refinement: the second look at every method's repair; measured beside the method's own.
         jobs: cells side by side, each on one thread; 0 = as many as there are cores.
         run_missing: False shows the finished cells only and trains none.
@@ -91,6 +94,8 @@ class Grid:
     measure: str = "test_accuracy_last10"
     quantity: Literal["", "filter", "recovery_by_confidence"] = ""
     noise_known: bool = True
+    one_noise: bool = False
+    clean_validation: bool = False
     refinement: RefinementSpec = RefinementSpec(rounds=0)
     jobs: int = 0
     run_missing: bool = True
@@ -103,6 +108,10 @@ class Grid:
         require(len(self.seeds) > 0, "seeds: at least one is needed")
         require(len(set(self.seeds)) == len(self.seeds), f"seeds: one is repeated in {self.seeds}")
         require(len(self.noises) > 0 and len(self.methods) > 0, "noises, methods: none given")
+        require(
+            self.noise_known or not self.clean_validation,
+            "clean_validation: only where noise_known is true; an estimate would see true labels",
+        )
         require(self.jobs >= 0, f"jobs: must be >= 0, found {self.jobs}")
         for name in self.methods:
             preset_of(self, name)
@@ -136,6 +145,9 @@ class Cell:
             "noise_known": self.grid.noise_known,
             "seed": self.seed,
         }
+        for setting in ("one_noise", "clean_validation"):
+            if getattr(self.grid, setting):
+                content[setting] = True
         if self.grid.refinement.rounds:
             content["refinement"] = non_defaults(self.grid.refinement)
         digest = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=5).hexdigest()

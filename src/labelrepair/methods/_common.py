@@ -41,12 +41,13 @@ class SmallLossOptions:
     Attributes:
         noise_rate: tau; None = the estimated rate. Set it only in presets named oracle.
         ramp: T_k, epochs over which the forget rate rises.
-        forget_schedule: ``code`` or ``paper``, see :class:`labelrepair.selection.ForgetSchedule`.
+        forget_schedule: ``code``, ``code_from_one`` or ``paper``, see
+            :class:`labelrepair.selection.ForgetSchedule`.
     """
 
     noise_rate: float | None = None
     ramp: int = epochs_field(10)
-    forget_schedule: Literal["code", "paper"] = "code"
+    forget_schedule: Literal["code", "code_from_one", "paper"] = "code"
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -11,12 +11,12 @@ rows (mean of its last epochs; without pseudo labelling, the predictions of the 
 ``selected`` are the believed rows.
 
 Deviations: selection uses the mean confidence of the last ten epochs, as the authors' code does
-(the text: the current one). ``log(1 - f)`` is exact in log space (their clamp at 1e-5 stops the
-gradient exactly where it is needed). Positive learning has its own learning rate, as in the text;
-the released script keeps 0.02 by restoring the optimizer: ``carry_optimizer`` with a
+(the text: the current one). ``log(1 - f)`` is exact in log space (their clamp at 1e-5, ``clip``,
+stops the gradient exactly where it is needed). Positive learning has its own learning rate, as in
+the text; the released script keeps 0.02 by restoring the optimizer: ``carry_optimizer`` with a
 ``selective_positive.lr`` of 0.02. Without the former each stage begins with fresh momentum, NL and
-SelNL too, which their script runs as one. The last stage
-keeps the given labels of clean rows, as in the text (code: soft labels for all, ``soft_all``).
+SelNL too, which their script runs as one. The last stage keeps the given labels of clean rows, as
+in the text (code: soft labels for all, ``soft_all``).
 Class weights (``class_balance``) are in the code only.
 """
 
@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from labelrepair import losses
-from labelrepair.config import in_unit_interval, positive
+from labelrepair.config import in_unit_interval, positive, require
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.training import Batch, Run, Schedule, Stage, Step, TrainingConfig
 
@@ -56,6 +56,7 @@ class Options:
         selective_positive: schedule of SelPL; None leaves the stage out.
         pseudo: schedule of each of the two trainings on pseudo labels; None stops after SelNLPL.
         soft_all: in the last training give soft labels to clean rows as well.
+        clip: lower bound of 1 - f in negative learning, 1e-5 in their code; None = the formula.
     """
 
     gamma: float = 0.5
@@ -68,11 +69,15 @@ class Options:
     selective_positive: Schedule | None = Schedule(epochs=720, lr=0.1)
     pseudo: Schedule | None = _PSEUDO
     soft_all: bool = False
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""
         in_unit_interval(gamma=self.gamma)
         positive(complementary_labels=self.complementary_labels, window=self.window)
+        require(
+            self.clip is None or 0 < self.clip < 1, f"clip: must lie in (0, 1), found {self.clip}"
+        )
 
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:
@@ -99,7 +104,8 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
         size = (len(batch.labels), count)
         shift = torch.randint(1, classes, size, generator=run.generator, device=batch.labels.device)
         complementary = (batch.labels[:, None] + shift) % classes
-        loss = losses.negative_learning(logits[0], complementary) * _weight(run)[batch.rows]
+        loss = losses.negative_learning(logits[0], complementary, options.clip)
+        loss = loss * _weight(run)[batch.rows]
         kept = used.sum()
         return Step((loss * used).sum() / kept.clamp_min(1), used=used, skip=kept == 0)
 

@@ -26,7 +26,7 @@ def drawn(monkeypatch):
     """Every (given labels, complementary labels) pair that negative learning was asked for."""
     pairs, original = [], losses.negative_learning
 
-    def note(logits, complementary):
+    def note(logits, complementary, clip=None):
         pairs.append(complementary)
         return original(logits, complementary)
 
