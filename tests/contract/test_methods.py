@@ -384,7 +384,7 @@ ALTERNATIVES = {
         **SMALL_LOSS,
         "warmup": ({}, 0),
         "double_softmax": ({"warmup": 0}, True),
-        "agreement": ({"warmup": 0, "training.batch_size": 2}, "whole_batch"),
+        "agreement": ({**LONG, "warmup": 0}, "whole_batch"),
         "divide_again": ({}, True),
     },
     "decoupling": {"warmup": ({}, 20), "least": ({}, 1.0)},
