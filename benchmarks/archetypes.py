@@ -48,6 +48,13 @@ COLUMNS = {
     "noise.rate_actual": "noise rate, actual",
     "noise.transition_mean_absolute_error": "T, mean absolute error",
 }
+# Where samples of no class are among the data (--dataset mnist_open_set).
+OPEN_SET = {
+    "open_set.rows": "samples of no class",
+    "open_set.flagged": "of these, flagged",
+    "open_set.removed": "of these, dropped or sent to review",
+    "open_set.share_of_removed": "share of them among what was removed",
+}
 
 
 def main() -> None:
@@ -119,6 +126,7 @@ def row(preset: str, seed: int, arguments: argparse.Namespace) -> dict[str, obje
     metrics = json.loads((workspace / "08_reporting" / "metrics.json").read_text())
     facts = json.loads((workspace / "seconds.json").read_text())
     values = {label: metrics.get(key) for key, label in COLUMNS.items()}
+    values |= {label: metrics[key] for key, label in OPEN_SET.items() if key in metrics}
     wall = round(facts["seconds"])
     return {
         "preset": preset,

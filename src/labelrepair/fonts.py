@@ -21,7 +21,8 @@ def own_files() -> list[str]:
 
 def missing(texts: Iterable[str]) -> set[str]:
     """Return the characters that :data:`FAMILY` cannot draw (Chinese, Japanese, Korean, emoji)."""
-    return {c for text in texts for c in text if c.isprintable()} - _characters(own_files()[0])
+    used = set().union(*texts)
+    return {c for c in used - _characters(own_files()[0]) if c.isprintable()}
 
 
 @cache
