@@ -233,7 +233,8 @@ def test_every_public_loss_is_in_the_tables():
     public = {n for n, f in vars(losses).items() if getattr(f, "__module__", "") == losses.__name__}
     public = {n for n in public if not n.startswith("_")}
     helpers = {"log_of_transition", "forward_corrected_with_log", "backward_corrected_with_inverse"}
-    assert len(public - helpers - {"prior_kl"}) == len(PER_SAMPLE) - 1  # negative counts twice
+    of_a_batch = {"prior_kl", "joint_optimization"}
+    assert len(public - helpers - of_a_batch) == len(PER_SAMPLE) - 1  # negative counts twice
     assert ANALYTIC.keys() == PER_SAMPLE.keys()
 
 
@@ -280,6 +281,17 @@ def test_joint_optimization_gradient_equals_its_cross_entropy_form():
         return losses.kl_to_targets(z, TARGETS).mean() + 1.2 * losses.prior_kl(z, PRIOR)
 
     close(gradient(as_written, Z), gradient(as_coded, Z))
+
+
+def test_the_terms_of_joint_optimization_share_their_softmax_only():
+    def apart(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fit, doubt = losses.kl_to_targets(z, TARGETS).mean(), losses.entropy(z).mean()
+        return fit, losses.prior_kl(z, PRIOR), doubt
+
+    for one, other in zip(losses.joint_optimization(Z, TARGETS, PRIOR), apart(Z), strict=True):
+        close(one, other)
+    shared = gradient(lambda z: sum(losses.joint_optimization(z, TARGETS, PRIOR)), Z)
+    close(shared, gradient(lambda z: sum(apart(z)), Z))
 
 
 # ---------------------------------------------------------------- every loss

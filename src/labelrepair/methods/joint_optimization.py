@@ -106,11 +106,11 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
         run.samples.shared["prior"] = prior
 
     def relabel_step(logits: Tensor, batch: Batch, run: Run) -> Step:
-        fit = losses.kl_to_targets(logits[0], _targets(run)[batch.rows]).mean()
-        spread = fit.new_zeros(())
-        if len(batch.labels) >= run.data.num_classes:  # fewer rows cannot be spread over them
-            spread = losses.prior_kl(logits[0], run.samples.shared["prior"])
-        doubt = losses.entropy(logits[0]).mean()
+        fit, spread, doubt = losses.joint_optimization(
+            logits[0], _targets(run)[batch.rows], run.samples.shared["prior"]
+        )
+        if len(batch.labels) < run.data.num_classes:  # too few to be spread over all classes
+            spread = torch.zeros_like(spread)
         total = fit + options.alpha * spread + options.beta * doubt
         return Step(total, log={"fit": fit, "prior": spread, "entropy": doubt})
 
