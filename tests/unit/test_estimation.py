@@ -23,7 +23,7 @@ from labelrepair.estimation import (
     curated_transition,
     estimate_noise,
 )
-from labelrepair.estimation.accuracy import WEAK, cohens_kappa, probe_accuracy
+from labelrepair.estimation.accuracy import WEAK, cohens_kappa, probe_accuracy, promised_kappa
 from labelrepair.noise import asymmetric, inject, symmetric
 from labelrepair.transition import transition_error
 
@@ -518,6 +518,20 @@ def test_kappa_is_scikit_learns():
 
     assert found.kappa == pytest.approx(cohen_kappa_score(probs.argmax(1), given_labels))
     assert found.kappa > 2 * WEAK
+
+
+@pytest.mark.parametrize(
+    ("transition", "prior", "kappa"),
+    [
+        (np.eye(3), [0.2, 0.3, 0.5], 1.0),
+        (symmetric(4, 0.1), [0.25] * 4, (0.9 - 0.25) / 0.75),
+        # 0.8 and 0.2 of two classes, the second always given as the first: all by chance.
+        (np.array([[1.0, 0.0], [1.0, 0.0]]), [0.8, 0.2], 0.0),
+        (np.eye(2), [1.0, 0.0], 1.0),
+    ],
+)
+def test_the_kappa_that_an_estimate_promises(transition, prior, kappa):
+    assert promised_kappa(transition, prior) == pytest.approx(kappa)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,25 @@ def test_estimate():
     assert not np.array_equal(probs, other)
 
 
+@pytest.mark.parametrize(("foreign_share", "told"), [(0.4, True), (0.0, False)])
+def test_samples_of_no_class_are_told_of(blobs, caplog, foreign_share, told):
+    """Networks are unsure of samples between all classes, so no confident joint counts them."""
+    data = blobs(rows=1200, noise=0.0).data
+    draws = torch.Generator().manual_seed(1)
+    foreign = torch.rand(len(data.features), generator=draws) < foreign_share
+    mixed = torch.where(foreign[:, None], 0.1 * data.features, data.features)
+    labels = torch.where(foreign, torch.randint(4, foreign.shape, generator=draws), 0)
+    labels = torch.where(foreign, labels, data.given_labels)
+    probe = ProbeSpec(folds=3, training=dataclasses.replace(TRAINING, schedule=Schedule(8, 0.01)))
+    data = dataclasses.replace(data, features=mixed, given_labels=labels)
+
+    found, _ = workflow.estimate(data, EstimationConfig(probe), seed=0)
+
+    said = "".join(record.getMessage() for record in caplog.records)
+    assert ("many samples belong to no class" in said) == told
+    assert found.noise_rate < 0.2
+
+
 def test_a_cross_validation_that_only_guesses_is_told(caplog):
     data, _ = train_set()
     coins = torch.from_numpy(np.random.default_rng(0).integers(0, C, len(data.given_labels)))

@@ -12,6 +12,7 @@ from labelrepair.transition import Floats, Labels, corrected_hits, count_pairs, 
 SUREST = 0.2  # of the rows predicted to be of a class
 MOST_ROWS = 200_000
 WEAK = 0.25  # Cohen's kappa of networks that may only be guessing
+UNSAID = 0.25  # of kappa that the estimated noise does not account for
 
 
 def probe_accuracy(probs: Any, given_labels: Labels) -> float | None:
@@ -73,6 +74,37 @@ def may_guess(kappa: float | None, method: str) -> bool:
         method: how T was estimated; of a T that people vouch for this says nothing.
     """
     return kappa is not None and kappa < WEAK and method not in KNOWN
+
+
+def promised_kappa(transition: Floats, class_prior: Floats) -> float:
+    """Return the kappa of networks that know every true class, if the estimate holds.
+
+    Args:
+        transition: (C, C), ``P(given = j | true = i)``.
+        class_prior: (C,), ``P(true = i)``.
+    """
+    joint = np.asarray(class_prior)[:, None] * np.asarray(transition)
+    chance = float(joint.sum(0) @ joint.sum(1))
+    return 1.0 if chance >= 1 else (float(np.trace(joint)) - chance) / (1 - chance)
+
+
+def leaves_unsaid(
+    kappa: float | None, transition: Floats, class_prior: Floats, method: str
+) -> bool:
+    """Return whether networks agree with the labels far less than the estimated noise accounts for.
+
+    Either they cannot tell the classes apart, or many samples belong to no class: networks are
+    unsure of these, so that the confident joint counts none of them.
+
+    Args:
+        kappa: see :func:`cohens_kappa`; None where it is not known.
+        transition: T.
+        class_prior: see :func:`promised_kappa`.
+        method: how T was estimated; of a T that people vouch for this says nothing.
+    """
+    if kappa is None or method in KNOWN or may_guess(kappa, method):
+        return False
+    return kappa < promised_kappa(transition, class_prior) - UNSAID
 
 
 def _spaced(probs: Any, given_labels: Labels) -> tuple[Floats, Labels]:

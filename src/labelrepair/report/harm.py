@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labelrepair.estimation.accuracy import may_guess
+from labelrepair.estimation.accuracy import leaves_unsaid, may_guess, promised_kappa
 from labelrepair.label_table import GIVEN_LABEL, IS_LABEL_ISSUE, SUGGESTED_LABEL
 from labelrepair.policy import of_lost_classes
 from labelrepair.refinement import METHOD
@@ -26,7 +26,9 @@ def warnings(
         ab: lines of the retraining's evidence.
     """
     measured = _measured(found)
-    weak = _guessing(sources) + _too_weak(found, sources) + _too_many(rows, sources)
+    weak = (
+        _guessing(sources) + _unsaid(sources) + _too_weak(found, sources) + _too_many(rows, sources)
+    )
     unmeasured = [] if found["given"].measured else weak
     told = _reviewed(found, sources) + _retrained(ab)
     return measured + unmeasured + _lost(rows, sources) + told
@@ -61,6 +63,21 @@ def _guessing(sources: Sources) -> list[str]:
         "classes apart. In the latter case the noise rate is estimated far too high, and the "
         "changes do harm. Have people check some (kedro labels audit draw), or try a stronger "
         "network, longer training or better features first."
+    ]
+
+
+def _unsaid(sources: Sources) -> list[str]:
+    """Say when the noise rate does not account for how little networks and labels agree."""
+    noise = sources.noise
+    matrix, prior = np.array(noise["transition"]), np.array(noise["class_prior"])
+    if not leaves_unsaid(noise.get("kappa"), matrix, prior, noise["method"]):
+        return []
+    return [
+        f"The networks that judge the labels agree with them far less (Cohen's kappa "
+        f"{noise['kappa']:.2f}) than {_percent(noise['noise_rate'])} wrong labels account for "
+        f"({promised_kappa(matrix, prior):.2f}): either they cannot tell the classes apart, or "
+        "many samples belong to no class, which no noise rate counts. Look at the samples of "
+        "lowest label quality; a larger policy.review_budget sends more of them to people."
     ]
 
 

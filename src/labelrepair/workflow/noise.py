@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelrepair.config import from_dict, to_dict
 from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise, known_transition
-from labelrepair.estimation.accuracy import may_guess
+from labelrepair.estimation.accuracy import leaves_unsaid, may_guess
 from labelrepair.estimation.spec import KNOWN
 from labelrepair.refinement import (
     RefinementSpec,
@@ -97,6 +97,15 @@ def estimate(
             "better features are needed; the noise rate of %.0f %% may be far too high",
             found.kappa,
             100 * found.noise_rate,
+        )
+    elif leaves_unsaid(found.kappa, found.transition, found.class_prior, found.method):
+        logger.warning(
+            "the cross-validation agrees with the given labels far less than %.1f %% wrong ones "
+            "account for (Cohen's kappa %.2f): either it cannot tell the classes apart, or many "
+            "samples belong to no class, which no noise rate counts; look at those of lowest label "
+            "quality",
+            100 * found.noise_rate,
+            found.kappa,
         )
     return found, probs
 

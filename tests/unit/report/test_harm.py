@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from labelrepair.label_table import OPEN_SET, TRUE_LABEL
+from labelrepair.noise import symmetric
 from labelrepair.pipelines.report.nodes import write_report
 from labelrepair.refinement import METHOD
 from labelrepair.report import ReportSpec, build_context, harm
@@ -45,6 +46,28 @@ def test_networks_that_only_guess(unknown, kappa, method, weak):
     assert bool(found) == weak
     if weak:
         assert "kappa 0.10" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("kappa", "method", "unsaid"),
+    [
+        (0.5, "confident_joint", True),
+        (0.5, METHOD, True),
+        (0.5, "curated", False),  # people counted the noise
+        (0.63, "confident_joint", False),
+        (0.1, "confident_joint", False),  # told already: they may only be guessing
+        (None, "confident_joint", False),
+    ],
+)
+def test_networks_that_agree_less_than_the_noise_accounts_for(unknown, kappa, method, unsaid):
+    """10 % wrong labels of 4 equal classes: kappa (0.9 - 0.25) / 0.75 = 0.87."""
+    matrix = symmetric(4, 0.1).tolist()
+    noise = {"kappa": kappa, "method": method, "transition": matrix, "noise_rate": 0.1}
+    noise = {**unknown.noise, **noise, "class_prior": [0.25] * 4}
+    found = [text for text in warned(unknown, noise=noise) if "belong to no class" in text]
+    assert bool(found) == unsaid
+    if unsaid:
+        assert "(Cohen's kappa 0.50) than 10 % wrong labels account for (0.87)" in found[0]
 
 
 @pytest.mark.parametrize(("agreement", "weak"), [(0.35, True), (0.37, False)])
