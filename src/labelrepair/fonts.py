@@ -25,13 +25,17 @@ def missing(texts: Iterable[str]) -> set[str]:
     return {c for c in used - _characters(own_files()[0]) if c.isprintable()}
 
 
-@cache
-def families(texts: tuple[str, ...]) -> list[str]:
+def families(texts: Iterable[str]) -> list[str]:
     """Return the font families that matplotlib needs for some texts, :data:`FAMILY` first.
 
     Logs a warning where no font of this machine has some: a picture shows boxes in their place.
     """
-    found, left = [FAMILY], missing(texts)
+    return _families(frozenset(missing(texts)))
+
+
+@cache
+def _families(wanted: frozenset[str]) -> list[str]:
+    found, left = [FAMILY], set(wanted)
     if left:
         from matplotlib import font_manager  # noqa: PLC0415
 

@@ -527,7 +527,7 @@ def test_kappa_is_scikit_learns():
         (symmetric(4, 0.1), [0.25] * 4, (0.9 - 0.25) / 0.75),
         # 0.8 and 0.2 of two classes, the second always given as the first: all by chance.
         (np.array([[1.0, 0.0], [1.0, 0.0]]), [0.8, 0.2], 0.0),
-        (np.eye(2), [1.0, 0.0], 1.0),
+        (np.eye(2), [1.0, 0.0], 0.0),  # nothing to tell apart
     ],
 )
 def test_the_kappa_that_an_estimate_promises(transition, prior, kappa):

@@ -15,7 +15,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
 from labelrepair.evaluation import evaluate
-from labelrepair.fonts import families
+from labelrepair.fonts import _families, families
 from labelrepair.noise import inject, symmetric
 from labelrepair.plots import (
     all_plots,
@@ -312,7 +312,7 @@ def cats_font(tmp_path):
 
 def test_names_in_other_scripts_get_a_font_that_has_them(cats_font, monkeypatch, caplog):
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [__file__, cats_font])
-    families.cache_clear()
+    _families.cache_clear()
     assert families(("Katze", "кошка")) == ["DejaVu Sans"]
     figure = transition_heat_map(np.eye(2), ["猫\n", "b"], "T")
     assert figure.axes[0].get_xticklabels()[0].get_fontfamily() == ["DejaVu Sans", "Cats"]
@@ -324,10 +324,10 @@ def test_names_in_other_scripts_get_a_font_that_has_them(cats_font, monkeypatch,
 
 def test_names_that_no_font_has_are_warned_of(monkeypatch, caplog):
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
-    families.cache_clear()
+    _families.cache_clear()
     assert families(("猫", "犬")) == ["DejaVu Sans"]
     assert "No font of this machine has 犬, 猫" in caplog.text
-    families.cache_clear()
+    _families.cache_clear()
 
 
 def test_a_hundred_classes_are_drawn(tmp_path):

@@ -113,12 +113,10 @@ def _conditions(cells: pd.DataFrame) -> str:
         clocked = cells["wall_seconds"].dropna()
         which = "" if len(clocked) == len(cells) else f" ({len(clocked)} of them)"
         told.append(f"{clocked.sum() / 3600:.1f} h by the clock{which}")
-    for name, column in {"": "machine", "Python ": "python", "torch ": "torch"}.items():
+    shown = {"machine": "", "python": "Python ", "torch": "torch ", "numpy": "NumPy "}
+    for column, name in {**shown, "labelrepair": "labelrepair "}.items():
         if column in cells:
             told.append(name + ", ".join(sorted(set(cells[column].dropna()))))
-    for name in ("numpy", "labelrepair"):
-        if name in cells:
-            told.append(f"{name} " + ", ".join(sorted(set(cells[name].dropna()))))
     return "; ".join(told)
 
 

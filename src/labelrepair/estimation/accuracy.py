@@ -12,7 +12,7 @@ from labelrepair.transition import Floats, Labels, corrected_hits, count_pairs, 
 SUREST = 0.2  # of the rows predicted to be of a class
 MOST_ROWS = 200_000
 WEAK = 0.25  # Cohen's kappa of networks that may only be guessing
-UNSAID = 0.25  # of kappa that the estimated noise does not account for
+UNACCOUNTED = 0.25  # of kappa that the estimated noise does not account for
 
 
 def probe_accuracy(probs: Any, given_labels: Labels) -> float | None:
@@ -61,9 +61,7 @@ def cohens_kappa(probs: Any, given_labels: Labels) -> float:
         estimate; 0 (there NaN) where prediction and labels are of one class.
     """
     some, labels = _spaced(probs, given_labels)
-    counts = count_pairs(some.argmax(axis=1), labels, some.shape[1]) / len(labels)
-    chance = float(counts.sum(0) @ counts.sum(1))
-    return 0.0 if chance >= 1 else (float(np.trace(counts)) - chance) / (1 - chance)
+    return _beyond_chance(count_pairs(some.argmax(axis=1), labels, some.shape[1]) / len(labels))
 
 
 def may_guess(kappa: float | None, method: str) -> bool:
@@ -82,13 +80,14 @@ def promised_kappa(transition: Floats, class_prior: Floats) -> float:
     Args:
         transition: (C, C), ``P(given = j | true = i)``.
         class_prior: (C,), ``P(true = i)``.
+
+    Returns:
+        A number in [-1, 1], as of :func:`cohens_kappa`.
     """
-    joint = np.asarray(class_prior)[:, None] * np.asarray(transition)
-    chance = float(joint.sum(0) @ joint.sum(1))
-    return 1.0 if chance >= 1 else (float(np.trace(joint)) - chance) / (1 - chance)
+    return _beyond_chance(np.asarray(class_prior)[:, None] * np.asarray(transition))
 
 
-def leaves_unsaid(
+def disagrees_unaccountably(
     kappa: float | None, transition: Floats, class_prior: Floats, method: str
 ) -> bool:
     """Return whether networks agree with the labels far less than the estimated noise accounts for.
@@ -104,7 +103,13 @@ def leaves_unsaid(
     """
     if kappa is None or method in KNOWN or may_guess(kappa, method):
         return False
-    return kappa < promised_kappa(transition, class_prior) - UNSAID
+    return kappa < promised_kappa(transition, class_prior) - UNACCOUNTED
+
+
+def _beyond_chance(joint: Floats) -> float:
+    """Return Cohen's kappa of two labellings with these joint shares (C, C); 0 if of one class."""
+    chance = float(joint.sum(0) @ joint.sum(1))
+    return 0.0 if chance >= 1 else (float(np.trace(joint)) - chance) / (1 - chance)
 
 
 def _spaced(probs: Any, given_labels: Labels) -> tuple[Floats, Labels]:

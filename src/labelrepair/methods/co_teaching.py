@@ -47,9 +47,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
         loss = stacked_losses(logits, batch.labels, cross_entropy)
         return cross_update(loss, forget.at(run.epoch), divide_again=options.divide_again)
 
-    after = select_smallest(
-        forget.noise_rate, lambda z, y: stacked_losses(z, y, cross_entropy).sum(0)
-    )
+    after = select_smallest(forget.noise_rate, joint_loss)
     return [Stage("train", config.schedule, step, networks=2, after_stage=after)]
 
 

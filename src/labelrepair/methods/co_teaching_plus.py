@@ -23,7 +23,7 @@ from labelrepair.methods._common import (
     select_smallest,
     stacked_losses,
 )
-from labelrepair.methods.co_teaching import cross_update
+from labelrepair.methods.co_teaching import cross_update, joint_loss
 from labelrepair.selection import smallest_among
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
 
@@ -83,9 +83,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
             return Step(torch.where(skip, plain, total), used=used | skip)
         return Step(total, used=used, skip=skip)
 
-    after = select_smallest(
-        forget.noise_rate, lambda z, y: stacked_losses(z, y, cross_entropy).sum(0)
-    )
+    after = select_smallest(forget.noise_rate, joint_loss)
     return [
         Stage(
             "train",

@@ -106,7 +106,7 @@ def heat_map_size(num_classes: int) -> tuple[float, float]:
 def name_style(names: Sequence[str]) -> dict[str, Any]:
     """Return how the names of an axis are set: smaller the more, in fonts that have them."""
     size = float(np.interp(len(names), [20, 100], [9, 6]))
-    return {"fontsize": size, "fontfamily": families(tuple(names))}
+    return {"fontsize": size, "fontfamily": families(names)}
 
 
 def heat_map(

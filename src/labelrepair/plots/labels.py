@@ -135,7 +135,7 @@ def confusion_flow(delivered: pd.DataFrame, class_names: Sequence[str]) -> "Figu
 
 
 def class_health_plot(classes: pd.DataFrame) -> "Figure":
-    """Draw what repair did to each class, at most the 100 with the largest share of issues."""
+    """Draw what repair did to each class, at most 100, the largest share of issues on top."""
     counts = classes["given_count"].clip(lower=1)
     order = np.argsort((classes["issues"] / counts).to_numpy(), kind="stable")[-NAMED_CLASSES:]
     frame, counts = classes.iloc[order], counts.iloc[order]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labelrepair.estimation.accuracy import leaves_unsaid, may_guess, promised_kappa
+from labelrepair.estimation.accuracy import disagrees_unaccountably, may_guess, promised_kappa
 from labelrepair.label_table import GIVEN_LABEL, IS_LABEL_ISSUE, SUGGESTED_LABEL
 from labelrepair.policy import of_lost_classes
 from labelrepair.refinement import METHOD
@@ -27,7 +27,10 @@ def warnings(
     """
     measured = _measured(found)
     weak = (
-        _guessing(sources) + _unsaid(sources) + _too_weak(found, sources) + _too_many(rows, sources)
+        _guessing(sources)
+        + _unaccounted(sources)
+        + _too_weak(found, sources)
+        + _too_many(rows, sources)
     )
     unmeasured = [] if found["given"].measured else weak
     told = _reviewed(found, sources) + _retrained(ab)
@@ -66,11 +69,11 @@ def _guessing(sources: Sources) -> list[str]:
     ]
 
 
-def _unsaid(sources: Sources) -> list[str]:
+def _unaccounted(sources: Sources) -> list[str]:
     """Say when the noise rate does not account for how little networks and labels agree."""
     noise = sources.noise
     matrix, prior = np.array(noise["transition"]), np.array(noise["class_prior"])
-    if not leaves_unsaid(noise.get("kappa"), matrix, prior, noise["method"]):
+    if not disagrees_unaccountably(noise.get("kappa"), matrix, prior, noise["method"]):
         return []
     return [
         f"The networks that judge the labels agree with them far less (Cohen's kappa "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelrepair.config import from_dict, to_dict
 from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise, known_transition
-from labelrepair.estimation.accuracy import leaves_unsaid, may_guess
+from labelrepair.estimation.accuracy import disagrees_unaccountably, may_guess
 from labelrepair.estimation.spec import KNOWN
 from labelrepair.refinement import (
     RefinementSpec,
@@ -98,7 +98,7 @@ def estimate(
             found.kappa,
             100 * found.noise_rate,
         )
-    elif leaves_unsaid(found.kappa, found.transition, found.class_prior, found.method):
+    elif disagrees_unaccountably(found.kappa, found.transition, found.class_prior, found.method):
         logger.warning(
             "the cross-validation agrees with the given labels far less than %.1f %% wrong ones "
             "account for (Cohen's kappa %.2f): either it cannot tell the classes apart, or many "
