@@ -24,7 +24,7 @@ def required(*extras: str) -> dict[str, Requirement]:
 
 
 def test_the_oldest_versions_are_the_lower_bounds_of_pyproject():
-    # Those that `make test-oldest` installs; a bound raised alone would leave it without a solution.
+    # `make test-oldest` installs them; a bound raised alone would leave it without a solution.
     oldest = pinned("constraints-oldest.txt")
     for name, line in required("cleanlab", "dvc", "kedro", "mlflow", "plots").items():
         bound = max(Version(part.version) for part in line.specifier if part.operator == ">=")
