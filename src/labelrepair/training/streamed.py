@@ -59,7 +59,7 @@ class Streamed:
         """
         wanted = [part.cpu().numpy() for part in parts]
         if self.device.type != "cuda":
-            yield from ahead(lambda: self._read(wanted))
+            yield from (read.to(self.device) for read in ahead(lambda: self._read(wanted)))
             return
         for portion, copied in ahead(lambda: self._copied(wanted)):
             current = torch.cuda.current_stream(self.device)
