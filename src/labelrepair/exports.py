@@ -1,5 +1,6 @@
 """Exporting the graph of a model; what PyTorch does for that belongs to the whole process."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ def exporting(model: nn.Module) -> Iterator[None]:
     """Let nothing else train or export meanwhile, and leave nothing of the export in memory.
 
     The sizes of what is traced hold each other in a circle through C++, of which Python's collector
-    sees only a part: 0.1 MB an export in a service that hands over model after model.
+    sees only a part: 0.1 MB an export in a service that hands over model after model. Versions of
+    PyTorch that trace strictly by default (2.6) allow no look at them and keep that.
 
     Args:
         model: what is exported in here, once or several times.
@@ -23,16 +25,22 @@ def exporting(model: nn.Module) -> Iterator[None]:
     traced: list[Any] = []
 
     def look(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if not torch.compiler.is_dynamo_compiling():  # strict exports (older versions) refuse it
-            traced.append(inputs[0])
+        traced.append(inputs[0])
 
     with EXCLUSIVE:
-        hook = model.register_forward_pre_hook(look)
+        hook = None if traces_strictly() else model.register_forward_pre_hook(look)
         try:
             yield
         finally:
-            hook.remove()
+            if hook is not None:
+                hook.remove()
             for features in traced:
                 sizes = getattr(getattr(features, "fake_mode", None), "shape_env", None)
                 if sizes is not None:
                     vars(sizes).clear()
+
+
+def traces_strictly() -> bool:
+    """Return whether this PyTorch traces strictly unless it is told not to."""
+    strict: bool = inspect.signature(torch.export.export).parameters["strict"].default
+    return strict
