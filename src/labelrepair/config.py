@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from labelrepair.errors import ConfigError, nearest
 
 T = TypeVar("T")
+PER_CORE = 4  # processes or threads; with more, a machine only suffers
 
 
 def from_dict(cls: type[T], raw: Mapping[str, Any] | None, where: str = "") -> T:
@@ -109,6 +111,17 @@ def positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"{name}: must be greater than 0 and finite, found {value}")
+
+
+def affordable(**numbers: int) -> None:
+    """Check that named numbers of processes or threads suit this machine."""
+    cores = os.cpu_count() or 1
+    for name, value in numbers.items():
+        if not 0 <= value <= PER_CORE * cores:
+            raise ConfigError(
+                f"{name}: expected 0 to {PER_CORE * cores} ({PER_CORE} for each of the {cores} "
+                f"cores of this machine), found {value}"
+            )
 
 
 def one_of(valid: tuple[str, ...], **values: str) -> None:

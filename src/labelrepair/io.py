@@ -11,6 +11,7 @@ from kedro.io.core import parse_dataset_definition
 from numpy.typing import NDArray
 
 from labelrepair.atomic import whole_file, whole_path
+from labelrepair.config import affordable
 from labelrepair.data.rows import RowStore
 from labelrepair.data.storage import load_features, save_features
 from labelrepair.data.store import read_features, write_features
@@ -69,7 +70,11 @@ class FeatureDataset(AbstractDataset[Any, Any]):
             mmap: False reads an array into memory.
             workers: processes that decode images of ``storage: files``; None = by cores.
             metadata: for other tools, as everywhere in Kedro.
+
+        Raises:
+            ConfigError: ``workers`` is none that this machine could do with.
         """
+        affordable(workers=workers or 0)
         self._filepath, self._mmap, self._workers = Path(filepath), mmap, workers
         self.metadata = metadata
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelrepair.config import (
+    affordable,
     from_dict,
     in_unit_interval,
     non_defaults,
@@ -200,6 +201,15 @@ def test_positive(value):
         positive(x=value)
 
 
+def test_processes_are_a_few_for_each_core(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    affordable(jobs=8, workers=0)
+    for wrong in (9, -1):
+        said = rf"^jobs: expected 0 to 8 \(4 for each of the 2 cores.*found {wrong}$"
+        with pytest.raises(ConfigError, match=said):
+            affordable(jobs=wrong)
+
+
 def test_require_and_one_of():
     require(True, "never")
     with pytest.raises(ConfigError, match=r"^said$"):
@@ -236,6 +246,8 @@ def test_nearest_lists_all_where_none_is_near():
         {"test_every": 0},
         {"checkpoint_every": 0},
         {"threads": -1},
+        {"threads": 10**6},
+        {"distributed": {"processes": 10**6}},
     ],
 )
 def test_training_settings_out_of_range_are_refused_by_name(raw):

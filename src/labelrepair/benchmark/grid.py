@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from labelrepair import methods
 from labelrepair.benchmark.baselines import BASELINES
-from labelrepair.config import from_dict, non_defaults, one_of, require
+from labelrepair.config import affordable, from_dict, non_defaults, one_of, require
 from labelrepair.data import SourceSpec
 from labelrepair.noise import NoiseSpec
 from labelrepair.refinement import RefinementSpec
@@ -112,7 +112,7 @@ class Grid:
             self.noise_known or not self.clean_validation,
             "clean_validation: only where noise_known is true; an estimate would see true labels",
         )
-        require(self.jobs >= 0, f"jobs: must be >= 0, found {self.jobs}")
+        affordable(jobs=self.jobs)
         for name in self.methods:
             preset_of(self, name)
 

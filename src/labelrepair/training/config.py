@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from labelrepair.config import in_unit_interval, one_of, positive, require
+from labelrepair.config import affordable, in_unit_interval, one_of, positive, require
 
 T = TypeVar("T")
 
@@ -120,6 +120,7 @@ class Distributed:
     def __post_init__(self) -> None:
         """Check names and ranges."""
         positive(processes=self.processes, timeout=self.timeout)
+        affordable(processes=self.processes)
         one_of(("auto", "gloo", "nccl"), backend=self.backend)
 
 
@@ -188,7 +189,7 @@ class TrainingConfig:
             checkpoint_every=self.checkpoint_every,
         )
         require(self.max_batches >= 0, f"max_batches: must be >= 0, found {self.max_batches}")
-        require(self.threads >= 0, f"threads: must be >= 0, found {self.threads}")
+        affordable(threads=self.threads)
 
 
 def scale_epochs(value: T, factor: float) -> T:

@@ -201,13 +201,20 @@ def _dismiss(ranks: Ranks) -> None:
         distributed.destroy_process_group()
 
 
-def watch_parent() -> None:
-    """End with the process that started us, however it ends."""
-    parent = os.getppid()
+def watch_parent(parent: int | None = None, place: Path | None = None) -> None:
+    """End with the process that started us, however it ends.
+
+    Args:
+        parent: its number, where it can have ended before we ask who it is; None = ask now.
+        place: the folder of the job, which nobody else would delete any more.
+    """
+    started_by = os.getppid() if parent is None else parent
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == started_by:
             time.sleep(1)
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -277,7 +284,8 @@ def _start(target: str, place: Path, config: Distributed) -> None:
         max_restarts=0,
         monitor_interval=0.1,
     )
-    arguments = ("-m", _MAIN, target, str(place), config.backend, str(config.timeout))
+    how = (config.backend, str(config.timeout), str(os.getpid()))
+    arguments = ("-m", _MAIN, target, str(place), *how)
     with _environment(), _signals(), _quiet():
         try:
             elastic_launch(launch, sys.executable)(*arguments)

@@ -14,10 +14,10 @@ from labelrepair.training.launch import choose_backend, own_gpu, save, say, watc
 from labelrepair.training.ranks import Ranks
 
 
-def main(target: str, place: str, backend: str, timeout: str) -> int:
+def main(target: str, place: str, backend: str, timeout: str, parent: str) -> int:
     """Do this process's part; return the exit code."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    watch_parent()
+    watch_parent(int(parent), Path(place))
     level = int(os.environ.get("LABELREPAIR_LOG_LEVEL", logging.WARNING))
     logging.basicConfig(format="%(message)s")
     logging.getLogger("labelrepair").setLevel(level if rank == 0 else logging.ERROR)

@@ -1,6 +1,8 @@
 """Two processes train as one: the same batches, the same rows learned from, the same labels."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -64,6 +66,30 @@ def test_a_killed_rank_ends_the_run_and_the_next_one_goes_on(tmp_path):
     assert state["position"] == [0, 2]
     compare(start("dies", job | {"epoch": None}), "jocor")
     assert not list(tmp_path.glob(".ranks-*"))
+
+
+ORPHAN = """
+import subprocess, sys
+started = [sys.executable, "-m", "labelrepair.training.rank_main", "rank_jobs:numbers", sys.argv[1]]
+subprocess.Popen([*started, "gloo", "600", sys.argv[2]], start_new_session=True)
+"""
+
+
+def test_a_rank_whose_parent_is_gone_leaves_nothing_behind(tmp_path):
+    # The parent ends before the rank, which imports PyTorch first, can ask who it was.
+    place = tmp_path / ".ranks-job"
+    place.mkdir()
+    place.joinpath("content.pt").write_bytes(bytes(100))
+    wanted = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, str(place), "1000000"],
+        env={**os.environ, **wanted, **where},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        parent.communicate(timeout=60)  # until the rank, which has its output, is gone as well
+    assert not place.exists()
 
 
 @pytest.mark.slow
