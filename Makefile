@@ -11,7 +11,7 @@ JOBS ?= 2
 # A warning of MLflow about a class of kedro-mlflow's, at every start.
 export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
-.PHONY: help run test test-slow test-data test-gpu test-kill test-soak test-oldest test-newest test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench bench-large clean
+.PHONY: help run test test-slow test-data test-gpu test-kill test-soak test-oldest test-newest test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench bench-gpu bench-large clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -102,6 +102,13 @@ bench: $(READY)  ## speed and memory (minutes); MNIST's part if LABELREPAIR_DATA
 	@if [ -n "$(LABELREPAIR_DATA)" ]; then \
 		python benchmarks/floor.py --data-root "$(LABELREPAIR_DATA)" $(if $(JOCOR),--script "$(JOCOR)"); \
 	else echo "benchmarks/floor.py: left out; LABELREPAIR_DATA names a folder with MNIST"; fi
+
+bench-gpu: $(READY)  ## the same questions on a GPU (minutes); the authors' script with JOCOR=checkout
+	@python benchmarks/networks.py --device cuda --networks lenet cnn7 resnet34 --batches 128 512 \
+		--precisions float32 bfloat16 --rows 51200
+	@python benchmarks/replicas.py --device cuda
+	@python benchmarks/floor.py --recipe cifar10 --device cuda --precision bfloat16 \
+		$(if $(JOCOR),--script "$(JOCOR)" --workers 8)
 
 bench-large: $(READY)  ## a set larger than the memory; LARGE=folder with 35 GB, ROWS="25000 200000" for others
 	@test -n "$(LARGE)" || { echo "LARGE=folder: where 200,000 images and their shards may go (35 GB)"; exit 1; }
