@@ -26,8 +26,10 @@ from labelrepair.label_table import (
     data_hash,
     origin,
 )
+from labelrepair.networks import available
 from labelrepair.networks.classifier import Classifier
 from labelrepair.serving import Predictor, encode
+from labelrepair.training import Network
 from labelrepair.workflow import held_out_rows, noise_from_dict, repairable
 
 Array = NDArray[Any]
@@ -98,6 +100,9 @@ class Package:
     held_out: Bools
 
 
+NAMED_BY_NOBODY = Network("")
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """The rows to judge on: label table, its features, the noise estimate and trusted labels.
@@ -119,6 +124,7 @@ def package(
     table: pd.DataFrame,
     features: Array,
     report: Mapping[str, Any],
+    network: Network = NAMED_BY_NOBODY,
 ) -> Package:
     """Bundle a trained model.
 
@@ -128,9 +134,12 @@ def package(
         table: the label table that the model was trained on.
         features: rows as in ``table``.
         report: the training report.
+        network: the one that the run's own parameters name; by import path the state may name
+            no other, as building it calls what stands there.
 
     Raises:
-        DataError: the label table has changed since the training.
+        DataError: the label table has changed since the training, or the state names a network by
+            an import path that is not the parameters'.
     """
     labels = data_hash(table)
     if report.get("data_hash") != labels:
@@ -139,7 +148,7 @@ def package(
             "training pipeline again before handing over"
         )
     own = {"spec": state["spec"], "weights": state["weights"]}
-    model = Classifier.from_state(own, trusted=True)
+    model = Classifier.from_state(own, trusted=_is_named(own["spec"], network))
     form, names = from_dict(InputFormat, input_format, "input_format"), state["class_names"]
     fraction = report["settings"]["training"]["validation_fraction"]
     held_out = held_out_rows(table, fraction, report["seed"])
@@ -152,6 +161,22 @@ def package(
         example=np.array(features[:EXAMPLES]),
         held_out=held_out,
     )
+
+
+def _is_named(spec: Mapping[str, Any], network: Network) -> bool:
+    """Return whether a spec is that of the network; raise if it is a stranger's import path."""
+    # Text networks get their vocabulary's size from the data.
+    options = {**spec["options"], "vocabulary_size": network.options.get("vocabulary_size")}
+    wanted = {**network.options, "vocabulary_size": network.options.get("vocabulary_size")}
+    if spec["name"] == network.name and options == wanted:
+        return True
+    if spec["name"] not in available():
+        raise DataError(
+            f"model: built by '{spec['name']}' with {spec['options']}, the parameters of this run "
+            f"name '{network.name}' with {network.options}; hand over with the parameters of the "
+            "training"
+        )
+    return False
 
 
 def check_measured(report: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:

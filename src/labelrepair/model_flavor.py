@@ -1,11 +1,15 @@
 """One MLflow model with two faces: ``mlflow.pytorch`` (stored features) and pyfunc (raw samples).
 
 A custom flavor in MLflow's sense: :func:`save_model` writes what ``Model.log`` uploads. The network
-is an exported graph (pt2: no pickle, no code of ours needed to run it); the input format and the
-package's own code travel beside it, so that a service needs no installation of labelrepair.
+is an exported graph (no code of ours needed to run it); the input format and the package's own code
+travel beside it, so that a service needs no installation of labelrepair.
+
+A graph is a program: reading one can run what its file says, and MLflow's services run code of the
+folder anyway. The handoff opens the champion's only if it is byte for byte the one handed over.
 """
 
 import base64
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -26,6 +30,7 @@ from labelrepair.handoff import Contender, Package
 from labelrepair.served_model import FORMAT_FILE, predictor_of
 from labelrepair.serving import Predictor
 
+GRAPH_FILE = Path("data") / "model.pt2"
 SEEN_FILE = "trained_on.npy"
 # What predicting imports; MLflow brings the versions that are installed.
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "scipy", "torch")
@@ -36,6 +41,7 @@ def save_model(
     mlflow_model: Any,
     package: Package,
     *,
+    sums: dict[str, str] | None = None,
     validate_serving_input: bool = False,  # noqa: ARG001 - read by Model.log
 ) -> None:
     """Write the model folder; called by ``mlflow.models.Model.log``.
@@ -44,6 +50,7 @@ def save_model(
         path: a new folder.
         mlflow_model: its description, to which both flavors are added.
         package: what to write.
+        sums: gets the SHA-256 of the graph's file as ``graph_sha256``.
         validate_serving_input: for ``Model.log``: True loads the model once more.
 
     Raises:
@@ -72,6 +79,8 @@ def save_model(
             pip_requirements=_requirements(),
         )
     root = Path(path)
+    if sums is not None:
+        sums["graph_sha256"] = graph_sha256(root)
     content = {
         "input_format": to_dict(predictor.input_format),
         "class_names": predictor.class_names,
@@ -108,11 +117,32 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def load_contender(path: str | Path, version: str | None = None) -> Contender:
-    """Return a model from its downloaded folder, without touching ``sys.path``."""
+def load_contender(path: str | Path, expected_sha256: str, version: str | None = None) -> Contender:
+    """Return a model from its downloaded folder, without touching ``sys.path``.
+
+    Args:
+        path: the folder.
+        expected_sha256: what the registry says of its graph's file.
+        version: its number.
+
+    Raises:
+        DataError: the graph is not the one that was handed over.
+    """
+    found = graph_sha256(path)
+    if found != expected_sha256:
+        raise DataError(
+            f"{GRAPH_FILE} of version {version} has the SHA-256 {found}, not "
+            f"'{expected_sha256}' as when it was handed over; it is not opened"
+        )
     seen: NDArray[np.uint64] = np.load(Path(path) / SEEN_FILE, allow_pickle=False)
-    graph = torch.export.load(Path(path) / "data" / "model.pt2").module()
+    graph = torch.export.load(Path(path) / GRAPH_FILE).module()
     return Contender(predictor_of(path, graph), seen, version)
+
+
+def graph_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a model folder's graph, 64 hex characters."""
+    with (Path(path) / GRAPH_FILE).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _signature(predictor: Predictor) -> Any:

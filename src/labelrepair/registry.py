@@ -177,6 +177,7 @@ class Registry:
 
         from labelrepair import model_flavor  # noqa: PLC0415
 
+        sums: dict[str, str] = {}
         with _some_run():
             logged = Model.log(
                 artifact_path=None,
@@ -184,8 +185,10 @@ class Registry:
                 flavor=model_flavor,
                 flavor_name="pytorch",
                 package=package,
+                sums=sums,
                 validate_serving_input=False,
             )
+        tags = {**tags, **{TAG + name: value for name, value in sums.items()}}
         made = mlflow.register_model(logged.model_uri, self.name, tags=tags)
         return self.client.get_model_version(self.name, made.version)
 
@@ -213,20 +216,21 @@ class Registry:
         """Return a version's model, downloaded to ``folder``.
 
         Raises:
-            DataError: it was not handed over by labelrepair.
+            DataError: it was not handed over by labelrepair, or its graph has changed since.
         """
         import mlflow  # noqa: PLC0415
 
         from labelrepair import model_flavor  # noqa: PLC0415
 
-        if f"{TAG}digest" not in version.tags:
+        if f"{TAG}graph_sha256" not in version.tags:
             raise DataError(
                 f"the champion, version {version.version} of {self.name}, was not handed over by "
-                "labelrepair and cannot be judged"
+                f"labelrepair (it has no tag {TAG}graph_sha256) and cannot be judged"
             )
         address = f"models:/{self.name}/{version.version}"
         path = mlflow.artifacts.download_artifacts(address, dst_path=folder)
-        return model_flavor.load_contender(path, str(version.version))
+        known = version.tags[f"{TAG}graph_sha256"]
+        return model_flavor.load_contender(path, known, str(version.version))
 
     def write(self, version: Any, record: Mapping[str, Any], card: str) -> None:
         """Keep record and card with the version: as artifacts of its run, the card as its text."""

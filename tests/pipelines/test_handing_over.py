@@ -202,15 +202,29 @@ def test_a_loaded_model_takes_words_beyond_its_embedding(tmp_path):
     options = {"vocabulary_size": 7, "embedding_size": 4}
     made = bundle("embedding", options, form, np.minimum(encode_texts(texts, vocabulary, 5), 6))
 
-    model_flavor.save_model(str(tmp_path / "m"), Model(), made)
+    sums = {}
+    model_flavor.save_model(str(tmp_path / "m"), Model(), made, sums=sums)
 
     beyond, unknown = f"fine {vocabulary[7]}", "fine nonsense"
     for loaded in (
         mlflow.pyfunc.load_model(str(tmp_path / "m")),
-        model_flavor.load_contender(tmp_path / "m").predictor,
+        model_flavor.load_contender(tmp_path / "m", sums["graph_sha256"]).predictor,
     ):
         found = loaded.predict([beyond, unknown])
         np.testing.assert_array_equal(found["good"][0], found["good"][1])
+
+
+def test_a_graph_that_changed_since_its_handoff_is_not_opened(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    made, sums = bundle("mlp", {"hidden": [8]}, InputFormat("vector", (3,)), values), {}
+    model_flavor.save_model(str(tmp_path / "m"), Model(), made, sums=sums)
+    assert model_flavor.load_contender(tmp_path / "m", sums["graph_sha256"]).version is None
+
+    graph = tmp_path / "m" / "data" / "model.pt2"
+    graph.write_bytes(graph.read_bytes() + b" ")
+    monkeypatch.setattr(torch.export, "load", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(DataError, match=r"model\.pt2 of version 4 has the SHA-256 .* not opened"):
+        model_flavor.load_contender(tmp_path / "m", sums["graph_sha256"], "4")
 
 
 def test_a_frame_of_numbers_goes_in(tmp_path):

@@ -1,6 +1,9 @@
 """What is handed over, and which rows two models are compared on."""
 
 import dataclasses
+import sys
+from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +32,7 @@ from labelrepair.networks.classifier import Classifier, Normalizer, build_from_s
 from labelrepair.pipelines.handoff import nodes
 from labelrepair.registry import said
 from labelrepair.serving import Predictor
+from labelrepair.training import Network
 
 ROWS, NAMES = 600, ["a", "b", "c"]
 SPEC = GateSpec(min_rows=50, min_audited=10)
@@ -132,6 +136,50 @@ def test_labels_that_changed_since_the_training_are_refused(table, features):
         package(state(), FORM, other, features, report(table))
 
 
+OWN = "tests_own_network:Linear"
+
+
+class Linear(nn.Linear):
+    """A user's network; what it is built with is written down."""
+
+    built: ClassVar[list] = []
+
+    def __init__(self, in_shape, num_classes, **options):
+        self.built.append(options)
+        super().__init__(*in_shape, num_classes)
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        (Network(), {}),
+        (Network("mlp", {"hidden": [3]}), {}),
+        (Network("tests_own_network:Other"), {}),
+        (Network(OWN), {"size": 3}),
+        (Network(OWN, {"size": 4}), {"size": 3}),
+    ],
+)
+def test_a_network_that_the_parameters_do_not_name_is_not_built(
+    network, options, table, features, monkeypatch
+):
+    # A stranger's file could name anything that can be imported, os.system say.
+    module = ModuleType("tests_own_network")
+    module.Linear = module.Other = Linear
+    monkeypatch.setitem(sys.modules, "tests_own_network", module)
+    spec = {"name": OWN, "options": options, "in_shape": [3], "num_classes": 3, "count": 1}
+    own = Network(OWN, options)
+    stored = {**Classifier(Normalizer(), nn.ModuleList([build_from_spec(spec)]), spec).state()}
+    stored["class_names"] = NAMES
+    assert package(stored, FORM, table, features, report(table), own).model.spec == spec
+
+    Linear.built.clear()
+    with pytest.raises(
+        DataError, match=rf"^model: built by '{OWN}' with .*parameters of the train"
+    ):
+        package(stored, FORM, table, features, report(table), network)
+    assert not Linear.built
+
+
 def test_files_of_another_table_or_training_are_refused(table, features, monkeypatch):
     """What the gate judges by, and what the card says, must be of the model handed over."""
     monkeypatch.setattr(nodes.registry, "hand_over", lambda *_: ({}, "handed over"))
@@ -141,7 +189,9 @@ def test_files_of_another_table_or_training_are_refused(table, features, monkeyp
     def hand_over(noise, made_from):
         noise, clean, measured = {**rows.noise, **noise}, {"kind": "none"}, {"labels.rows": 450}
         data = (state(), FORM, features, table, noise, rows.curated, clean)
-        return nodes.hand_over(*data, trained, measured, made_from, {"name": "n"})[1]
+        recipe = {"name": "p", "method": "jocor"}
+        parameters = ({"name": "n"}, recipe, "p")
+        return nodes.hand_over(*data, trained, measured, made_from, *parameters)[1]
 
     origin = {**own, "checkpoint": "p-1.pt"}
     assert hand_over(own, origin) == "handed over"

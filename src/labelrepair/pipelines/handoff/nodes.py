@@ -10,6 +10,7 @@ from labelrepair.config import from_dict
 from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of, package
 from labelrepair.label_table import check_made_from
 from labelrepair.tracking import run_tag, training_run
+from labelrepair.workflow import choose_preset
 
 Params = dict[str, Any]
 
@@ -26,6 +27,8 @@ def hand_over(  # one argument per catalog entry
     metrics: Params,
     metrics_made_from: Params,
     handoff: Params,
+    recipe: Params,
+    preset: str,
 ) -> tuple[Params, str]:
     """Register the trained model, judge it against the champion, move the alias if it passes.
 
@@ -34,7 +37,8 @@ def hand_over(  # one argument per catalog entry
             another training.
     """
     spec = from_dict(HandoffSpec, handoff, "handoff")
-    bundle = package(model, input_format, table, features, training_report)
+    network = choose_preset(recipe, preset).training.network
+    bundle = package(model, input_format, table, features, training_report, network)
     check_made_from(table, noise_estimate, "refinement")
     check_measured(training_report, metrics_made_from)
     injected = injected_noise["kind"] != "none"

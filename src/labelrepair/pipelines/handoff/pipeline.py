@@ -25,6 +25,8 @@ def create_pipeline(**_kwargs: Any) -> Pipeline:
                     "metrics",
                     "metrics_made_from",
                     "params:handoff",
+                    "params:recipe",
+                    "params:preset",
                 ],
                 outputs=["handoff_record", "model_card"],
                 name="hand_over",
