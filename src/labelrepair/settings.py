@@ -5,6 +5,7 @@ from labelrepair.hooks import (
     CollectorHook,
     DatasetHook,
     ErrorHook,
+    InterruptHook,
     LabelLockHook,
     ParameterHook,
     ProvenanceHook,
@@ -17,8 +18,9 @@ from labelrepair.hooks import (
 from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
 from labelrepair.stages.workspace import in_home
 
+_run_lock, _label_lock = RunLockHook(), LabelLockHook()
 HOOKS = (
-    RunLockHook(),  # first: after those that may refuse the run, Kedro calls it
+    _run_lock,  # first: after those that may refuse the run, Kedro calls it
     ErrorHook(),
     RunnerHook(),
     StoreHook(),
@@ -27,7 +29,8 @@ HOOKS = (
     DatasetHook(),
     ProvenanceHook(),
     SummaryHook(),
-    LabelLockHook(),
+    _label_lock,
+    InterruptHook(_run_lock, _label_lock),
     CollectorHook(),
     HiddenSettingsHook(),
     RankHook(),  # last: of those that want to be first, Kedro calls it first

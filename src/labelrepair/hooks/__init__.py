@@ -3,6 +3,7 @@
 from labelrepair.hooks.collector import CollectorHook
 from labelrepair.hooks.dataset import DatasetHook
 from labelrepair.hooks.errors import ErrorHook
+from labelrepair.hooks.interrupted import InterruptHook
 from labelrepair.hooks.label_lock import LabelLockHook
 from labelrepair.hooks.parameters import ParameterHook
 from labelrepair.hooks.provenance import ProvenanceHook
@@ -16,6 +17,7 @@ __all__ = [
     "CollectorHook",
     "DatasetHook",
     "ErrorHook",
+    "InterruptHook",
     "LabelLockHook",
     "ParameterHook",
     "ProvenanceHook",

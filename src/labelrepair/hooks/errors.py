@@ -2,9 +2,11 @@
 
 import os
 import sys
+import traceback
 from types import TracebackType
 
 from kedro.framework.hooks import hook_impl
+from kedro.io import DatasetError
 from omegaconf.errors import InterpolationResolutionError
 
 from labelrepair.errors import LabelRepairError
@@ -22,9 +24,16 @@ class ErrorHook:
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     found: BaseException | None = error
-    while isinstance(found, InterpolationResolutionError):  # around what a resolver has raised
+    # Around what a resolver, or a dataset of ours, has raised.
+    while isinstance(found, InterpolationResolutionError | DatasetError) and not _ours(found):
         found = found.__cause__ or found.__context__
-    if isinstance(found, LabelRepairError):
+    if isinstance(found, LabelRepairError | DatasetError):
         sys.stderr.write(f"Error: {found}\n(LABELREPAIR_TRACEBACK=1 shows where)\n")
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _ours(error: BaseException) -> bool:
+    """Return whether an error was raised by code of this package."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and str(frames[-1][0].f_globals["__name__"]).startswith("labelrepair.")

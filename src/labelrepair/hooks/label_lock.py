@@ -51,11 +51,15 @@ class LabelLockHook:
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Give back what a part of the pipeline has not."""
-        self._give_back(*self._held)
+        self.give_back()
 
     @hook_impl
     def on_pipeline_error(self) -> None:
         """Give everything back."""
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let go of every lock."""
         self._give_back(*self._held)
 
     def _give_back(self, *locks: Lock | None) -> None:

@@ -40,19 +40,19 @@ class RunLockHook:
         Raises:
             StoreError: another run has one of them, or a folder cannot be written.
         """
-        self._give_back()  # of a run that another hook refused
+        self.give_back()  # of a run that another hook refused
         for folder in sorted(set(_folders(pipeline, catalog))):
             self._take(folder)
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
         """Let the next one in."""
-        self._give_back()
+        self.give_back()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
         """Let the next one in."""
-        self._give_back()
+        self.give_back()
 
     def _take(self, folder: Path) -> None:
         lock, holder = Lock(folder / FILE, f"run in {folder}", patience=0.0), folder / HOLDER
@@ -60,7 +60,7 @@ class RunLockHook:
             lock.acquire()
         except StoreError:
             who = holder.read_text("utf-8") if holder.exists() else "another process"
-            self._give_back()
+            self.give_back()
             raise StoreError(
                 f"{folder}: another run works there ({who}); nothing has been done. Wait for its "
                 "end, or use another folder: --params workspace=FOLDER"
@@ -73,7 +73,8 @@ class RunLockHook:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}", "utf-8")
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Let go of every folder."""
         while self._held:
             lock = self._held.pop()
             lock.file.with_name(HOLDER).unlink(missing_ok=True)
