@@ -17,6 +17,7 @@ from labelrepair.label_table import (
     SPLIT,
     TRUE_LABEL,
     Split,
+    check_label_table,
     content_hashes,
 )
 from labelrepair.networks.features import Features
@@ -73,7 +74,11 @@ def train_set(
         num_classes: C.
         validation_fraction: see :class:`TrainingConfig`.
         seed: decides the holdout.
+
+    Raises:
+        DataError: a given label lies outside the classes, or the table is no label table.
     """
+    check_label_table(table, num_classes, allow_empty_classes=True)
     mask = repairable(table)
     labels = table.loc[mask, GIVEN_LABEL].to_numpy()
     held_out = held_out_rows(table, validation_fraction, seed)[mask]

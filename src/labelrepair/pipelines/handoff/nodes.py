@@ -9,6 +9,7 @@ from labelrepair import registry
 from labelrepair.config import from_dict
 from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of, package
 from labelrepair.label_table import check_made_from
+from labelrepair.sealed import check_seal
 from labelrepair.tracking import run_tag, training_run
 from labelrepair.workflow import choose_preset
 
@@ -33,10 +34,11 @@ def hand_over(  # one argument per catalog entry
     """Register the trained model, judge it against the champion, move the alias if it passes.
 
     Raises:
-        DataError: training, noise estimate or metrics are of another label table, or the metrics of
-            another training.
+        DataError: training, noise estimate or metrics are of another label table, the metrics of
+            another training, or the model is not the one that was trained.
     """
     spec = from_dict(HandoffSpec, handoff, "handoff")
+    check_seal(training_report, "training,refinement,repair,evaluation", model=model)
     network = choose_preset(recipe, preset).training.network
     bundle = package(model, input_format, table, features, training_report, network)
     check_made_from(table, noise_estimate, "refinement")

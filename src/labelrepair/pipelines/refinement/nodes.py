@@ -6,8 +6,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.config import from_dict
-from labelrepair.label_table import DATA_HASH, check_made_from, data_hash
+from labelrepair.label_table import check_made_from, origin
 from labelrepair.refinement import RefinementSpec
+from labelrepair.sealed import check_seal, seal
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
@@ -33,16 +34,19 @@ def look_again(  # one argument per catalog entry
 ) -> tuple[NDArray[Any], Params]:
     """Return probabilities of two kinds, joined, and the noise estimate by likelihood.
 
-    The estimate notes the label table, which tells the repair whose probabilities they are.
+    The estimate notes label table and training, which tells the repair whose probabilities they
+    are.
 
     Raises:
-        DataError: the training saw another label table.
+        DataError: the training saw another label table, or the probabilities are of another one.
     """
     check_made_from(table, training_report, "training")
+    check_seal(training_report, "training", training_probs=probs, class_names=class_names)
     spec = from_dict(RefinementSpec, refinement, "refinement")
     probe = from_dict(EstimationConfig, estimation, "estimation").probe
     check_alignment(table, features)
     data, _ = train_set(table, features, len(class_names), 0.0, seed)
     noise = noise_from_dict(noise_estimate)
     refined, found = refine(data, probs, noise, probe, spec, seed)
-    return refined, {**noise_to_dict(found), DATA_HASH: data_hash(table)}
+    sealed = seal(refined_probs=refined)
+    return refined, {**noise_to_dict(found), **origin(training_report), **sealed}

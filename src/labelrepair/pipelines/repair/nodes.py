@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from labelrepair import decisions, label_diff, ledger, thresholds
 from labelrepair.config import from_dict
+from labelrepair.errors import DataError
 from labelrepair.label_table import check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
+from labelrepair.sealed import check_seal
 from labelrepair.workflow import noise_from_dict, repair_table
 
 
@@ -38,6 +40,7 @@ def choose_policy(  # one argument per catalog entry
             one: a repair that is refused must leave the policy of the table that is there.
     """
     _check_origin(table, training_report, noise_estimate)
+    _check_parts(training_report, noise_estimate, probs, selected, class_names)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     known, _ = ledger.in_classes(known_ledger, class_names)
     decisions.check(table, decided)
@@ -74,6 +77,7 @@ def repair_labels(  # one argument per catalog entry
         DataError: training or refinement saw another label table.
     """
     _check_origin(table, training_report, noise_estimate)
+    _check_parts(training_report, noise_estimate, probs, selected, class_names)
     repaired = repair_table(
         table,
         probs,
@@ -107,6 +111,24 @@ def record_changes(
 def _check_origin(
     table: pd.DataFrame, training_report: dict[str, Any], noise_estimate: dict[str, Any]
 ) -> None:
-    """Refuse probabilities (refinement) and selected rows (training) of another label table."""
+    """Refuse probabilities (refinement) and selected rows (training) of different origins."""
     check_made_from(table, training_report, "training")
     check_made_from(table, noise_estimate, "refinement")
+    refined, trained = (found.get("checkpoint") for found in (noise_estimate, training_report))
+    if refined != trained:
+        raise DataError(
+            f"refined_noise: made from another training, {refined}, than the one that is there, "
+            f"{trained}; run again: kedro run --pipelines refinement"
+        )
+
+
+def _check_parts(
+    training_report: dict[str, Any],
+    noise_estimate: dict[str, Any],
+    probs: NDArray[Any],
+    selected: NDArray[Any],
+    class_names: list[str],
+) -> None:
+    """Refuse arrays that are not those that refinement and training wrote."""
+    check_seal(noise_estimate, "refinement", refined_probs=probs)
+    check_seal(training_report, "training", training_selected=selected, class_names=class_names)

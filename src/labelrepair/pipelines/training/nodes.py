@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.label_table import DATA_HASH, data_hash
+from labelrepair.sealed import seal
 from labelrepair.workflow import (
     TrainedParts,
     check_alignment,
@@ -49,4 +50,11 @@ def train_model(  # one argument per catalog entry
     parts = trained_parts(chosen, model, result, class_names, example, checkpoint, noise)
     # What tells which rows the probabilities belong to, and which the model has seen.
     parts.report.update({"seed": seed, DATA_HASH: data_hash(table)})
+    written = {
+        "training_probs": parts.probs,
+        "training_selected": parts.selected,
+        "model": parts.model,
+        "class_names": class_names,
+    }
+    parts.report.update(seal(**written))
     return parts

@@ -1,0 +1,68 @@
+"""Files of two runs, or changed ones, are refused by the step that would mix them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from labelrepair.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def made(make_project, tmp_path_factory):
+    """A project whose default run is done."""
+    project = make_project(tmp_path_factory.mktemp("mixed") / "project")
+    project.run("ingestion", "estimation", "training", "refinement", "repair")
+    return project
+
+
+def refused(project, said, *pipelines):
+    table = project / "data/07_model_output/repaired_labels.parquet"
+    before = table.read_bytes()
+    with pytest.raises(DataError, match=said):
+        project.run(*pipelines)
+    assert table.read_bytes() == before
+
+
+def test_a_second_look_at_another_training(made):
+    (report,) = (made / "data").glob("*/training_report.json")
+    earlier = json.loads(report.read_text())["checkpoint"]
+    made.run("training", seed=5)
+    later = json.loads(report.read_text())["checkpoint"]
+    assert later != earlier
+    refused(made, rf"^refined_noise: .*{earlier}.*{later}; .*--pipelines refinement$", "repair")
+    made.run("refinement", "repair", seed=5)
+    made.run("training")
+    made.run("refinement", "repair")
+
+
+ARRAYS = {
+    "training_probs": ("refinement", "training"),
+    "refined_probs": ("repair", "refinement"),
+    "training_selected": ("repair", "training"),
+}
+
+
+@pytest.mark.parametrize(("name", "pipelines"), ARRAYS.items(), ids=ARRAYS)
+def test_rows_in_another_order(made, name, pipelines):
+    reads, makes = pipelines
+    (file,) = (made / "data").glob(f"*/{name}.npy")
+    stored = file.read_bytes()
+    array = np.load(file)
+    try:
+        np.save(file, array[::-1])
+        refused(made, rf"^{name}: not what the same run wrote.*--pipelines {makes}$", reads)
+    finally:
+        file.write_bytes(stored)
+    made.run(reads)
+
+
+def test_class_names_in_another_order(made):
+    (file,) = (made / "data").glob("*/class_names.json")
+    stored = file.read_text()
+    try:
+        file.write_text(json.dumps(json.loads(stored)[::-1]))
+        for reads in ("refinement", "repair"):
+            refused(made, "^class_names: not what the same run wrote", reads)
+    finally:
+        file.write_text(stored)
