@@ -38,9 +38,13 @@ def inside(root: str | Path, name: str, where: str) -> str:
 
 
 def require_file(path: str | Path, where: str) -> Path:
-    """Return ``path`` if it is a file, else raise DataError."""
+    """Return ``path`` if it or what it links to is a file, else raise DataError.
+
+    Reading a pipe would wait for ever, reading a device might never end.
+    """
     if not Path(path).is_file():
-        raise DataError(f"{where}: no file at {path}")
+        found = "it is no regular file" if os.path.lexists(path) else "it does not exist"
+        raise DataError(f"{where}: no file at {path}: {found}")
     return Path(path)
 
 

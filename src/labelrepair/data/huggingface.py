@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelrepair.config import one_of
-from labelrepair.data.files import column_of, text_of
+from labelrepair.data.files import column_of, require_file, text_of
 from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.manifest import image_bytes
@@ -135,7 +135,7 @@ def _paths(split: str, pattern: str) -> list[str]:
     found = sorted(glob.glob(pattern, recursive=True))
     if not found:
         raise DataError(f"huggingface: no file matches '{pattern}' for split '{split}'")
-    return found
+    return [str(require_file(path, "huggingface")) for path in found]
 
 
 def _stored_names(path: str, label_column: str) -> tuple[str, ...] | None:

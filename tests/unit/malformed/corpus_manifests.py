@@ -1,5 +1,6 @@
 """Manifests: encodings, columns, ids, labels, paths, splits, and Parquet that is none."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,7 @@ def paths() -> Iterator[Case]:
         (r"m\.parquet", "'path' holds a NUL character in row 3"),
     )
     yield Case("path_link", _linked, (r"m\.csv", "line 5", "leads outside"))
+    yield Case("path_pipe", _piped, (r"m\.csv", "line 5", "no image"))
     yield Case("path_loop", _looped, (r"m\.csv", "line 5", "no image"))
 
 
@@ -290,6 +292,11 @@ def _linked(folder: Path) -> object:
     root.mkdir()
     (root / "out.png").symlink_to("/etc/passwd")
     return changed(path={3: "out.png"})(root)
+
+
+def _piped(folder: Path) -> object:
+    os.mkfifo(folder / "a.png")
+    return changed(path={3: "a.png"})(folder)
 
 
 def _looped(folder: Path) -> object:
