@@ -3,6 +3,7 @@
 import glob
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from labelrepair.data.labels import encode_labels
 from labelrepair.data.manifest import image_bytes
 from labelrepair.data.samples import Array, Labels, Samples, check_range, numbered_ids
 from labelrepair.data.tokens import WORDS, tokenised
+from labelrepair.data.unpacked import check_parquet
 from labelrepair.errors import DataError, nearest
 from labelrepair.label_table import Split
 
@@ -171,8 +173,9 @@ def _read(paths: list[str], names: list[str]) -> pd.DataFrame:
         for name in names:
             column_of(header, name, path)
         try:
+            check_parquet(Path(path))
             part: pd.DataFrame = pq.read_table(path, columns=names).to_pandas()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, MemoryError, pa.ArrowException) as error:
             raise DataError(f"{path}: not a readable Parquet file: {error}") from error
         tables.append(part)
     return pd.concat(tables, ignore_index=True)

@@ -75,7 +75,7 @@ def _is_deep(image: Image.Image) -> bool:
     Pillow keeps the upper 8 bits of each channel then and says nothing.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8
+        return any(bits > 8 for bits in image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ()))
     if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile) and image.fp is not None:
         place = image.fp.tell()
         image.fp.seek(0)

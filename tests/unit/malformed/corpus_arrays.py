@@ -247,7 +247,7 @@ def huggingface() -> Iterator[Case]:
             if isinstance(table, bytes):
                 (folder / "t.parquet").write_bytes(table)
             else:
-                pq.write_table(table, folder / "t.parquet")
+                pq.write_table(table, folder / "t.parquet", write_statistics=False)
             return read_source(
                 SourceSpec("huggingface", files={"train": str(folder / "t.parquet")})
             )
@@ -284,6 +284,11 @@ def huggingface() -> Iterator[Case]:
         ("metadata_not_utf8", meta(b"\xff\xfe"), r"t\.parquet.*metadata"),
     ):
         yield Case(f"huggingface_{name}", read(table), (said,))
+    picture = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4_000, "i4")), [bytes(2**20)])
+    inside = pa.StructArray.from_arrays([picture, pa.nulls(4_000)], ["bytes", "path"])
+    for name, column in (("bytes", picture), ("structure", inside)):
+        bomb = pa.table({"img": column, "label": pa.array(np.zeros(4_000, "i8"))})
+        yield Case(f"huggingface_bomb_of_{name}", read(bomb), (r"t\.parquet: unpacks to",))
 
 
 def folders() -> Iterator[Case]:
