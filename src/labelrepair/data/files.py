@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelrepair.data.labels import as_text, check_scalars
+from labelrepair.data.unpacked import check_parquet
 from labelrepair.errors import DataError, nearest, shown
 
 PARQUET = (".parquet", ".pq")
-# What pandas unpacks by itself.
+MOST_COLUMNS = 10_000  # pandas takes half a minute to read ten times as many
+# What pandas would unpack by itself.
 COMPRESSED = (".bz2", ".gz", ".tar", ".xz", ".zip", ".zst")
 
 
@@ -38,9 +40,13 @@ def inside(root: str | Path, name: str, where: str) -> str:
 
 
 def require_file(path: str | Path, where: str) -> Path:
-    """Return ``path`` if it is a file, else raise DataError."""
+    """Return ``path`` if it or what it links to is a file, else raise DataError.
+
+    Reading a pipe would wait for ever, reading a device might never end.
+    """
     if not Path(path).is_file():
-        raise DataError(f"{where}: no file at {path}")
+        found = "it is no regular file" if os.path.lexists(path) else "it does not exist"
+        raise DataError(f"{where}: no file at {path}: {found}")
     return Path(path)
 
 
@@ -48,17 +54,18 @@ def read_table(path: str) -> pd.DataFrame:
     """Read a CSV (every value as text, blank = null) or a Parquet file (by its own types).
 
     Raises:
-        DataError: the file is missing, empty, ragged, not CSV or Parquet, larger than the memory,
-            or has two columns of one name.
+        DataError: the file is missing, empty, ragged, not CSV or Parquet, compressed as a whole,
+            larger than the memory, unpacks to absurdly much, or has two columns of one name or more
+            than ``MOST_COLUMNS``.
     """
     file, names = require_file(path, "table"), []
     try:
         if file.suffix.lower() in PARQUET:
-            _check_parquet(file)
+            _check_columns(pq.read_schema(file).names, file)
+            check_parquet(file)
             return pd.read_parquet(file)
-        _check_no_nul(file)
-        header = pd.read_csv(file, dtype=str, header=None, nrows=1, keep_default_na=False)
-        names = header.iloc[0].tolist()
+        _check_plain(file)
+        names = _header(file)
         _check_columns(names, file)
         with warnings.catch_warnings():
             # pandas only warns when a row is longer than the header, and drops the rest.
@@ -68,7 +75,9 @@ def read_table(path: str) -> pd.DataFrame:
             )
     except DataError:
         raise
-    except (ValueError, OSError, pa.ArrowException, pd.errors.ParserWarning) as error:
+    except MemoryError as error:
+        raise DataError(f"{file}: the table does not fit into memory: {shown(error)}") from None
+    except (ValueError, OSError, csv.Error, pa.ArrowException, pd.errors.ParserWarning) as error:
         found = separator_hint(names) or shown(error, 500)
         raise DataError(f"{file}: cannot be read as a table: {found}") from error
 
@@ -97,7 +106,7 @@ def place_of(row: int, file: str) -> str:
         file: the table, or what a message calls it.
     """
     path = Path(file)
-    if path.suffix.lower() not in (*PARQUET, *COMPRESSED) and path.is_file():
+    if path.suffix.lower() not in PARQUET and path.is_file():
         try:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 for line in islice(_first_lines(stream), row + 1, None):
@@ -111,26 +120,36 @@ def _first_lines(stream: TextIO) -> Iterator[int]:
     """Yield the line that each record of a CSV begins in, as pandas sees records."""
     reader, line = csv.reader(stream), 1
     for record in reader:
-        if len(record) > 1 or "".join(record).strip():
+        if _is_row(record):
             yield line
         line = reader.line_num + 1
 
 
-def check_memory(needed: float, what: str) -> None:
-    """Raise DataError if ``needed`` bytes are more than this machine has: a bomb, or too large."""
-    names = getattr(os, "sysconf_names", {})  # not on Windows
-    if "SC_PHYS_PAGES" in names:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > memory:
-            raise DataError(
-                f"{what} unpacks to {needed / 2**30:.0f} GiB, this machine has "
-                f"{memory / 2**30:.0f} GiB of memory"
-            )
+def _is_row(record: Sequence[str]) -> bool:
+    """Return whether pandas sees a row in a line: it passes over blank ones."""
+    return len(record) > 1 or bool("".join(record).strip())
 
 
-def _check_no_nul(file: Path) -> None:
-    """Raise DataError if a CSV holds a NUL: pandas 2 ends the value there and says nothing."""
-    if file.suffix.lower() in COMPRESSED or file.stat().st_size == 0:
+def _header(file: Path) -> list[str]:
+    """Return the names of a CSV's columns; pandas takes 15 s for a hundred thousand."""
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        for record in csv.reader(stream):
+            if _is_row(record):
+                return record
+    return []
+
+
+def _check_plain(file: Path) -> None:
+    """Raise DataError if a CSV is compressed, as bombs are, or holds a NUL.
+
+    pandas 2 ends the value at a NUL and says nothing.
+    """
+    if file.suffix.lower() in COMPRESSED:
+        raise DataError(
+            f"{file}: a compressed table is not read; unpack it, or write Parquet, which is "
+            "compressed inside"
+        )
+    if file.stat().st_size == 0:
         return
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
         found = text.find(b"\0")
@@ -142,20 +161,9 @@ def _check_no_nul(file: Path) -> None:
             )
 
 
-def _check_parquet(file: Path) -> None:
-    """Look at what a Parquet file claims before it is unpacked."""
-    metadata = pq.read_metadata(file)
-    _check_columns(metadata.schema.to_arrow_schema().names, file)
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    # A dictionary may say a value a million times in a few bytes: in memory each takes 8.
-    needed = max(8 * metadata.num_rows * len(metadata.schema.names), 0)
-    check_memory(
-        max(needed, sum(group.total_byte_size for group in groups)),
-        f"{file}: a table of {metadata.num_rows} rows",
-    )
-
-
 def _check_columns(names: Sequence[str], file: Path) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{file}: {len(names)} columns, expected at most {MOST_COLUMNS}")
     repeated = pd.Index(names)[pd.Index(names).duplicated()]  # pandas would number those of a CSV
     if len(repeated):
         raise DataError(f"{file}: column '{repeated[0]}' is repeated; remove one of the two")
@@ -165,7 +173,7 @@ def column_of(table: pd.DataFrame, name: str, file: str) -> "pd.Series[Any]":
     """Return a column, or raise DataError naming the file, the column and those found."""
     if name not in table.columns:
         found = [str(other) for other in table.columns]
-        hint = separator_hint(found) or nearest(name, found)
+        hint = separator_hint(found) or shown(nearest(name, found), 1_000)
         raise DataError(f"{file}: no column '{name}'; {hint}")
     return table[name]
 

@@ -3,6 +3,7 @@
 import glob
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelrepair.config import one_of
-from labelrepair.data.files import column_of, text_of
+from labelrepair.data.files import column_of, require_file, text_of
 from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.manifest import image_bytes
 from labelrepair.data.samples import Array, Labels, Samples, check_range, numbered_ids
 from labelrepair.data.tokens import WORDS, tokenised
+from labelrepair.data.unpacked import check_parquet
 from labelrepair.errors import DataError, nearest
 from labelrepair.label_table import Split
 
@@ -135,7 +137,7 @@ def _paths(split: str, pattern: str) -> list[str]:
     found = sorted(glob.glob(pattern, recursive=True))
     if not found:
         raise DataError(f"huggingface: no file matches '{pattern}' for split '{split}'")
-    return found
+    return [str(require_file(path, "huggingface")) for path in found]
 
 
 def _stored_names(path: str, label_column: str) -> tuple[str, ...] | None:
@@ -171,8 +173,9 @@ def _read(paths: list[str], names: list[str]) -> pd.DataFrame:
         for name in names:
             column_of(header, name, path)
         try:
+            check_parquet(Path(path))
             part: pd.DataFrame = pq.read_table(path, columns=names).to_pandas()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, MemoryError, pa.ArrowException) as error:
             raise DataError(f"{path}: not a readable Parquet file: {error}") from error
         tables.append(part)
     return pd.concat(tables, ignore_index=True)

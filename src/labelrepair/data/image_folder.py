@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelrepair.data.files import inside
+from labelrepair.data.files import inside, require_file
 from labelrepair.data.images import image_features
 from labelrepair.data.samples import Samples
 from labelrepair.errors import DataError
@@ -48,8 +48,9 @@ def read_image_folder(
         decode: see :func:`labelrepair.data.sources.read_source`.
 
     Raises:
-        DataError: no such folder, a class without images, an unreadable image, sizes that differ,
-            a link that leads outside, or a folder that seems to be a split beside one that is none.
+        DataError: no such folder, a class without images, an unreadable image, one that is no file
+            (a pipe, a folder, a link to nothing), sizes that differ, a link that leads outside, or
+            a folder that seems to be a split beside one that is none.
     """
     root = Path(path)
     if not root.is_dir():
@@ -109,7 +110,7 @@ def _images(root: Path, folder: Path) -> list[Path]:
             inside(root, os.path.abspath(os.path.join(parent, name)), "image_folder")
         for name in files:
             if _is_image(Path(name)):
-                images.append(Path(parent, name))
+                images.append(require_file(Path(parent, name), "image_folder"))
             elif not name.startswith("."):
                 skipped += 1
     if skipped:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, Jpeg2KImagePlugin, PpmImagePlugin, TiffImagePlugin
 
 from labelrepair.data.rows import Positions, RowStore, positions
 from labelrepair.errors import DataError
@@ -16,6 +16,7 @@ from labelrepair.errors import DataError
 Images = npt.NDArray[np.uint8]
 _CHUNK = 256
 # Pillow knows dozens of formats, and hands some (PostScript) to other programs.
+_JPEG2000_SIZE = b"\xff\x4f\xff\x51"  # where the codestream begins, with its sizes
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
@@ -57,14 +58,37 @@ def _open(source: bytes | str | Image.Image) -> Image.Image:
 
 def _check_pixels(image: Image.Image, name: str) -> None:
     """Refuse, before anything is decoded, what Pillow would clip silently or only warn of."""
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"{name}: image has mode {image.mode}, expected 8 bits per channel")
+    if image.mode.startswith(("I", "F")) or _is_deep(image):
+        found = f"mode {image.mode}" if image.mode[0] in "IF" else "more than that"
+        raise DataError(f"{name}: image has {found}, expected 8 bits per channel")
     most = Image.MAX_IMAGE_PIXELS
     if most is not None and image.width * image.height > most:
         raise DataError(
             f"{name}: not a readable image: it unpacks to {image.width}x{image.height} pixels, "
             f"more than {most}; make it smaller"
         )
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether a file that is open has more than 8 bits per channel, though its mode has 8.
+
+    Pillow keeps the upper 8 bits of each channel then and says nothing.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return any(bits > 8 for bits in image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ()))
+    if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile) and image.fp is not None:
+        place = image.fp.tell()
+        image.fp.seek(0)
+        _, _, header = image.fp.read().partition(_JPEG2000_SIZE)
+        image.fp.seek(place)
+        # 36 bytes, the number of channels, then three bytes of each, of which the first is depth.
+        return any((depth & 127) + 1 > 8 for depth in header[38 : 38 + 3 * header[37]][::3])
+    # What the decoder is told: "RGB;16B" of a PNG, ("RGB", 65535) of a PPM.
+    told = [tile[3] for tile in getattr(image, "tile", ())]
+    values = [value for args in told for value in (args if isinstance(args, tuple) else (args,))]
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
+        return any(isinstance(value, int) and value > 255 for value in values)
+    return any(isinstance(value, str) and value.endswith(";16B") for value in values)
 
 
 class EncodedImages(RowStore):

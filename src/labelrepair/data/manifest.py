@@ -40,7 +40,7 @@ def read_manifest(
     """Read a manifest; features come from text_column, else image_column, else path_column.
 
     Args:
-        path: a .csv, .parquet or .pq file.
+        path: a .csv, .parquet or .pq file; a CSV is not compressed.
         id_column: the ids, read as text: 0001 stays 0001.
         label_column: class names or numbers, see :func:`labelrepair.data.labels.encode_labels`.
         path_column: image files relative to ``image_root``.

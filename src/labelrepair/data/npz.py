@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labelrepair.data.files import check_memory, require_file
+from labelrepair.data.files import require_file
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import UNKNOWN, Array, Samples, numbered_ids
+from labelrepair.data.unpacked import check_memory
 from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import Split
 

@@ -33,10 +33,10 @@ def read_features(path: str | Path, mmap: bool = True) -> Array:
     Raises:
         DataError: no such file, or it is damaged.
     """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no features file; run the ingestion first")
     try:
         features: Any = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no features file; run the ingestion first") from None
     # A damaged header raises all kinds of exceptions.
     except Exception as error:
         raise DataError(f"{path}: not a readable .npy file: {shown(error, 300)}") from error

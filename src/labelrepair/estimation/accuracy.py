@@ -11,6 +11,7 @@ from labelrepair.transition import Floats, Labels, corrected_hits, count_pairs, 
 
 SUREST = 0.2  # of the rows predicted to be of a class
 MOST_ROWS = 200_000
+FEW_CLASSES = 500  # a matrix of these is inverted in no time
 WEAK = 0.25  # Cohen's kappa of networks that may only be guessing
 UNACCOUNTED = 0.25  # of kappa that the estimated noise does not account for
 
@@ -33,8 +34,8 @@ def probe_accuracy(probs: Any, given_labels: Labels) -> float | None:
         A share in [0, 1]; None where T cannot be inverted.
     """
     some, labels = _spaced(probs, given_labels)
-    best = some.argmax(axis=1)
-    transition = _of_surest(best, some.max(axis=1), labels, some.shape[1])
+    best, labels, num_classes = _numbered(some.argmax(axis=1), labels, some.shape[1])
+    transition = _of_surest(best, some.max(axis=1), labels, num_classes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its condition, which matters to trainings
@@ -61,7 +62,8 @@ def cohens_kappa(probs: Any, given_labels: Labels) -> float:
         estimate; 0 (there NaN) where prediction and labels are of one class.
     """
     some, labels = _spaced(probs, given_labels)
-    return _beyond_chance(count_pairs(some.argmax(axis=1), labels, some.shape[1]) / len(labels))
+    pairs = count_pairs(*_numbered(some.argmax(axis=1), labels, some.shape[1]))
+    return _beyond_chance(pairs / len(labels))
 
 
 def may_guess(kappa: float | None, method: str) -> bool:
@@ -116,6 +118,18 @@ def _spaced(probs: Any, given_labels: Labels) -> tuple[Floats, Labels]:
     """Return at most :data:`MOST_ROWS` evenly spaced rows."""
     rows = np.linspace(0, len(given_labels) - 1, min(len(given_labels), MOST_ROWS)).astype(int)
     return np.asarray(probs[rows]), np.asarray(given_labels)[rows]
+
+
+def _numbered(best: Labels, labels: Labels, num_classes: int) -> tuple[Labels, Labels, int]:
+    """Return predictions, labels and the number of classes, without those of which there is none.
+
+    Only where there are many classes and fewer rows: a matrix of them all would be next to empty.
+    """
+    if num_classes <= max(FEW_CLASSES, len(labels)):
+        return best, labels, num_classes
+    used, numbers = np.unique(np.stack([best, labels]), return_inverse=True)
+    best, labels = numbers.reshape(2, -1)
+    return best, labels, len(used)
 
 
 def _of_surest(best: Labels, top: Floats, labels: Labels, num_classes: int) -> Floats:

@@ -1,7 +1,7 @@
 """The estimate of T and of the noise rate, with intervals from resampled rows."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import repeat
 from typing import Any
 
@@ -135,14 +135,26 @@ def _element_wise(matrices: list[Floats], spec: EstimationSpec) -> tuple[Floats,
 def _from_cells(
     cells: Labels, spec: EstimationSpec, rng: np.random.Generator
 ) -> tuple[Fitted, Iterator[Fitted]]:
-    """Fit the confident joint's counts; its true classes are the prior, so nothing is solved."""
+    """Fit the confident joint's counts; its true classes are the prior, so nothing is solved.
 
-    def fitted(counts: Labels, transition: Callable[[Floats], Floats]) -> Fitted:
-        joint = joint_of(counts).astype(np.float64)
-        return transition(joint), joint.sum(axis=1) / joint.sum()
+    Where nobody keeps the T of a resample, classes without a row are left out of them: three rows
+    of a thousand classes hold a few. What is drawn stays the same.
+    """
+    num_classes = cells.shape[1]
+    used = np.ones(num_classes, bool)
+    if not resampled(spec.bootstrap, num_classes):
+        used[:] = cells[:-1].any(axis=1) | cells.any(axis=0)
+        used[-1] = True  # its last cell takes what the others leave, without a draw of its own
+        cells = cells[np.ix_(np.append(used, True), used)]
+    joint = np.zeros((num_classes, num_classes))
+    joint[np.ix_(used, used)] = joint_of(cells)
+    point = rows_or_identity(joint, "confident joint"), joint.sum(axis=1) / joint.sum()
 
-    point = fitted(cells, lambda joint: rows_or_identity(joint, "confident joint"))
-    return point, (fitted(c, normalise_rows) for c in _redraw(cells, spec.bootstrap, rng))
+    def fitted(counts: Labels) -> Fitted:
+        found = joint_of(counts).astype(np.float64)
+        return normalise_rows(found), found.sum(axis=1) / found.sum()
+
+    return point, map(fitted, _redraw(cells, spec.bootstrap, rng))
 
 
 def _from_rows(

@@ -5,10 +5,11 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, shown
 from labelrepair.transition import Floats, Labels, check_labels, normalise_rows
 
 ROW_SUM_TOLERANCE = 1e-3
+MOST_CLASSES = 10_000  # a matrix of pairs of classes takes 800 MB
 
 
 def check_probs(probs: ArrayLike, name: str = "probs", first: int = 0) -> Floats:
@@ -20,8 +21,8 @@ def check_probs(probs: ArrayLike, name: str = "probs", first: int = 0) -> Floats
         first: the number of their first row, for messages.
 
     Raises:
-        DataError: unless N >= 1, C >= 2, and every row is finite, non-negative and sums to 1
-            within 1e-3; the message names the first offending row.
+        DataError: unless N >= 1, 2 <= C <= :data:`MOST_CLASSES`, and every row is finite,
+            non-negative and sums to 1 within 1e-3; the message names the first offending row.
     """
     array = shaped(probs, name).astype(np.float64, copy=False)
     sums = array @ np.ones(array.shape[1])  # much faster than a sum over rows of a few numbers
@@ -43,7 +44,11 @@ def check_probs(probs: ArrayLike, name: str = "probs", first: int = 0) -> Floats
 
 
 def shaped(probs: ArrayLike, name: str = "probs") -> NDArray[np.floating]:
-    """Return ``probs`` as an array (N, C) of whatever kind of float it is; values unchecked."""
+    """Return ``probs`` as an array (N, C) of whatever kind of float it is; values unchecked.
+
+    Raises:
+        DataError: unless they are numbers, N >= 1 and 2 <= C <= :data:`MOST_CLASSES`.
+    """
     try:
         array = np.asarray(probs)
         if array.dtype.kind != "f":
@@ -52,6 +57,10 @@ def shaped(probs: ArrayLike, name: str = "probs") -> NDArray[np.floating]:
         raise DataError(f"{name}: expected rows of numbers ({error})") from None
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
         raise DataError(f"{name}: expected shape (N, C) with N >= 1, C >= 2, found {array.shape}")
+    if array.shape[1] > MOST_CLASSES:
+        pairs = f"every pair of classes would take {8 * array.shape[1] ** 2 / 1e9:.1f} GB"
+        found = f"found {array.shape}: {pairs}"
+        raise DataError(f"{name}: expected shape (N, C) with C <= {MOST_CLASSES}, {found}")
     return array
 
 
@@ -67,8 +76,9 @@ def rows_or_identity(counts: Floats, name: str) -> Floats:
     """Normalise rows; an empty one becomes the identity's, with a warning naming its class."""
     empty = np.flatnonzero(counts.sum(axis=1) == 0)
     if empty.size:
+        classes = shown(empty.tolist(), 400)
         warnings.warn(
-            f"{name}: no row for true class {empty.tolist()}; assumed to carry no noise",
+            f"{name}: no row for true class {classes}; assumed to carry no noise",
             UserWarning,
             stacklevel=3,
         )

@@ -4,7 +4,9 @@ import io
 import json
 import os
 import pickle
+import socket
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +46,7 @@ def cases() -> Iterator[Case]:
     yield from stores()
     yield from huggingface()
     yield from folders()
+    yield from pipes()
     yield from checkpoints()
     yield from models()
 
@@ -244,7 +247,7 @@ def huggingface() -> Iterator[Case]:
             if isinstance(table, bytes):
                 (folder / "t.parquet").write_bytes(table)
             else:
-                pq.write_table(table, folder / "t.parquet")
+                pq.write_table(table, folder / "t.parquet", write_statistics=False)
             return read_source(
                 SourceSpec("huggingface", files={"train": str(folder / "t.parquet")})
             )
@@ -281,6 +284,11 @@ def huggingface() -> Iterator[Case]:
         ("metadata_not_utf8", meta(b"\xff\xfe"), r"t\.parquet.*metadata"),
     ):
         yield Case(f"huggingface_{name}", read(table), (said,))
+    picture = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4_000, "i4")), [bytes(2**20)])
+    inside = pa.StructArray.from_arrays([picture, pa.nulls(4_000)], ["bytes", "path"])
+    for name, column in (("bytes", picture), ("structure", inside)):
+        bomb = pa.table({"img": column, "label": pa.array(np.zeros(4_000, "i8"))})
+        yield Case(f"huggingface_bomb_of_{name}", read(bomb), (r"t\.parquet: unpacks to",))
 
 
 def folders() -> Iterator[Case]:
@@ -298,7 +306,24 @@ def folders() -> Iterator[Case]:
         (folder / "b").symlink_to("/etc")
         return layout("a/0.png")(folder)
 
+    def beside(special: Callable[[Path], object]) -> Callable[[Path], object]:
+        def read(folder: Path) -> object:
+            (folder / "a").mkdir()
+            special(folder / "a" / "9.png")
+            return layout("a/0.png", "b/1.png")(folder)
+
+        return read
+
+    def linked_pipe(path: Path) -> None:
+        os.mkfifo(path.parent / "pipe")
+        path.symlink_to("pipe")
+
+    no_file = r"no file at .*a/9\.png: it is no regular file"
     for name, read, said in (
+        ("pipe", beside(os.mkfifo), no_file),
+        ("link_to_a_pipe", beside(linked_pipe), no_file),
+        ("socket", beside(_socket), no_file),
+        ("link_to_nothing", beside(lambda path: path.symlink_to("gone.png")), no_file),
         ("no_class", layout(), "no class folder"),
         ("flat", layout("0.png", "1.png"), "no class folder"),
         ("one_class", layout("a/0.png", "a/1.png"), "1 class"),
@@ -317,6 +342,41 @@ def folders() -> Iterator[Case]:
         ),
     ):
         yield Case(f"folder_{name}", read, (said,))
+
+
+def _socket(path: Path) -> None:
+    """Make a socket; its name may have about 100 bytes, so that it is bound elsewhere."""
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{short}/s")
+        os.link(f"{short}/s", path)
+
+
+def pipes() -> Iterator[Case]:
+    """Pipes in place of files, which nobody ever writes into."""
+
+    def read(name: str, kind: str) -> Callable[[Path], object]:
+        def inner(folder: Path) -> object:
+            os.mkfifo(folder / name)
+            paths = {"files": {"train": str(folder / name)}} if kind == "huggingface" else {}
+            return read_source(SourceSpec(kind, **(paths or {"path": str(folder / name)})))
+
+        return inner
+
+    for name, kind in (
+        ("m.csv", "manifest"),
+        ("m.csv.gz", "manifest"),
+        ("m.parquet", "manifest"),
+        ("d.npz", "npz"),
+        ("t.parquet", "huggingface"),
+        ("t", "image_folder"),
+    ):
+        yield Case(f"pipe_{kind}_{name}", read(name, kind), (name, "no (file|folder) at"))
+
+    def store(folder: Path) -> object:
+        os.mkfifo(folder / "features.npy")
+        return read_features(folder / "features.npy")
+
+    yield Case("pipe_store", store, (r"features\.npy", "no features file"))
 
 
 def checkpoints() -> Iterator[Case]:

@@ -139,6 +139,9 @@ def probabilities() -> Iterator[Case]:
         ("text", np.full(even.shape, "x"), "probs: "),
         ("ragged", [[0.5, 0.5], [1.0]] * 4, "probs: "),
         ("none", None, "probs: "),
+        ("10001_classes", np.zeros((N, 10_001)), "C <= 10000, .*GB"),
+        ("100000_classes", np.full((N, 100_000), 1e-5), "C <= 10000, .* 80.0 GB"),
+        ("a_million_classes", np.full((N, 10**6), 1e-6), "C <= 10000, .* 8000.0 GB"),
     ):
         yield Case(f"probs_{name}", lambda _f, p=probs: repair_with_probs(p, Y), (said,))
     for name, y, said in (

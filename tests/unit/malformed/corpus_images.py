@@ -138,9 +138,42 @@ def wrong_modes() -> Iterator[Case]:
         said = ("'s02'", f"mode {mode[:1]}", "8 bits per channel")
         name = f"{kind}_of_mode_{mode}".replace(";", "")
         yield Case(name, through_manifest(stream.getvalue()), said)
+    for name, content in deep():
+        yield Case(name, through_manifest(content), ("'s02'", "8 bits per channel"))
     for size in (1, 23, 25):
         said = ("'s02'", f"image is {size}x{size}, .*'s00' is 24x24", "set image_size")
         yield Case(f"size_{size}", through_manifest(encoded("PNG", size)), said)
+
+
+def deep(value: int = 255, size: int = 24) -> Iterator[tuple[str, bytes]]:
+    """Pictures of 16 bits per channel, of which Pillow would keep the upper 8."""
+    for name, kind, channels in (("LA", 4, 2), ("RGB", 2, 3), ("RGBA", 6, 4)):
+        header = struct.pack(">IIBBBBB", size, size, 16, kind, 0, 0, 0)
+        row = b"\0" + struct.pack(">H", value) * channels * size
+        body = zlib.compress(row * size)
+        chunks = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", body), png_chunk(b"IEND", b""))
+        yield f"png_of_16_bits_{name}", b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    samples = struct.pack(">H", value) * 3 * size * size
+    yield "tiff_of_16_bits_RGB", _tiff(samples, size)
+    yield "ppm_of_16_bits", b"P6 %d %d 65535\n" % (size, size) + samples
+    yield "ppm_of_9_bits", b"P6 %d %d 511\n" % (size, size) + samples
+    yield "plain_ppm_of_16_bits", b"P3 %d %d 65535\n" % (size, size) + b"255 " * (3 * size * size)
+    # The header alone: that many bits of each of three channels.
+    jpeg2000 = bytearray(encoded("JPEG2000", size))
+    at = jpeg2000.index(b"\xff\x4f\xff\x51") + 4 + 38
+    jpeg2000[at : at + 9 : 3] = bytes([15] * 3)
+    yield "jpeg2000_of_16_bits_RGB", bytes(jpeg2000)
+
+
+def _tiff(samples: bytes, size: int) -> bytes:
+    """Return an uncompressed big-endian TIFF of three channels of 16 bits."""
+    start = 8 + 2 + 12 * 9 + 4 + 6
+    tags = ((256, size), (257, size), (258, start - 6), (259, 1), (262, 2), (273, start), (277, 3))
+    tags += ((278, size), (279, len(samples)))
+    entries = [struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags]
+    entries[2] = struct.pack(">HHII", 258, 3, 3, start - 6)  # three numbers, which lie elsewhere
+    directory = struct.pack(">H", len(tags)) + b"".join(entries) + bytes(4)
+    return b"MM\0*" + struct.pack(">I", 8) + directory + struct.pack(">HHH", 16, 16, 16) + samples
 
 
 def in_columns() -> Iterator[Case]:

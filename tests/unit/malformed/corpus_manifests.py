@@ -1,5 +1,7 @@
 """Manifests: encodings, columns, ids, labels, paths, splits, and Parquet that is none."""
 
+import gzip
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,8 +113,16 @@ def files() -> Iterator[Case]:
         ),
         ("excel", b"PK\x03\x04" + bytes(60), ("m.csv",)),
         ("binary", bytes(range(256)) * 4, ("m.csv",)),
+        ("100000_columns", wide(100_000), (r"m\.csv: 100001 columns, expected at most 10000",)),
+        ("columns_in_line_3", b"\n \n" + wide(20_000), ("20001 columns",)),
+        ("2000_columns_and_no_id", wide(2_000, b"id"), ("no column 'sample_id'",)),
+        ("endless_name", b"a" * 200_000 + b"," + GOOD_CSV.encode(), table),
     ):
         yield Case(f"csv_{name}", raw(content), said)
+    for suffix in ("bz2", "gz", "tar", "tar.gz", "xz", "zip", "zst", "GZ"):
+        said = (rf"m\.csv\.{suffix}: a compressed table is not read; unpack it",)
+        yield Case(f"csv_{suffix}", raw(bytes(99), f"csv.{suffix}"), said)
+    yield Case("csv_gz_bomb", _gzip_bomb, (r"m\.csv\.gz: a compressed table is not read",))
     yield Case(
         "no_manifest",
         lambda f: read_source(SourceSpec("manifest", path=str(f / "x.csv"))),
@@ -121,6 +131,19 @@ def files() -> Iterator[Case]:
     yield Case(
         "a_folder", lambda f: read_source(SourceSpec("manifest", path=str(f))), ("no file at",)
     )
+
+
+def wide(columns: int, first: bytes = b"sample_id") -> bytes:
+    """Return a CSV of one row and so many columns beside its first."""
+    names = b",".join(b"c%d" % number for number in range(columns))
+    return first + b"," + names + b"\ns0" + b",1" * columns + b"\n"
+
+
+def _gzip_bomb(folder: Path) -> object:
+    """A megabyte that unpacks to a gigabyte of rows."""
+    member = gzip.compress(b"s0,0.png,cat,train\n" * 2**20, 1)
+    content = gzip.compress(GOOD_CSV.encode()) + member * 50
+    return raw(content, "csv.gz")(folder)
 
 
 ZERO_WIDTH, CYRILLIC_A, COMBINING = "\u200b", "\u0430", "\u0301"
@@ -282,6 +305,7 @@ def paths() -> Iterator[Case]:
         (r"m\.parquet", "'path' holds a NUL character in row 3"),
     )
     yield Case("path_link", _linked, (r"m\.csv", "line 5", "leads outside"))
+    yield Case("path_pipe", _piped, (r"m\.csv", "line 5", "no image"))
     yield Case("path_loop", _looped, (r"m\.csv", "line 5", "no image"))
 
 
@@ -290,6 +314,11 @@ def _linked(folder: Path) -> object:
     root.mkdir()
     (root / "out.png").symlink_to("/etc/passwd")
     return changed(path={3: "out.png"})(root)
+
+
+def _piped(folder: Path) -> object:
+    os.mkfifo(folder / "a.png")
+    return changed(path={3: "a.png"})(folder)
 
 
 def _looped(folder: Path) -> object:
@@ -347,7 +376,21 @@ def parquets() -> Iterator[Case]:
     yield Case(
         "parquet_repeated_column", _repeated_column, (r"m\.parquet", "'label'", "twice|repeated")
     )
-    yield Case("parquet_bomb", _parquet_bomb, (r"m\.parquet", "rows|memory"))
+    for rows in (2**27, 2**33):
+        yield Case(f"parquet_bomb_of_{rows}", rows_bomb(rows), (r"m\.parquet: unpacks to",))
+    for rows in (4_000, 20_000):
+        yield Case(f"parquet_text_bomb_of_{rows}", text_bomb(rows), (r"m\.parquet: unpacks to",))
+    for name, bomb in nested_bombs():
+        yield Case(f"parquet_bomb_{name}", written(bomb), (r"m\.parquet: unpacks to",))
+    whole = pa.table({"a": repeated(bytes(2**20), 64, pa.binary(2**20)).dictionary_decode()})
+    delta = {"use_dictionary": False, "column_encoding": {"a": "DELTA_BYTE_ARRAY"}}
+    for name, part, options in (
+        ("fixed_size", whole, {}),
+        ("delta", whole.cast(pa.schema([("a", pa.binary())])), delta),
+    ):
+        read = in_groups(part, 17, **options)
+        yield Case(f"parquet_bomb_{name}", read, (r"m\.parquet: unpacks to",))
+    yield Case("parquet_10001_columns", written(_many_columns()), ("10001 columns",))
     yield Case(
         "parquet_no_row",
         raw(_bytes(pa.table({k: pa.array([], pa.string()) for k in COLUMNS})), "parquet"),
@@ -370,18 +413,69 @@ def _repeated_column(folder: Path) -> object:
     return raw(_bytes(table), "parquet")(folder)
 
 
-def _parquet_bomb(folder: Path) -> object:
-    """A few kilobytes that unpack to four thousand million rows."""
-    batch = pa.table(
-        {
-            name: pa.array(["a"]).take(pa.array(np.zeros(2**20, "i4"))).dictionary_encode()
-            for name in COLUMNS
-        }
-    )
-    with pq.ParquetWriter(folder / "m.parquet", batch.schema, write_statistics=False) as writer:
-        writer.write_table(batch)
-    content = (folder / "m.parquet").read_bytes()
-    return raw(_more_rows(content, 2**20, 2**33), "parquet")(folder)
+def rows_bomb(rows: int) -> Callable[[Path], object]:
+    """Return a reader of a few kilobytes that claim so many rows."""
+
+    def read(folder: Path) -> object:
+        batch = pa.table({name: repeated("a", 2**20, pa.string()) for name in COLUMNS})
+        stream = pa.BufferOutputStream()
+        pq.write_table(batch, stream, write_statistics=False)
+        content = stream.getvalue().to_pybytes()
+        return raw(_more_rows(content, 2**20, rows), "parquet")(folder)
+
+    return read
+
+
+def repeated(value: Any, rows: int, kind: pa.DataType) -> pa.Array:
+    """Return one value over and over, as a dictionary."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, "i4")), pa.array([value], kind))
+
+
+def written(table: pa.Table, **options: Any) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        # Without the schema, or it would be read as the dictionary that it is here.
+        pq.write_table(
+            table, folder / "m.parquet", write_statistics=False, store_schema=False, **options
+        )
+        return read_source(SourceSpec("manifest", path=str(folder / "m.parquet")))
+
+    return read
+
+
+def text_bomb(rows: int) -> Callable[[Path], object]:
+    """Return a reader of some kilobytes that say a text of a megabyte in each row."""
+    columns = {
+        "sample_id": pa.array(map(str, range(rows))),
+        "path": repeated("x" * 2**20, rows, pa.string()),
+        "label": repeated("cat", rows, pa.string()),
+    }
+    return written(pa.table(columns))
+
+
+def nested_bombs() -> Iterator[tuple[str, pa.Table]]:
+    rows = 4_000
+    for name, kind in (("string", pa.string()), ("binary", pa.binary())):
+        value = "x" * 2**20 if name == "string" else bytes(2**20)
+        column = repeated(value, rows, kind)
+        yield name, pa.table({"sample_id": column})
+        inside = pa.StructArray.from_arrays([column, pa.nulls(rows)], ["bytes", "path"])
+        yield f"{name}_struct", pa.table({"image": inside})
+        lists = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype="i4")), column)
+        yield f"{name}_list", pa.table({"image": lists})
+
+
+def in_groups(part: pa.Table, times: int, **options: Any) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        with pq.ParquetWriter(folder / "m.parquet", part.schema, **options) as writer:
+            for _ in range(times):
+                writer.write_table(part)
+        return read_source(SourceSpec("manifest", path=str(folder / "m.parquet")))
+
+    return read
+
+
+def _many_columns() -> pa.Table:
+    return pa.table({f"c{number}": [1] for number in range(10_001)})
 
 
 def _more_rows(content: bytes, rows: int, claimed: int) -> bytes:

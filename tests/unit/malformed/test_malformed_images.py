@@ -2,14 +2,16 @@
 
 import contextlib
 import io
+import struct
 import warnings
 
 import numpy as np
 import pytest
 from corpus import bounded
-from corpus_images import FORMATS, cases, encoded
+from corpus_images import FORMATS, cases, deep, encoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from labelrepair.data.images import decode_image
 from labelrepair.errors import DataError
@@ -51,3 +53,24 @@ def test_any_bytes_give_the_documented_error(content):
 def test_the_images_of_these_tests_are_good_ones():
     for content in WHOLE.values():
         assert decode_image(io.BytesIO(content).getvalue(), "RGB", None, "x").shape == (3, 24, 24)
+
+
+def test_pillow_reads_the_deep_images_and_would_cut_them_to_8_bits():
+    for name, content in deep():
+        with Image.open(io.BytesIO(content)) as image:
+            assert image.mode in ("LA", "RGB", "RGBA")
+            if "jpeg2000" not in name and "9_bits" not in name:
+                assert np.asarray(image.convert("RGB")).max() <= 1, name
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "JPEG2000"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_images_of_8_bits_are_no_deep_ones(kind, mode):
+    assert decode_image(encoded(kind, 24, mode), "RGB", None, "x").shape == (3, 24, 24)
+
+
+def test_a_bitmap_of_16_bits_per_pixel_is_no_deep_image():
+    masks = struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    header = struct.pack("<IIIHHIIIIII", 40, 2, 2, 1, 16, 3, 8, 0, 0, 0, 0) + masks
+    content = b"BM" + struct.pack("<IHHI", 14 + 52 + 8, 0, 0, 66) + header + b"\xff" * 8
+    assert (decode_image(content, "RGB", None, "x") == 255).all()
