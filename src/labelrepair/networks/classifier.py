@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labelrepair.config import require
 from labelrepair.errors import DataError
 from labelrepair.networks import available, build
 from labelrepair.networks.features import Features, chunk_rows, is_tokens, portions
@@ -137,5 +138,7 @@ def classifier_spec(
 
 def build_from_spec(spec: dict[str, Any]) -> nn.Module:
     """Build one network with fresh weights."""
-    shape, options = tuple(spec["in_shape"]), spec["options"]
-    return build(spec["name"], shape, spec["num_classes"], **options)
+    options = spec["options"]
+    taken = {"name", "in_shape", "num_classes"} & {*options}
+    require(not taken, f"network.options.{min(taken, default='')}: not an option, but a setting")
+    return build(spec["name"], tuple(spec["in_shape"]), spec["num_classes"], **options)
