@@ -274,7 +274,7 @@ def test_what_a_mask_hides_is_neither_learned_nor_predicted():
         model.fit(np.ma.masked_array(features, hidden), labels)
     with pytest.raises(DataError, match=r"y: 1 rows hold masked values \(row 3\)"):
         model.fit(features, np.ma.masked_array(labels, hidden.any(1)))
-    with pytest.raises(ConfigError, match="random_state: .*'abc'"):
+    with pytest.raises(ConfigError, match=r"random_state: .*'abc'"):
         RobustClassifier("cross_entropy", random_state="abc").fit(features, labels)
     fitted = model.fit(torch.tensor(features, requires_grad=True), labels)
     with pytest.raises(DataError, match="X: 1 rows hold masked"):

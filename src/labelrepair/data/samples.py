@@ -118,7 +118,7 @@ def check_range(labels: Labels, num_classes: int, ids: Array, where: str) -> Non
         )
 
 
-def check_not_blank(values: Sequence[Any], where: str) -> None:
+def check_not_blank(values: Any, where: str) -> None:
     """Raise DataError naming the first of the values that is null or blank text: no row's id."""
     empty = np.array([not str(value).strip() for value in values], dtype=bool)
     blank = empty | pd.Series(values, dtype=object).isna().to_numpy()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from labelrepair.config import require
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, shown
 from labelrepair.networks import available, build
 from labelrepair.networks.features import Features, chunk_rows, is_tokens, portions
 
@@ -108,8 +108,11 @@ class Classifier(nn.Module):
                 with arguments of the file's choice, so a stranger's file could run anything.
 
         Raises:
-            DataError: an import path, and the state is not trusted.
+            DataError: the state is none of a model, or it names an import path and is not trusted.
         """
+        missing = {"spec", "weights"} - {*state}
+        if missing:
+            raise DataError(f"model: no {', '.join(sorted(missing))}, found {shown(list(state))}")
         spec, weights = state["spec"], state["weights"]
         if spec["name"] not in available() and not trusted:
             raise DataError(

@@ -10,6 +10,7 @@ from labelrepair.config import from_dict
 from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of, package
 from labelrepair.label_table import check_made_from
 from labelrepair.tracking import run_tag, training_run
+from labelrepair.workflow import noise_from_dict
 
 Params = dict[str, Any]
 
@@ -34,6 +35,7 @@ def hand_over(  # one argument per catalog entry
             another training.
     """
     spec = from_dict(HandoffSpec, handoff, "handoff")
+    noise_from_dict(noise_estimate)  # an edited one is refused
     bundle = package(model, input_format, table, features, training_report)
     check_made_from(table, noise_estimate, "refinement")
     check_measured(training_report, metrics_made_from)

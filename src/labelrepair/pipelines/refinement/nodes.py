@@ -11,6 +11,7 @@ from labelrepair.refinement import RefinementSpec
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
+    check_probs_of,
     noise_from_dict,
     noise_to_dict,
     refine,
@@ -39,6 +40,7 @@ def look_again(  # one argument per catalog entry
         DataError: the training saw another label table.
     """
     check_made_from(table, training_report, "training")
+    check_probs_of(table, probs, len(class_names), "training")
     spec = from_dict(RefinementSpec, refinement, "refinement")
     probe = from_dict(EstimationConfig, estimation, "estimation").probe
     check_alignment(table, features)

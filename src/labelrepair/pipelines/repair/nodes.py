@@ -10,7 +10,7 @@ from labelrepair.config import from_dict
 from labelrepair.label_table import check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
-from labelrepair.workflow import noise_from_dict, repair_table
+from labelrepair.workflow import check_classes, check_probs_of, noise_from_dict, repair_table
 
 
 def choose_policy(  # one argument per catalog entry
@@ -37,7 +37,7 @@ def choose_policy(  # one argument per catalog entry
         DataError: training or refinement saw another label table, or a decision does not fit this
             one: a repair that is refused must leave the policy of the table that is there.
     """
-    _check_origin(table, training_report, noise_estimate)
+    _check_origin(table, training_report, noise_estimate, probs, selected, class_names)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     known, _ = ledger.in_classes(known_ledger, class_names)
     decisions.check(table, decided)
@@ -73,7 +73,7 @@ def repair_labels(  # one argument per catalog entry
     Raises:
         DataError: training or refinement saw another label table.
     """
-    _check_origin(table, training_report, noise_estimate)
+    _check_origin(table, training_report, noise_estimate, probs, selected, class_names)
     repaired = repair_table(
         table,
         probs,
@@ -105,8 +105,15 @@ def record_changes(
 
 
 def _check_origin(
-    table: pd.DataFrame, training_report: dict[str, Any], noise_estimate: dict[str, Any]
+    table: pd.DataFrame,
+    training_report: dict[str, Any],
+    noise_estimate: dict[str, Any],
+    probs: NDArray[Any],
+    selected: NDArray[Any],
+    class_names: list[str],
 ) -> None:
     """Refuse probabilities (refinement) and selected rows (training) of another label table."""
     check_made_from(table, training_report, "training")
     check_made_from(table, noise_estimate, "refinement")
+    check_classes(table, len(class_names))
+    check_probs_of(table, probs, len(class_names), "refinement", selected)
