@@ -1,7 +1,7 @@
 """The Python face: features (or probabilities) and given labels in, a repaired label table out."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from labelrepair import methods
-from labelrepair.config import from_dict, require
-from labelrepair.data.lookalikes import check_names
+from labelrepair.config import from_dict, require, to_dict, whole
+from labelrepair.data.samples import check_ids, check_not_blank
 from labelrepair.data.splits import holdout
-from labelrepair.errors import ConfigError, DataError, nearest
+from labelrepair.errors import ConfigError, DataError, nearest, shown
 from labelrepair.estimation import (
     EstimationSpec,
     NoiseEstimate,
@@ -134,10 +134,11 @@ def repair(
         TransitionError: ``transition`` is not row-stochastic, or singular where its inverse is
             needed.
     """
+    whole(0, seed=seed)
     array = as_features(features)
     labels, classes = _labels(given_labels, len(array), num_classes)
     ids = _ids(sample_ids, len(array))
-    known = None if transition is None else check_transition(transition, classes, "transition")
+    known = None if transition is None else _transition(transition, classes)
     if known is not None and "transition" in _options_of(method):
         options["transition"] = "given"  # the method's option of this name cannot be passed as well
     chosen = _network(network, array)
@@ -154,7 +155,7 @@ def repair(
         torch.from_numpy(np.flatnonzero(held_out)),
     )
     estimation = default_estimation(preset.training, len(array), known)
-    changed = from_dict(ProbeSpec, _merged(estimation.probe, probe or {}), "probe")
+    changed = from_dict(ProbeSpec, _merged(estimation.probe, probe), "probe")
     estimation = dataclasses.replace(estimation, probe=changed)
     noise, probe_probs = estimate(data, estimation, seed)
     model, result = fit(preset, data, noise, seed=seed, progress=progress)
@@ -204,7 +205,8 @@ def repair_with_probs(
         DataError: probabilities that are none, labels outside the classes, lengths that differ.
         TransitionError: ``transition`` is not row-stochastic.
     """
-    values = check_probs(probs)
+    whole(0, seed=seed)
+    values = check_probs(plain_array(probs, "probs"))
     labels, classes = _labels(given_labels, len(values), values.shape[1], empty_classes=True)
     ids = _ids(sample_ids, len(values))
     settings = from_dict(ScoringSpec, scoring, "scoring")
@@ -212,7 +214,7 @@ def repair_with_probs(
     if transition is None:
         spec = EstimationSpec(method=estimator)
     else:
-        spec = known_transition(check_transition(transition, classes, "transition"))
+        spec = known_transition(_transition(transition, classes))
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     noise = estimate_noise(values, labels, spec, rng)
     rows = repair_rows(values, labels, noise, scoring=settings, policy=rules)
@@ -220,10 +222,12 @@ def repair_with_probs(
     return RepairedLabels(table, values.astype(np.float32), noise.transition, noise)
 
 
-def _merged(base: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dataclass as nested dicts with nested ``changes``; unknown names stay, to fail."""
+def _merged(base: Any, changes: Any) -> Any:
+    """Return a dataclass as nested dicts with nested ``changes``; what is wrong stays, to fail."""
+    if not isinstance(changes, Mapping | None):
+        return changes
     values = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
-    for name, change in changes.items():
+    for name, change in (changes or {}).items():
         nested = dataclasses.is_dataclass(values.get(name)) and isinstance(change, Mapping)
         values[name] = _merged(values[name], change) if nested else change
     return values
@@ -241,9 +245,9 @@ def as_features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
     Raises:
         DataError: not finite, or of no known form; the message names the row.
     """
+    values = plain_array(features, "features")
     try:
-        tensor = isinstance(features, torch.Tensor)
-        array = features.cpu().numpy() if tensor else np.asarray(features)  # type: ignore[union-attr]
+        array = np.asarray(values)
     except ValueError as error:
         raise DataError(f"features: rows that are no array ({error})") from None
     if array.ndim not in (2, 3, 4) or array.size == 0:
@@ -271,6 +275,41 @@ def as_features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
+def plain_array(values: Any, name: str) -> Any:
+    """Return a tensor as an array, and all else as it is; refuse what NumPy would take wrongly.
+
+    Args:
+        values: what the user passed, of any type.
+        name: how messages call it.
+
+    Raises:
+        DataError: a masked array that hides values, naming the first rows, which NumPy hands out
+            as if they were not masked; or a tensor without values that an array can hold.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        hidden = np.atleast_1d(np.ma.getmaskarray(values))
+        rows = np.flatnonzero(hidden.reshape(len(hidden), -1).any(1)).tolist()
+        if rows:
+            more = ", ..." if len(rows) > 3 else ""
+            raise DataError(
+                f"{name}: {len(rows)} rows hold masked values (row {', '.join(map(str, rows[:3]))}"
+                f"{more}), expected none: leave these rows out, or fill them"
+            )
+    if not isinstance(values, torch.Tensor):
+        return values
+    try:
+        tensor = values.detach().cpu()
+        # NumPy knows no bfloat16, nor the kinds of 8 bits.
+        small = tensor.is_floating_point() and tensor.element_size() <= 2
+        return (tensor.float() if small else tensor).numpy()
+    except (RuntimeError, TypeError) as error:
+        raise DataError(f"{name}: a tensor that is no array: {shown(error, 300)}") from None
+
+
+def _transition(transition: ArrayLike, classes: int) -> NDArray[np.float64]:
+    return check_transition(plain_array(transition, "transition"), classes, "transition")
+
+
 def _check_tokens(tokens: NDArray[Any]) -> None:
     for wrong, found in (
         (tokens < 0, "a negative token, expected 0 or more"),
@@ -283,7 +322,9 @@ def _check_tokens(tokens: NDArray[Any]) -> None:
 def _labels(
     given: ArrayLike, count: int, num_classes: int | None, *, empty_classes: bool = False
 ) -> tuple[NDArray[np.int64], int]:
-    labels = given.cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
+    if num_classes is not None:
+        whole(2, num_classes=num_classes)
+    labels = np.asarray(plain_array(given, "given_labels"))
     if labels.shape != (count,):
         raise DataError(f"given_labels: expected shape ({count},), found {labels.shape}")
     if labels.dtype.kind not in "iuf":
@@ -294,8 +335,6 @@ def _labels(
         kind = f"expected whole numbers, found dtype {labels.dtype}"
         raise DataError(f"given_labels: {kind}; {hint}")
     # Compared as they come: a cast to int64 would turn infinity and 2^64 into some other number.
-    few = "num_classes: at least 2 classes are needed, found"
-    require(num_classes is None or num_classes >= 2, f"{few} {num_classes}")
     known = 2**53 if num_classes is None else num_classes
     with np.errstate(invalid="ignore"):
         wrong = ~((labels >= 0) & (labels < known) & (np.floor(labels) == labels))
@@ -309,7 +348,7 @@ def _labels(
         raise DataError(f"given_labels: {found}, expected 0..{most}")
     labels = labels.astype(np.int64)
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
-    require(classes >= 2, f"{few} {classes}")
+    require(classes >= 2, f"num_classes: at least 2 classes are needed, found {classes}")
     if not empty_classes:
         _check_classes(labels, classes)
     return labels, classes
@@ -328,13 +367,17 @@ def _check_classes(labels: NDArray[np.int64], classes: int) -> None:
 
 
 def _ids(sample_ids: Sequence[str] | None, count: int) -> list[str]:
-    ids = [str(row) for row in range(count)] if sample_ids is None else list(map(str, sample_ids))
-    if len(ids) != count:
-        raise DataError(f"sample_ids: expected {count}, found {len(ids)}")
-    if len(set(ids)) != count:
-        repeated = pd.Series(ids)[pd.Series(ids).duplicated()].iloc[0]
-        raise DataError(f"sample_ids: '{repeated}' appears more than once")
-    check_names(ids, "sample id", "sample_ids")
+    if sample_ids is None:
+        return [str(row) for row in range(count)]
+    values = plain_array(sample_ids, "sample_ids")
+    if isinstance(values, str | bytes | Set | Mapping) or not isinstance(values, Iterable):
+        raise DataError(f"sample_ids: expected a list of {count}, found {shown(repr(values))}")
+    values = list(values)
+    if len(values) != count:
+        raise DataError(f"sample_ids: expected {count}, found {len(values)}")
+    check_not_blank(values, "sample_ids")
+    ids = list(map(str, values))
+    check_ids(ids, "sample_ids")
     return ids
 
 
@@ -346,8 +389,9 @@ def _network(network: str | Mapping[str, Any] | None, array: NDArray[Any]) -> Ma
         )
     if isinstance(network, str):
         return {"name": network}
-    if network is not None:
+    if isinstance(network, Mapping):
         return network
+    require(network is None, f"network: expected a name or a mapping, found {network!r}")
     if array.ndim == 2 and array.dtype.kind == "i":
         return {"name": "embedding"}
     large = array.ndim == 4 and array[0].size > 28 * 28
@@ -376,15 +420,18 @@ def _preset(
             known = of_method | of_loop | short
             raise ConfigError(f"{name}: unknown option of {method}; {nearest(name, known)}")
     needed = module.TRAINING.get("network", {}).get("options", {})
-    network = {**network, "options": {**needed, **network.get("options", {})}}
+    chosen = network.get("options", {})
+    if isinstance(chosen, Mapping):  # else it is refused below
+        network = {**network, "options": {**needed, **chosen}}
     loop = {**module.TRAINING, "network": network, "device": device}
     loop |= {k: v for k, v in options.items() if k in of_loop and k not in of_method}
     changed = {k: v for k, v in options.items() if k in short and k not in of_method}
-    if changed:
-        loop["schedule"] = _shorten({**loop.get("schedule", {}), **changed})
+    schedule = to_dict(loop.get("schedule") or {})
+    if changed and isinstance(schedule, Mapping):  # else it is refused below
+        loop["schedule"] = _shorten({**schedule, **changed})
     config = from_dict(TrainingConfig, loop)
-    chosen = {k: v for k, v in options.items() if k in of_method}
-    return Preset(name=f"{method}_defaults", method=method, options=chosen, training=config)
+    own = {k: v for k, v in options.items() if k in of_method}
+    return Preset(name=f"{method}_defaults", method=method, options=own, training=config)
 
 
 def _fitting(preset: Preset, count: int) -> Preset:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import os
 import types
 import typing
@@ -113,10 +114,21 @@ def positive(**values: float | None) -> None:
             raise ConfigError(f"{name}: must be greater than 0 and finite, found {value}")
 
 
-def affordable(**numbers: int) -> None:
+def whole(least: int, **values: Any) -> None:
+    """Check that every named value is a whole number, no bool, and at least ``least``."""
+    for name, value in values.items():
+        number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not (number and value >= least):
+            kind = type(value).__name__
+            raise ConfigError(
+                f"{name}: expected a whole number of at least {least}, found {value!r} ({kind})"
+            )
+
+
+def affordable(**counts: int) -> None:
     """Check that named numbers of processes or threads suit this machine."""
     cores = os.cpu_count() or 1
-    for name, value in numbers.items():
+    for name, value in counts.items():
         if not 0 <= value <= PER_CORE * cores:
             raise ConfigError(
                 f"{name}: expected 0 to {PER_CORE * cores} ({PER_CORE} for each of the {cores} "
@@ -178,6 +190,9 @@ def _convert_dict(args: tuple[Any, ...], value: Any, where: str) -> dict[Any, An
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: expected a mapping, found {value!r}")
     inner = args[1] if args else Any
+    for key in value:
+        if args and args[0] is str and not isinstance(key, str):
+            raise ConfigError(f"{where}: expected text as names, found {key!r}")
     return {key: _convert(inner, item, _join(where, str(key))) for key, item in value.items()}
 
 

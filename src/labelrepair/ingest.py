@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.audit import curated
-from labelrepair.config import in_unit_interval, require
+from labelrepair.config import in_unit_interval, require, whole
 from labelrepair.data import Samples
 from labelrepair.data.files import column_of, read_table
 from labelrepair.data.labels import encode_labels
@@ -52,6 +52,7 @@ class SplitSpec:
     def __post_init__(self) -> None:
         """Check ranges."""
         in_unit_interval(test_fraction=self.test_fraction)
+        whole(0, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class CuratedSpec:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.count >= 0, f"count: must be >= 0, found {self.count}")
+        whole(0, count=self.count, seed=self.seed)
         require(not (self.path and self.count), "path, count: set one of them, found both")
 
 

@@ -2,19 +2,22 @@
 
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from kedro.io.core import parse_dataset_definition
+from kedro_datasets.json import JSONDataset
 from numpy.typing import NDArray
 
 from labelrepair.atomic import whole_file, whole_path
-from labelrepair.config import affordable
+from labelrepair.config import affordable, one_of
 from labelrepair.data.rows import RowStore
 from labelrepair.data.storage import load_features, save_features
 from labelrepair.data.store import read_features, write_features
+from labelrepair.errors import shown
 
 Array = NDArray[Any]
 
@@ -100,18 +103,35 @@ class FeatureDataset(AbstractDataset[Any, Any]):
 class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
     """Tensors and plain values in one torch file, read with ``weights_only``: no code is run."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the file."""
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        keys: Sequence[str] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file, and the keys that it must hold."""
         self._filepath = Path(filepath)
+        self._keys = tuple(keys)
         self.metadata = metadata
 
     def load(self) -> dict[str, Any]:
-        """Return the content, tensors on the CPU."""
+        """Return the content, tensors on the CPU.
+
+        Raises:
+            DatasetError: there is no such file, or it holds something else.
+        """
         import torch  # noqa: PLC0415
 
         if not self._filepath.exists():
             raise DatasetError(f"{self._filepath}: no such file; run the training pipeline")
-        state: dict[str, Any] = torch.load(self._filepath, map_location="cpu", weights_only=True)
+        state: Any = torch.load(self._filepath, map_location="cpu", weights_only=True)
+        found = list(state) if isinstance(state, dict) else type(state).__name__
+        if not isinstance(state, dict) or not set(self._keys) <= {*state}:
+            raise DatasetError(
+                f"{self._filepath}: expected {', '.join(self._keys) or 'a mapping'}, found "
+                f"{shown(found)}; run the pipeline that writes it again"
+            )
         return state
 
     def save(self, data: dict[str, Any]) -> None:
@@ -126,6 +146,54 @@ class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class CheckedJSONDataset(JSONDataset):  # type: ignore[misc]
+    """A JSON file that holds what its catalog entry says, so that no node meets another type.
+
+    ``object``: a mapping. ``names``: the class names, a list of two or more distinct texts.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        holds: str = "object",
+        save_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file, and what it holds.
+
+        Raises:
+            ConfigError: ``holds`` is another word.
+        """
+        one_of(("object", "names"), holds=holds)
+        super().__init__(filepath=filepath, save_args=save_args, metadata=metadata)
+        self._holds = holds
+
+    def load(self) -> Any:
+        """Return the content.
+
+        Raises:
+            DatasetError: there is no such file, it is not JSON, or it holds something else.
+        """
+        content = super().load()
+        fits, expected = isinstance(content, dict), "an object"
+        if self._holds == "names":
+            fits, expected = _are_names(content), "a list of two or more distinct class names"
+        if not fits:
+            raise DatasetError(
+                f"{self._filepath}: expected {expected}, found {shown(json.dumps(content))}; run "
+                "the pipeline that writes it again"
+            )
+        return content
+
+
+def _are_names(content: Any) -> bool:
+    if not isinstance(content, list) or len(content) < 2:
+        return False
+    texts = all(isinstance(name, str) and name.strip() for name in content)
+    return texts and len(set(content)) == len(content)
 
 
 class OptionalJSONDataset(AbstractDataset[NoReturn, dict[str, Any]]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from labelrepair.config import in_unit_interval, one_of, positive, require
+from labelrepair.config import in_unit_interval, one_of, positive, require, whole
 from labelrepair.errors import ConfigError, nearest
 from labelrepair.feature_noise import Array, instance_dependent, pseudo_labels
 from labelrepair.transition import (
@@ -235,7 +235,7 @@ class NoiseSpec:
         one_of(KINDS, kind=self.kind)
         one_of(MODES, mode=self.mode)
         in_unit_interval(rate=self.rate)
-        require(self.seed >= 0, f"seed: must be at least 0, found {self.seed}")
+        whole(0, seed=self.seed)
         uses_rate = self.kind not in WITHOUT_RATE
         require(uses_rate or self.rate == 0, f"rate: {self.rate} has no effect, kind={self.kind}")
         counted = self.kind not in OF_FEATURES or self.mode == "bernoulli"

@@ -13,8 +13,8 @@ from sklearn.utils import Tags, check_array, check_random_state, check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from labelrepair.api import RepairResult, as_features, repair
-from labelrepair.errors import DataError
+from labelrepair.api import RepairResult, as_features, plain_array, repair
+from labelrepair.errors import ConfigError, DataError
 from labelrepair.training import choose_device
 
 Array = NDArray[Any]
@@ -173,6 +173,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _training_arrays(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Check X and y together; remember what a sample looks like."""
+        X, y = plain_array(X, "X"), plain_array(y, "y")
         if _dimensions(X) > 2:
             array, given = check_X_y(X, y, dtype=None, allow_nd=True)
         else:
@@ -185,6 +186,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _arrays(self, X: ArrayLike) -> Array:
         """Check X against what :meth:`fit` saw; return it as it is stored."""
+        X = plain_array(X, "X")
         if len(self._sample_shape) == 1:
             array = validate_data(self, X, reset=False, dtype=self._number)
         else:
@@ -212,7 +214,10 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the seed itself, so that it means the same as that of ``repair``."""
         if isinstance(self.random_state, numbers.Integral):
             return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(MAX_SEED))
+        try:
+            return int(check_random_state(self.random_state).randint(MAX_SEED))
+        except ValueError as error:
+            raise ConfigError(f"random_state: {error}") from None
 
     def _options(self, *, vectors: bool) -> dict[str, Any]:
         """Return the options that are set; numbers of no known scale are standardized."""

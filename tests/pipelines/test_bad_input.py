@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 from PIL import Image
 
 from labelrepair.errors import ConfigError, DataError, TransitionError
@@ -204,6 +205,84 @@ def test_probabilities_of_another_label_table(good):
         file.write_bytes(stored)
         good.run(to="evaluate_repair")
     assert "data_hash" in json.loads(refined.read_text())
+
+
+# -- damaged products of former runs -----------------------------------------------------------
+
+
+def edited(**changes):
+    return lambda file: file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def changed(change):
+    return lambda file: np.save(file, change(np.load(file)))
+
+
+def holding(text):
+    return lambda file: file.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "damage", "pipeline", "kind", "message"),
+    [
+        ("03_primary/class_names.json", holding("[]"), "estimation", DatasetError, "class names"),
+        (
+            "03_primary/class_names.json",
+            holding('["a", "b"]'),
+            "evaluation",
+            DataError,
+            "class_names: 2 names, but sample 'row-",
+        ),
+        ("03_primary/input_format.json", holding("null"), "training", DatasetError, "an object"),
+        ("03_primary/ingested.json", holding("[]"), "training", DatasetError, "an object"),
+        ("05_model_input/noise_estimate.json", holding("[]"), "training", DatasetError, "object"),
+        (
+            "05_model_input/noise_estimate.json",
+            edited(noise_rate=7.0),
+            "training",
+            DataError,
+            r"noise_rate must lie in \[0, 1\], found 7.0",
+        ),
+        (
+            "07_model_output/refined_noise.json",
+            edited(noise_rate=7.0),
+            "evaluation",
+            DataError,
+            "noise_rate must lie in",
+        ),
+        ("07_model_output/refined_noise.json", holding("null"), "repair", DatasetError, "object"),
+        ("07_model_output/training_report.json", holding("[]"), "repair", DatasetError, "object"),
+        (
+            "07_model_output/training_probs.npy",
+            changed(lambda probs: probs[:, :2]),
+            "refinement",
+            DataError,
+            "training_probs: expected shape",
+        ),
+        (
+            "07_model_output/refined_probs.npy",
+            changed(lambda probs: 5 * probs),
+            "repair",
+            DataError,
+            "refined_probs: row 0 .* expected a sum of 1 .*--pipelines refinement",
+        ),
+        (
+            "07_model_output/training_selected.npy",
+            changed(lambda rows: rows[:-1] if rows.size else np.ones(3, bool)),
+            "repair",
+            DataError,
+            "training_selected: expected bool",
+        ),
+    ],
+)
+def test_a_damaged_product_of_a_former_run(good, path, damage, pipeline, kind, message):
+    file = good / "data" / path
+    stored = file.read_bytes()
+    damage(file)
+    try:
+        refused(good, kind, message, pipelines=[pipeline])
+    finally:
+        file.write_bytes(stored)
 
 
 # -- another data set, and parameters that nothing reads ----------------------------------------

@@ -15,8 +15,8 @@ from pandera.errors import SchemaError, SchemaErrors
 
 from labelrepair import hooks
 from labelrepair.data.store import write_features
-from labelrepair.errors import DataError
-from labelrepair.io import ArrayDataset, TorchStateDataset
+from labelrepair.errors import ConfigError, DataError
+from labelrepair.io import ArrayDataset, CheckedJSONDataset, TorchStateDataset, WholeFile
 from labelrepair.label_table import make_label_table
 from labelrepair.networks.classifier import Classifier, Normalizer, build_from_spec, classifier_spec
 from labelrepair.schemas import LabelTable, RepairedTable, TrueLabels
@@ -149,6 +149,54 @@ def test_state_with_code_is_not_run(tmp_path, write):
     with pytest.raises(DatasetError):
         TorchStateDataset(filepath=str(file)).load()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, {"spec": {}}, [1, 2]])
+def test_a_state_without_what_the_catalog_says_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "model.pt")
+    dataset = TorchStateDataset(filepath=str(tmp_path / "model.pt"), keys=["spec", "weights"])
+    with pytest.raises(DatasetError, match=r"model\.pt: expected spec, weights, found .* again"):
+        dataset.load()
+
+
+@pytest.mark.parametrize(
+    ("holds", "content", "expected"),
+    [
+        ("object", "null", "an object, found null"),
+        ("object", "[]", r"an object, found \[\]"),
+        ("object", '"text"', "an object"),
+        ("names", "[]", "two or more distinct class names, found"),
+        ("names", '["cat"]', "two or more"),
+        ("names", '["cat", "dog", "cat"]', "distinct class names"),
+        ("names", '["cat", " "]', "class names"),
+        ("names", '["cat", 1]', "class names"),
+        ("names", '{"cat": 0, "dog": 1}', "class names"),
+        ("names", "null", "class names, found null"),
+    ],
+)
+def test_json_of_another_kind_is_refused(tmp_path, holds, content, expected):
+    file = tmp_path / "facts.json"
+    file.write_text(content)
+    inner = {"type": "labelrepair.io.CheckedJSONDataset", "holds": holds}
+    for dataset in (
+        CheckedJSONDataset(filepath=str(file), holds=holds),
+        WholeFile(filepath=str(file), dataset=inner),
+    ):
+        with pytest.raises(DatasetError, match=rf"facts\.json: expected .*{expected}.*again"):
+            dataset.load()
+
+
+def test_json_of_the_right_kind(tmp_path):
+    for number, (holds, data) in enumerate((("object", {"a": [1]}), ("names", ["cat", "dog"]))):
+        file = tmp_path / f"{number}.json"
+        dataset = CheckedJSONDataset(filepath=str(file), holds=holds, save_args={"indent": 1})
+        dataset.save(data)
+        assert dataset.load() == data
+    file.write_text("[")
+    with pytest.raises(DatasetError, match=r"1\.json"):
+        dataset.load()
+    with pytest.raises(ConfigError, match="holds: unknown value 'name'"):
+        CheckedJSONDataset(filepath="x.json", holds="name")
 
 
 def test_missing_state_says_what_to_do(tmp_path):

@@ -237,6 +237,11 @@ def test_small_data_shrink_the_batch_of_methods_that_drop_the_last():
         (np.zeros((ROWS, 2), bool), "features: expected numbers, found dtype bool"),
         (np.where(np.arange(ROWS)[:, None] == 7, np.nan, vectors()), "row 7 holds a NaN"),
         (np.where(np.arange(ROWS)[:, None] == 9, np.inf, vectors()), "row 9 holds a NaN or inf"),
+        (
+            np.ma.masked_array(vectors(), vectors() == vectors()[5, 2]),
+            r"features: 1 rows hold masked values \(row 5\)",
+        ),
+        (torch.ones(ROWS, 2).to_sparse(), "features: a tensor that is no array: .*Sparse"),
     ],
 )
 def test_features_that_cannot_be_used(features, message):
@@ -256,8 +261,25 @@ def test_features_that_cannot_be_used(features, message):
         (LABELS - 1, {}, r"given_labels: row 0 is -1, expected 0\.\.1"),
         (LABELS, {"num_classes": 2}, r"given_labels: row 2 is 2, expected 0\.\.1"),
         (LABELS, {"num_classes": 4}, "given_labels: class 3 of 4 has no sample"),
+        (
+            np.ma.masked_array(LABELS, LABELS == 1),
+            {},
+            r"given_labels: 16 rows hold masked values \(row 1, 4, 7, ...\)",
+        ),
+        (torch.zeros(ROWS, device="meta"), {}, "given_labels: a tensor that is no array"),
+        (LABELS, {"sample_ids": 5}, "sample_ids: expected a list of 48, found 5"),
+        (LABELS, {"sample_ids": "a" * ROWS}, "sample_ids: expected a list of 48, found 'aaa"),
+        (LABELS, {"sample_ids": {*range(ROWS)}}, "sample_ids: expected a list of 48"),
+        (LABELS, {"sample_ids": [*range(47), None]}, "sample_ids: row 47 has a blank sample id"),
+        (LABELS, {"sample_ids": [*range(47), np.nan]}, "sample_ids: row 47 has a blank"),
+        (LABELS, {"sample_ids": ["a", " ", *range(46)]}, "sample_ids: row 1 has a blank"),
+        (
+            LABELS,
+            {"sample_ids": ["\ud800", *range(47)]},
+            r"sample_ids: sample id '\\ud800' is not valid UTF-8 text",
+        ),
         (LABELS, {"sample_ids": ["a"] * 3}, "sample_ids: expected 48, found 3"),
-        (LABELS, {"sample_ids": ["a"] * 48}, "sample_ids: 'a' appears more than once"),
+        (LABELS, {"sample_ids": ["a"] * 48}, "sample_ids: sample id 'a' is repeated"),
     ],
 )
 def test_labels_and_ids_that_cannot_be_used(labels, more, message):
@@ -283,8 +305,29 @@ def test_labels_and_ids_that_cannot_be_used(labels, more, message):
         ({"network": "mlpp"}, "network: unknown name 'mlpp'; did you mean 'mlp'"),
         ({"network": {"nam": "mlp"}}, "network.nam: unknown option; did you mean 'name'"),
         ({"network": nn.Linear(6, 3)}, "network: pass a name or an import path"),
+        ({"network": ["mlp"]}, r"network: expected a name or a mapping, found \['mlp'\]"),
+        ({"network": {"name": "mlp", "options": None}}, "network.options: expected a mapping"),
+        (
+            {"network": {"name": "mlp", "options": {1: 2}}},
+            "network.options: expected text as names",
+        ),
+        ({"network": {"name": "mlp", "options": {"name": "x"}}}, "network.options.name: not an op"),
+        ({"network": "embedding"}, "network: 'embedding' takes token ids, found features torch.fl"),
+        ({"probe": [1]}, r"probe: expected a mapping, found \[1\]"),
+        ({"schedule": [1]}, r"schedule: expected a mapping, found \[1\]"),
+        ({"num_classes": "3"}, "num_classes: expected a whole number of at least 2, found '3'"),
+        ({"num_classes": 3.0}, "num_classes: expected a whole number of at least 2, found 3.0"),
+        ({"seed": "abc"}, "seed: expected a whole number of at least 0, found 'abc'"),
+        ({"seed": 1.5}, "seed: expected a whole number of at least 0, found 1.5"),
+        ({"seed": None}, "seed: expected a whole number of at least 0, found None"),
+        ({"seed": [1]}, "seed: expected a whole number of at least 0"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
+        ({"device": "meta"}, "device: 'meta' is not available here"),
         ({"device": "abacus"}, "device: 'abacus' is not available here"),
-        ({"num_classes": 1, "labels": LABELS * 0}, "num_classes: at least 2 classes"),
+        (
+            {"num_classes": 1, "labels": LABELS * 0},
+            "num_classes: expected a whole number of at least 2",
+        ),
     ],
 )
 def test_settings_that_cannot_be_used(more, message):
@@ -310,6 +353,25 @@ def test_loss_correction_trains_on_a_known_transition():
     repair(**more, transition=flat)
     with pytest.raises(TransitionError):
         repair(**more, transition=flat, direction="backward")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_tensors_of_any_kind_of_float_that_may_need_gradients(dtype):
+    values = torch.tensor(vectors()).to(dtype).requires_grad_()
+    expected = values.detach().float().numpy()
+    np.testing.assert_array_equal(api.as_features(values), expected)
+    np.testing.assert_array_equal(api.as_features(np.ma.masked_array(expected)), expected)
+    probs = torch.full((4, 2), 0.5, dtype=dtype).requires_grad_()
+    assert labelrepair.repair_with_probs(probs, [0, 1, 0, 1]).probs.tolist() == [[0.5, 0.5]] * 4
+
+
+def test_masked_probabilities_and_transitions_are_refused():
+    probs, hidden = np.full((4, 2), 0.5), [[False, True], *[[False, False]] * 3]
+    with pytest.raises(DataError, match=r"probs: 1 rows hold masked values \(row 0\)"):
+        labelrepair.repair_with_probs(np.ma.masked_array(probs, hidden), [0, 1, 0, 1])
+    transition = np.ma.masked_array(np.eye(2), hidden[:2])
+    with pytest.raises(DataError, match="transition: 1 rows hold masked values"):
+        labelrepair.repair_with_probs(probs, [0, 1, 0, 1], transition=transition)
 
 
 # -- imports -----------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ def test_class_map_keys_may_be_strings(class_map):
         ({"kind": "symmetric", "mode": "global"}, "mode: unknown value"),
         ({"rate": 0.4}, "rate: 0.4 has no effect, kind=none"),
         ({"kind": "transition", "transition": [[1.0]], "rate": 0.1}, "rate: 0.1 has no effect"),
-        ({"seed": -1}, "seed: must be at least 0"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0"),
         ({"kind": "asymmetric", "rate": 0.1}, "class_map: needed for kind=asymmetric"),
         ({"kind": "symmetric", "class_map": "mnist"}, "class_map: needed for kind=asymmetric"),
         ({"kind": "transition"}, "transition: needed for kind=transition"),

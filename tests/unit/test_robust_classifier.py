@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores, order_label_issues
 from sklearn.base import clone
@@ -263,6 +264,21 @@ def test_probabilities_of_another_model_are_checked():
         labelrepair.repair_with_probs(probs, labels, estimator="confident")
     with pytest.raises(ConfigError, match=r"scoring.calibrat: unknown option"):
         labelrepair.repair_with_probs(probs, labels, scoring={"calibrat": False})
+
+
+def test_what_a_mask_hides_is_neither_learned_nor_predicted():
+    features, labels = np.arange(24.0).reshape(12, 2), np.arange(12) % 2
+    hidden = features == 6
+    model = RobustClassifier("cross_entropy", epochs=1, device="cpu", random_state=0)
+    with pytest.raises(DataError, match=r"X: 1 rows hold masked values \(row 3\)"):
+        model.fit(np.ma.masked_array(features, hidden), labels)
+    with pytest.raises(DataError, match=r"y: 1 rows hold masked values \(row 3\)"):
+        model.fit(features, np.ma.masked_array(labels, hidden.any(1)))
+    with pytest.raises(ConfigError, match=r"random_state: .*'abc'"):
+        RobustClassifier("cross_entropy", random_state="abc").fit(features, labels)
+    fitted = model.fit(torch.tensor(features, requires_grad=True), labels)
+    with pytest.raises(DataError, match="X: 1 rows hold masked"):
+        fitted.predict(np.ma.masked_array(features, hidden))
 
 
 @pytest.mark.slow

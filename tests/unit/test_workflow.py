@@ -453,6 +453,70 @@ def test_an_edited_matrix_is_refused():
         workflow.noise_from_dict(raw)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise_rate": 7.0}, r"noise_rate must lie in \[0, 1\], found 7.0; make it again"),
+        ({"noise_rate": float("nan")}, "noise_rate must lie in"),
+        ({"noise_rate": None}, "in what was read"),
+        ({"noise_rate": [0.2]}, "in what was read"),
+        ({"interval": [0.1, 1.5]}, "interval must lie in"),
+        ({"interval": 0.1}, "in what was read"),
+        ({"class_prior": [2.0, -1.0, 0.0]}, "class_prior must lie in"),
+        ({"class_prior": [0.5, 0.2, 0.1]}, "class_prior: expected 3 shares with a sum of 1"),
+        ({"class_prior": [0.5, 0.5]}, "class_prior: expected 3 shares"),
+        ({"class_prior": "x"}, "in what was read"),
+    ],
+)
+def test_an_edited_estimate_is_refused(changes, message):
+    with pytest.raises(DataError, match=f"noise estimate: .*{message}"):
+        workflow.noise_from_dict(workflow.noise_to_dict(noise()) | changes)
+
+
+@pytest.mark.parametrize("name", ["noise_rate", "interval", "class_prior", "transition", "method"])
+def test_an_estimate_without_a_value_is_refused(name):
+    raw = workflow.noise_to_dict(noise())
+    del raw[name]
+    with pytest.raises(DataError, match=f"noise estimate: KeyError.'{name}'.* kedro run"):
+        workflow.noise_from_dict(raw)
+
+
+# -- arrays of former runs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda probs: probs[:-1], r"expected shape \(48, 3\), found \(47, 3\)"),
+        (lambda probs: probs[:, :2], r"expected shape \(48, 3\), found \(48, 2\)"),
+        (lambda probs: probs[:, 0], r"expected shape \(48, 3\), found \(48,\)"),
+        (lambda probs: probs * 5, "row 0 .* expected a sum of 1"),
+        (lambda probs: np.where(np.arange(48)[:, None] == 7, np.nan, probs), "row 7 .* finite"),
+    ],
+)
+@pytest.mark.parametrize("maker", ["training", "refinement"])
+def test_damaged_probabilities_are_refused(damage, message, maker):
+    workflow.check_probs_of(table(), sure_probs(), C, maker)
+    name = {"training": "training_probs", "refinement": "refined_probs"}[maker]
+    with pytest.raises(DataError, match=f"{name}: {message}.*kedro run --pipelines {maker}"):
+        workflow.check_probs_of(table(), damage(sure_probs()), C, maker)
+
+
+@pytest.mark.parametrize("damaged", [np.ones(47, bool), np.ones(48), np.ones((48, 2), bool)])
+def test_damaged_rows_of_a_selection_are_refused(damaged):
+    for good in (np.ones(48, bool), np.ones(0, bool)):
+        workflow.check_probs_of(table(), sure_probs(), C, "refinement", good)
+    told = r"training_selected: expected bool \(48,\), found .*kedro run --pipelines training"
+    with pytest.raises(DataError, match=told):
+        workflow.check_probs_of(table(), sure_probs(), C, "refinement", damaged)
+
+
+def test_fewer_class_names_than_classes_are_refused():
+    workflow.check_classes(table(), C)
+    with pytest.raises(DataError, match=r"class_names: 2 names, but sample '.*' .* label 2; "):
+        workflow.check_classes(table(), C - 1)
+
+
 # -- repair_table -----------------------------------------------------------------------------
 
 

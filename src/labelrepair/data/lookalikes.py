@@ -19,7 +19,7 @@ _JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them
 
 
 def check_names(names: Sequence[str], what: str, where: str) -> None:
-    """Refuse names with invisible characters, and two names that look the same.
+    """Refuse names that are no text, or hold invisible characters, and two that look the same.
 
     ASCII names cost two looks at their joined text; only others are looked at one by one.
 
@@ -37,6 +37,8 @@ def check_names(names: Sequence[str], what: str, where: str) -> None:
     odd = [name for name in names if not name.isascii() or _CONTROL.search(name)]
     for name in odd:
         for letter in name:
+            if unicodedata.category(letter) == "Cs":  # half a character: no file takes it
+                raise DataError(f"{where}: {what} {shown(name)!a} is not valid UTF-8 text")
             if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp") and letter not in _JOINERS:
                 found = f"U+{ord(letter):04X}"
                 raise DataError(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from labelrepair.data.files import require_file
 from labelrepair.data.labels import encode_labels
-from labelrepair.data.samples import UNKNOWN, Array, Samples, numbered_ids
+from labelrepair.data.samples import UNKNOWN, Array, Samples, check_not_blank, numbered_ids
 from labelrepair.data.unpacked import check_memory
 from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import Split
@@ -55,6 +55,7 @@ def read_npz(
         if key in arrays and arrays[key].shape != (count,):
             shape = arrays[key].shape
             raise DataError(f"{path}: array '{key}' is {shape}, expected ({count},)")
+    check_not_blank(arrays.get(ids_key, ()), f"{path}: array '{ids_key}'")
     ids = _text(arrays.get(ids_key, np.array(numbered_ids("row", count))), path, ids_key)
     truth = None
     if true_labels_key in arrays:

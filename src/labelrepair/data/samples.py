@@ -1,10 +1,12 @@
 """What every reader returns: arrays with one row per sample, checked once at the edge."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from labelrepair.data.lookalikes import check_names
 from labelrepair.data.rows import take
@@ -87,7 +89,7 @@ def check_samples(samples: Samples, where: str) -> None:
             raise DataError(f"{where}: {len(column)} {name} for {count} sample ids")
     if not np.any(samples.splits == Split.TRAIN):
         raise DataError(f"{where}: the training split is empty")
-    _check_ids(ids, where)
+    check_ids(ids.tolist(), where)
     unknown = ~np.isin(samples.splits, [str(split) for split in Split])
     if unknown.any():
         row = int(np.flatnonzero(unknown)[0])
@@ -116,15 +118,18 @@ def check_range(labels: Labels, num_classes: int, ids: Array, where: str) -> Non
         )
 
 
-def _check_ids(ids: npt.NDArray[np.str_], where: str) -> None:
-    blank = np.flatnonzero(np.char.strip(ids) == "")
-    if blank.size:
-        raise DataError(f"{where}: row {blank[0]} has a blank sample id")
-    values, counts = np.unique(ids, return_counts=True)
-    if values.size < ids.size:
-        raise DataError(f"{where}: sample id '{values[counts > 1][0]}' is repeated")
-    try:
-        "".join(ids.tolist()).encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where}: a sample id is not valid UTF-8 text ({error.reason})") from None
-    check_names(ids.tolist(), "sample id", where)
+def check_not_blank(values: Any, where: str) -> None:
+    """Raise DataError naming the first of the values that is null or blank text: no row's id."""
+    empty = np.array([not str(value).strip() for value in values], dtype=bool)
+    blank = empty | pd.Series(values, dtype=object).isna().to_numpy()
+    if blank.any():
+        raise DataError(f"{where}: row {int(blank.argmax())} has a blank sample id")
+
+
+def check_ids(ids: Sequence[str], where: str) -> None:
+    """Raise DataError for an id that is blank, repeated, or no valid text; it names the id."""
+    check_not_blank(ids, where)
+    repeated = pd.Series(ids, dtype=object).duplicated()
+    if repeated.any():
+        raise DataError(f"{where}: sample id '{ids[int(repeated.argmax())]}' is repeated")
+    check_names(ids, "sample id", where)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelrepair.config import in_unit_interval, one_of, positive, require
+from labelrepair.config import in_unit_interval, one_of, positive, require, whole
 from labelrepair.data.builtin import read_digits, read_torchvision
 from labelrepair.data.clothing1m import read_clothing1m
 from labelrepair.data.huggingface import read_huggingface
@@ -92,6 +92,7 @@ class SourceSpec:
             require(not repeated, f"class_names: a name is repeated in {self.class_names}")
         positive(length=self.length)
         in_unit_interval(rate=self.rate)
+        whole(0, seed=self.seed or 0)
         require(self.rate is None or self.rate < 1, "rate: must be less than 1")
         if self.vocabulary_size is not None:
             room = self.vocabulary_size > len(RESERVED)

@@ -1,5 +1,6 @@
 """Networks: the papers' architectures by name, and any other by import path."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from labelrepair.networks.text import (
     embedding_lstm,
 )
 
-__all__ = ["available", "build"]
+__all__ = ["available", "build", "takes_tokens"]
 
 # Each architecture: a factory (in_shape, num_classes, options) and the dataclass of its options.
 _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], type[Any]]] = {
@@ -51,6 +52,13 @@ _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], type[Any]]] = {
 def available() -> tuple[str, ...]:
     """Return the names of the architectures that come with the package, sorted."""
     return tuple(sorted(_ARCHITECTURES))
+
+
+def takes_tokens(name: str) -> bool:
+    """Return whether the named architecture is one of those that read token ids."""
+    return name in _ARCHITECTURES and "vocabulary_size" in {
+        field.name for field in dataclasses.fields(_ARCHITECTURES[name][1])
+    }
 
 
 def build(

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labelrepair.errors import DataError
+from labelrepair.config import require
+from labelrepair.errors import DataError, shown
 from labelrepair.networks import available, build
 from labelrepair.networks.features import Features, chunk_rows, is_tokens, portions
 
@@ -107,8 +108,11 @@ class Classifier(nn.Module):
                 with arguments of the file's choice, so a stranger's file could run anything.
 
         Raises:
-            DataError: an import path, and the state is not trusted.
+            DataError: the state is none of a model, or it names an import path and is not trusted.
         """
+        missing = {"spec", "weights"} - {*state}
+        if missing:
+            raise DataError(f"model: no {', '.join(sorted(missing))}, found {shown(list(state))}")
         spec, weights = state["spec"], state["weights"]
         if spec["name"] not in available() and not trusted:
             raise DataError(
@@ -137,5 +141,7 @@ def classifier_spec(
 
 def build_from_spec(spec: dict[str, Any]) -> nn.Module:
     """Build one network with fresh weights."""
-    shape, options = tuple(spec["in_shape"]), spec["options"]
-    return build(spec["name"], shape, spec["num_classes"], **options)
+    options = spec["options"]
+    taken = {"name", "in_shape", "num_classes"} & {*options}
+    require(not taken, f"network.options.{min(taken, default='')}: not an option, but a setting")
+    return build(spec["name"], tuple(spec["in_shape"]), spec["num_classes"], **options)

@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).tolist()  # "meta" makes tensors, without values
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device: '{name}' is not available here ({error})") from error
     if device.type == "cuda" and device.index is None:

@@ -4,6 +4,8 @@ import hashlib
 
 import torch
 
+from labelrepair.config import whole
+
 
 def derive_seed(seed: int, *parts: object) -> int:
     """Return a seed for one stream of one epoch of one stage.
@@ -14,7 +16,11 @@ def derive_seed(seed: int, *parts: object) -> int:
 
     Returns:
         An integer in [0, 2**63), the same on every machine and Python version.
+
+    Raises:
+        ConfigError: ``seed`` is no whole number of at least 0: any other text would do, silently.
     """
+    whole(0, seed=seed)
     text = "/".join([str(seed), *map(str, parts)])
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

@@ -23,6 +23,8 @@ from labelrepair.workflow.presets import Preset, choose_preset, resolved
 from labelrepair.workflow.repairing import repair_rows, repair_table
 from labelrepair.workflow.rows import (
     check_alignment,
+    check_classes,
+    check_probs_of,
     curated_pairs,
     held_out_rows,
     loop_features,
@@ -35,6 +37,8 @@ __all__ = [
     "Preset",
     "TrainedParts",
     "check_alignment",
+    "check_classes",
+    "check_probs_of",
     "checkpointer",
     "choose_preset",
     "curated_pairs",

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from labelrepair.config import require
+from labelrepair.networks import takes_tokens
 from labelrepair.networks.classifier import build_from_spec, classifier_spec
 from labelrepair.networks.features import CHUNK_ROWS, Features, in_order, is_tokens
 from labelrepair.training import Holdout, Network
@@ -23,7 +25,14 @@ def network_builder(
     Text networks take their vocabulary size from the tokens unless the options set it; those of
     the test split count, as a rare word may stand only there. So do the ids below
     ``vocabulary_size``: a word that stands only where long texts were cut off has one, too.
+
+    Raises:
+        ConfigError: a network of texts, and the features are no tokens.
     """
+    require(
+        is_tokens(features) or not takes_tokens(network.name),
+        f"network: '{network.name}' takes token ids, found features {features.dtype}",
+    )
     options = dict(network.options)
     if is_tokens(features):
         seen = 0 if test is None else token_count(test.features)

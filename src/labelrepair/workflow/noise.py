@@ -10,7 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from labelrepair.config import from_dict, to_dict
-from labelrepair.estimation import EstimationSpec, NoiseEstimate, estimate_noise, known_transition
+from labelrepair.errors import DataError, LabelRepairError, shown
+from labelrepair.estimation import (
+    ROW_SUM_TOLERANCE,
+    EstimationSpec,
+    NoiseEstimate,
+    estimate_noise,
+    known_transition,
+)
 from labelrepair.estimation.accuracy import disagrees_unaccountably, may_guess
 from labelrepair.estimation.spec import KNOWN
 from labelrepair.refinement import (
@@ -33,6 +40,7 @@ from labelrepair.workflow.building import network_builder
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
+AGAIN = "make it again: kedro run --pipelines estimation,training,refinement"
 PROBE_STEPS = 2_500  # gradient steps of each probe: enough to learn classes, too few to learn rows
 
 
@@ -221,15 +229,37 @@ def noise_from_dict(raw: Mapping[str, Any]) -> NoiseEstimate:
     """Return the estimate that :func:`noise_to_dict` wrote.
 
     Raises:
+        DataError: it has been edited: a value is missing, or a share lies outside [0, 1].
         TransitionError: the matrix has been edited and is no longer row-stochastic.
     """
-    low, high = raw["interval"]
+    try:
+        found = _noise(raw)
+    except LabelRepairError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"noise estimate: {error!r} in what was read; {AGAIN}") from error
+    for name, values in (
+        ("noise_rate", found.noise_rate),
+        ("interval", found.interval),
+        ("class_prior", found.class_prior),
+    ):
+        if not ((np.asarray(values) >= 0) & (np.asarray(values) <= 1)).all():
+            raise DataError(f"noise estimate: {name} must lie in [0, 1], found {values}; {AGAIN}")
+    classes, prior = len(found.transition), found.class_prior
+    if prior.shape != (classes,) or abs(prior.sum() - 1) > ROW_SUM_TOLERANCE:
+        rule = f"class_prior: expected {classes} shares with a sum of 1, found"
+        raise DataError(f"noise estimate: {rule} {shown(prior)}; {AGAIN}")
+    return found
+
+
+def _noise(raw: Mapping[str, Any]) -> NoiseEstimate:
+    low, high = map(float, raw["interval"])
     elements = None
     if "transition_low" in raw:  # files of earlier versions have none
         elements = (np.asarray(raw["transition_low"]), np.asarray(raw["transition_high"]))
     return NoiseEstimate(
         transition=check_transition(np.asarray(raw["transition"], dtype=np.float64)),
-        noise_rate=raw["noise_rate"],
+        noise_rate=float(raw["noise_rate"]),
         interval=(low, high),
         method=raw["method"],
         class_prior=np.asarray(raw["class_prior"], dtype=np.float64),

@@ -7,9 +7,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from labelrepair.chunks import row_slices
 from labelrepair.data.rows import RowStore
 from labelrepair.data.splits import holdout
 from labelrepair.errors import DataError
+from labelrepair.estimation import check_probs
 from labelrepair.label_table import (
     CONTENT_HASH,
     GIVEN_LABEL,
@@ -55,6 +57,56 @@ def check_alignment(table: pd.DataFrame, features: Array | RowStore) -> None:
             )
 
 
+def check_classes(table: pd.DataFrame, num_classes: int) -> None:
+    """Refuse class names that are fewer than the label table's classes.
+
+    Raises:
+        DataError: naming the first sample whose given label has no name.
+    """
+    unnamed = (table[GIVEN_LABEL] >= num_classes).to_numpy()
+    if unnamed.any():
+        name, label = table[[SAMPLE_ID, GIVEN_LABEL]].iloc[int(unnamed.argmax())]
+        raise DataError(
+            f"class_names: {num_classes} names, but sample '{name}' of the label table is given "
+            f"label {label}; make both again: kedro run --pipelines ingestion"
+        )
+
+
+def check_probs_of(
+    table: pd.DataFrame,
+    probs: Array,
+    num_classes: int,
+    maker: str,
+    selected: Array | None = None,
+) -> None:
+    """Refuse arrays of a former run that are not of the table's repairable rows, or are damaged.
+
+    Args:
+        table: label table, N rows of it repairable.
+        probs: expected ``(N, C)``, finite, rows sum to 1 within 1e-3; read in portions.
+        num_classes: C.
+        maker: the pipeline that made them, ``training`` or ``refinement``.
+        selected: of the training, expected bool ``(N,)``, or ``(0,)`` where no row was selected.
+
+    Raises:
+        DataError: naming dataset and row, and what to run.
+    """
+    name = "refined_probs" if maker == "refinement" else "training_probs"
+    again = "make it again: kedro run --pipelines {}".format
+    expected = (int(repairable(table).sum()), num_classes)
+    if probs.shape != expected:
+        raise DataError(f"{name}: expected shape {expected}, found {probs.shape}; {again(maker)}")
+    try:
+        for part in row_slices(*expected):
+            check_probs(probs[part], name, part.start)
+    except DataError as error:
+        raise DataError(f"{error}; {again(maker)}") from None
+    fitting = ((0,), expected[:1])
+    if selected is not None and (selected.dtype != bool or selected.shape not in fitting):
+        found = f"expected bool {expected[:1]}, found {selected.dtype} {selected.shape}"
+        raise DataError(f"training_selected: {found}; {again('training')}")
+
+
 def train_set(
     table: pd.DataFrame,
     features: Array | RowStore,
@@ -78,6 +130,7 @@ def train_set(
     Raises:
         DataError: a given label lies outside the classes, or the table is no label table.
     """
+    check_classes(table, num_classes)
     check_label_table(table, num_classes, allow_empty_classes=True)
     mask = repairable(table)
     labels = table.loc[mask, GIVEN_LABEL].to_numpy()

@@ -104,6 +104,7 @@ def npz_arrays() -> Iterator[Case]:
         ("ids_short", {"sample_ids": np.arange(3)}, "'sample_ids' is"),
         ("ids_repeated", {"sample_ids": LABELS}, "'0' is repeated"),
         ("ids_blank", {"sample_ids": np.array([""] * N)}, "row 0 has a blank"),
+        ("ids_nan", {"sample_ids": np.where(np.arange(N) == 2, np.nan, 1.5)}, "row 2 has a blank"),
         ("ids_not_utf8", {"sample_ids": np.array([b"\xff%d" % i for i in range(N)])}, "tf-8"),
         ("ids_surrogate", {"sample_ids": np.array([f"\ud800{i}" for i in range(N)])}, "UTF-8"),
         ("split_short", {"split": np.array(["train"])}, "'split' is"),

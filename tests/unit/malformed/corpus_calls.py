@@ -98,7 +98,7 @@ def labels() -> Iterator[Case]:
         ("num_classes_one", {"num_classes": 1}, "at least 2", ConfigError),
         ("num_classes_too_few", {"num_classes": 0}, "at least 2", ConfigError),
         ("ids_short", {"sample_ids": ["a"]}, "sample_ids: expected 8, found 1", DataError),
-        ("ids_repeated", {"sample_ids": ["a"] * N}, "'a' appears more than once", DataError),
+        ("ids_repeated", {"sample_ids": ["a"] * N}, "'a' is repeated", DataError),
         ("ids_alike", {"sample_ids": ["a", "\u0430", *"cdefgh"]}, "looks like", DataError),
         ("method", {"method": "jocr"}, "did you mean 'jocor'", ConfigError),
         ("network", {"network": "mpl"}, "did you mean 'mlp'", ConfigError),

@@ -11,7 +11,7 @@ from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of,
 from labelrepair.label_table import check_made_from
 from labelrepair.sealed import check_seal
 from labelrepair.tracking import run_tag, training_run
-from labelrepair.workflow import choose_preset
+from labelrepair.workflow import choose_preset, noise_from_dict
 
 Params = dict[str, Any]
 
@@ -41,6 +41,7 @@ def hand_over(  # one argument per catalog entry
     check_seal(training_report, "training,refinement,repair,evaluation", model=model)
     network = choose_preset(recipe, preset).training.network
     bundle = package(model, input_format, table, features, training_report, network)
+    noise_from_dict(noise_estimate)  # an edited one is refused
     check_made_from(table, noise_estimate, "refinement")
     check_measured(training_report, metrics_made_from)
     injected = injected_noise["kind"] != "none"

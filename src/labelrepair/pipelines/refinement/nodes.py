@@ -12,6 +12,7 @@ from labelrepair.sealed import check_seal, seal
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
+    check_probs_of,
     noise_from_dict,
     noise_to_dict,
     refine,
@@ -41,6 +42,7 @@ def look_again(  # one argument per catalog entry
         DataError: the training saw another label table, or the probabilities are of another one.
     """
     check_made_from(table, training_report, "training")
+    check_probs_of(table, probs, len(class_names), "training")
     check_seal(training_report, "training", training_probs=probs, class_names=class_names)
     spec = from_dict(RefinementSpec, refinement, "refinement")
     probe = from_dict(EstimationConfig, estimation, "estimation").probe

@@ -12,7 +12,7 @@ from labelrepair.label_table import check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
 from labelrepair.sealed import check_seal
-from labelrepair.workflow import noise_from_dict, repair_table
+from labelrepair.workflow import check_classes, check_probs_of, noise_from_dict, repair_table
 
 
 def choose_policy(  # one argument per catalog entry
@@ -39,8 +39,7 @@ def choose_policy(  # one argument per catalog entry
         DataError: training or refinement saw another label table, or a decision does not fit this
             one: a repair that is refused must leave the policy of the table that is there.
     """
-    _check_origin(table, training_report, noise_estimate)
-    _check_parts(training_report, noise_estimate, probs, selected, class_names)
+    _check_origin(table, training_report, noise_estimate, probs, selected, class_names)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     known, _ = ledger.in_classes(known_ledger, class_names)
     decisions.check(table, decided)
@@ -76,8 +75,7 @@ def repair_labels(  # one argument per catalog entry
     Raises:
         DataError: training or refinement saw another label table.
     """
-    _check_origin(table, training_report, noise_estimate)
-    _check_parts(training_report, noise_estimate, probs, selected, class_names)
+    _check_origin(table, training_report, noise_estimate, probs, selected, class_names)
     repaired = repair_table(
         table,
         probs,
@@ -109,7 +107,12 @@ def record_changes(
 
 
 def _check_origin(
-    table: pd.DataFrame, training_report: dict[str, Any], noise_estimate: dict[str, Any]
+    table: pd.DataFrame,
+    training_report: dict[str, Any],
+    noise_estimate: dict[str, Any],
+    probs: NDArray[Any],
+    selected: NDArray[Any],
+    class_names: list[str],
 ) -> None:
     """Refuse probabilities (refinement) and selected rows (training) of different origins."""
     check_made_from(table, training_report, "training")
@@ -120,15 +123,7 @@ def _check_origin(
             f"refined_noise: made from another training, {refined}, than the one that is there, "
             f"{trained}; run again: kedro run --pipelines refinement"
         )
-
-
-def _check_parts(
-    training_report: dict[str, Any],
-    noise_estimate: dict[str, Any],
-    probs: NDArray[Any],
-    selected: NDArray[Any],
-    class_names: list[str],
-) -> None:
-    """Refuse arrays that are not those that refinement and training wrote."""
+    check_classes(table, len(class_names))
+    check_probs_of(table, probs, len(class_names), "refinement", selected)
     check_seal(noise_estimate, "refinement", refined_probs=probs)
     check_seal(training_report, "training", training_selected=selected, class_names=class_names)

@@ -11,6 +11,7 @@ from PIL import Image
 from labelrepair.config import from_dict
 from labelrepair.pictures import pngs
 from labelrepair.report import ReportSpec, Sources, build_context, drawings, render_context
+from labelrepair.workflow import check_classes, noise_from_dict
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ def write_report(
     settings: dict[str, Any],
 ) -> tuple[str, dict[str, Image.Image]]:
     """Return the page as text, and all that it draws as pictures; log what it warns of."""
+    check_classes(table, len(class_names))
+    noise_from_dict(noise)  # an edited one is refused
     sources = Sources(
         table=table,
         true_labels=true_labels,
