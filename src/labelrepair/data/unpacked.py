@@ -60,7 +60,7 @@ def check_parquet(file: Path) -> None:
 
 
 def _check_unpacked(size: int, file: Path) -> None:
-    check_memory(size, str(file))
+    check_memory(size, f"{file}:")
     most = max(FREE, MOST_TIMES * file.stat().st_size)
     if size > most:
         raise DataError(

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from labelrepair.errors import DataError, LabelRepairError
 
 SECONDS, MEGABYTES = 5.0, 300
 """No malformed input may take longer, or more memory on top of what the process holds."""
+WALL_SECONDS, LIMIT_MEGABYTES = 60.0, 3_000
+"""Here a case is stopped: it hangs, or unpacks a bomb. Far more, as machines may be busy."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,64 @@ class Case:
         assert len(said) < 2_000, said[:300]
 
 
+class _Stopped(BaseException):
+    """Out of time; what is read may swallow any Exception, and asserts are some."""
+
+
 @contextlib.contextmanager
 def bounded(name: str) -> Iterator[None]:
+    """Fail what takes too long or too much, and stop what hangs or unpacks a bomb."""
     before, started = _resident(), time.process_time()
     _reset_peak()
-    yield
+    try:
+        with _alarm(), _limit():
+            yield
+    except _Stopped:
+        raise AssertionError(f"{name}: still busy after {WALL_SECONDS} s") from None
+    except MemoryError as error:
+        raise AssertionError(f"{name}: more than {LIMIT_MEGABYTES} MB: {error}") from None
     seconds = time.process_time() - started
     grown = (_peak() - before) / 2**20
     assert seconds < SECONDS, f"{name}: {seconds:.1f} s"
     assert grown < MEGABYTES, f"{name}: {grown:.0f} MB"
+
+
+@contextlib.contextmanager
+def _alarm() -> Iterator[None]:
+    """Raise _Stopped when the time is over, also in a system call, and again if that is ignored."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _Stopped
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@contextlib.contextmanager
+def _limit() -> Iterator[None]:
+    """Let the process take little more memory than it has; a bomb then is a MemoryError."""
+    held = _status("VmData")
+    if not held:
+        yield
+        return
+    import resource  # noqa: PLC0415 - not on Windows
+
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    most = int(held) + LIMIT_MEGABYTES * 2**20
+    ends = [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([most, *ends]), limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
 
 
 def _reset_peak() -> None:
