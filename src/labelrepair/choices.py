@@ -5,9 +5,10 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigTypeError
 
 from labelrepair.defaults import conf_folder, shipped, shipped_file
-from labelrepair.errors import ConfigError, nearest
+from labelrepair.errors import ConfigError, nearest, shown
 
 GROUPS = ("presets", "datasets", "benchmarks")
 
@@ -17,6 +18,19 @@ class ChoiceLoader(OmegaConfigLoader):
 
     All of them together are a hundred files, seconds of every run, for the two that count.
     """
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """Return the configuration of one kind, as Kedro merges it.
+
+        Raises:
+            ConfigError: a value of ``--params`` cannot be merged: a list in a mapping's place.
+        """
+        try:
+            found: dict[str, Any] = super().__getitem__(key)
+        except ConfigTypeError as error:
+            kind = "what --params sets is of another kind than in the files"
+            raise ConfigError(f"{key}: {kind} ({shown(error.msg)})") from error
+        return found
 
     def _is_valid_config_path(self, path: Path) -> bool:
         shipped_here = path.parent.parent == conf_folder() / "base"
@@ -33,6 +47,8 @@ def choose(group: str, name: str, *, _root_: DictConfig) -> Any:
     Raises:
         ConfigError: there is no such name; the message has the nearest one.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"{group}: expected a name to choose by, found {name!r}")
     found = OmegaConf.select(_root_, group)
     own = [str(key) for key in found] if found is not None else []
     if name in own:

@@ -19,6 +19,7 @@ from labelrepair.config import positive, require
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.estimation.accuracy import cohens_kappa
 from labelrepair.estimation.intervals import resampled
+from labelrepair.estimation.spec import MOST_RESAMPLES
 from labelrepair.networks.features import Features
 from labelrepair.scoring import label_posterior, soften
 from labelrepair.training.probe import ProbeSpec
@@ -59,11 +60,13 @@ class RefinementSpec:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.rounds >= 0, f"rounds: must be at least 0, found {self.rounds}")
+        require(0 <= self.rounds <= 20, f"rounds: must lie in [0, 20], found {self.rounds}")
         require(self.folds >= 2, f"folds: must be at least 2, found {self.folds}")
         require(0 <= self.shift < 0.5, f"shift: must lie in [0, 0.5), found {self.shift}")
         positive(longer=self.longer, fit_rows=self.fit_rows, iterations=self.iterations)
-        require(self.bootstrap >= 2, f"bootstrap: must be at least 2, found {self.bootstrap}")
+        most = MOST_RESAMPLES
+        rule = f"bootstrap: must lie in [2, {most}], found {self.bootstrap}"
+        require(2 <= self.bootstrap <= most, rule)
         require(0 < self.level < 1, f"level: must lie strictly in (0, 1), found {self.level}")
 
 

@@ -82,6 +82,17 @@ def condition_number(transition: ArrayLike) -> float:
     return float(np.linalg.cond(check_transition(transition)))
 
 
+def warn_if_doubtful(transition: Floats) -> None:
+    """Warn where T ``(C, C)`` hardly tells some classes apart, as labels are judged by it."""
+    condition = float(np.linalg.cond(transition))
+    if condition >= DOUBTFUL_CONDITION:
+        warnings.warn(
+            f"transition: condition number {condition:.3g}: given labels hardly tell some classes "
+            "apart, and the noise rate and the labels suggested for them may be far off",
+            stacklevel=3,
+        )
+
+
 def invert_transition(transition: ArrayLike, max_condition: float = 1e6) -> Floats:
     """Return the float64 inverse of T, as backward correction needs it (Patrini 2017, theorem 1).
 

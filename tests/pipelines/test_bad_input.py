@@ -296,6 +296,24 @@ def test_a_runtime_parameter_that_nothing_reads(good, wrong, meant):
     refused(good, ConfigError, f"--params {name}: no such", f"did you mean '{meant}'", **wrong)
 
 
+@pytest.mark.parametrize("preset", [None, 5])
+def test_a_choice_that_is_no_name(good, preset):
+    with pytest.raises(Exception, match="presets: expected a name to choose by, found") as error:
+        good.run(preset=preset)
+    assert "ConfigError" in repr(error.value.__cause__) + repr(error.value.__context__)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "abc"])
+def test_a_seed_that_is_no_whole_number(good, seed):
+    refused(good, ConfigError, "seed: expected a whole", pipelines=["estimation"], seed=seed)
+
+
+def test_a_list_where_parameters_are_a_mapping(good):
+    told = "parameters: what --params sets is of another kind .*DictConfig with ListConfig"
+    with pytest.raises(ConfigError, match=told):
+        good.run(recipe={"options": [1]})
+
+
 def test_an_error_of_ours_ends_the_command_with_its_message_alone(good):
     done = good.kedro("--params", "preset=smal", check=False)
     assert done.returncode == 1
@@ -376,6 +394,31 @@ TRANSPOSED = [[0.9, 0.2, 0.0], [0.1, 0.8, 0.0], [0.0, 0.0, 1.0]]
             {"estimation": {"estimator": {"method": "ancor"}}},
             ConfigError,
             [r"estimation\.estimator\.method", "did you mean 'anchor'"],
+        ),
+        (
+            {"estimation": {"estimator": {"bootstrap": 10**7}}},
+            ConfigError,
+            [r"estimation\.estimator\.bootstrap: must lie in \[2, 10000\]"],
+        ),
+        (
+            {"refinement": {"rounds": 10**9}},
+            ConfigError,
+            [r"refinement\.rounds: must lie in \[0, 20\]"],
+        ),
+        (
+            {"recipe": {"training": {"augment": {"crop": 10**6}}}},
+            ConfigError,
+            [r"recipe\.training\.augment\.crop: must lie in \[0, 512\]"],
+        ),
+        (
+            {"ingestion": {"storage": {"unfinished": "/dev/full"}}},
+            ConfigError,
+            [r"ingestion\.storage\.unfinished: expected a folder, but /dev/full is none"],
+        ),
+        (
+            {"ingestion": {"source": {"image_size": [10**5, 10**5]}}},
+            ConfigError,
+            [r"ingestion\.source\.image_size: "],
         ),
         ({"estimation": {"probe": {"folds": 1}}}, ConfigError, [r"estimation\.probe\.folds"]),
         ({"ingestion": {"split": {"test_fraction": 2}}}, ConfigError, ["test_fraction"]),

@@ -314,6 +314,13 @@ def test_labels_and_ids_that_cannot_be_used(labels, more, message):
         ({"network": {"name": "mlp", "options": {"name": "x"}}}, "network.options.name: not an op"),
         ({"network": "embedding"}, "network: 'embedding' takes token ids, found features torch.fl"),
         ({"probe": [1]}, r"probe: expected a mapping, found \[1\]"),
+        (
+            {"network": {"name": "mlp", "options": {"hidden": [10**9]}}},
+            "network: 9,000,000,000 w",
+        ),
+        ({"augment": {"crop": 10**6}}, r"augment.crop: must lie in \[0, 512\], found 1000000"),
+        ({"refinement": {"rounds": 10**9}}, r"refinement.rounds: must lie in \[0, 20\]"),
+        ({"refinement": {"bootstrap": 10**7}}, r"refinement.bootstrap: must lie in \[2, 10000\]"),
         ({"schedule": [1]}, r"schedule: expected a mapping, found \[1\]"),
         ({"num_classes": "3"}, "num_classes: expected a whole number of at least 2, found '3'"),
         ({"num_classes": 3.0}, "num_classes: expected a whole number of at least 2, found 3.0"),
@@ -350,8 +357,10 @@ def test_loss_correction_trains_on_a_known_transition():
     result = repair(**more, transition=0.5 * flat + 0.5 * np.eye(C))
     assert set(result.history["stage"]) == {"forward_corrected"}
     assert set(repair(**more).history["stage"]) == {"plain", "forward_corrected"}
-    repair(**more, transition=flat)
-    with pytest.raises(TransitionError):
+    with pytest.warns(UserWarning, match="transition: condition number"):
+        repair(**more, transition=flat)
+    singular = pytest.warns(UserWarning, match="transition: condition number")
+    with singular, pytest.raises(TransitionError):
         repair(**more, transition=flat, direction="backward")
 
 

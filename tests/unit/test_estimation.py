@@ -1,3 +1,4 @@
+import re
 import sys
 import warnings
 
@@ -22,6 +23,7 @@ from labelrepair.estimation import (
     confident_transition,
     curated_transition,
     estimate_noise,
+    known_transition,
 )
 from labelrepair.estimation.accuracy import WEAK, cohens_kappa, probe_accuracy, promised_kappa
 from labelrepair.noise import asymmetric, inject, symmetric
@@ -329,10 +331,40 @@ def test_confident_joint_knows_the_prior_where_t_alone_does_not():
     probs = np.full((60, 3), 0.05)
     probs[np.arange(60), true] = 0.9
     spec = EstimationSpec(method="confident_joint", bootstrap=10)
-    estimate = estimate_noise(probs, labels, spec, np.random.default_rng(0))
+    with pytest.warns(UserWarning, match="transition: condition number"):
+        estimate = estimate_noise(probs, labels, spec, np.random.default_rng(0))
     np.testing.assert_allclose(estimate.transition, [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])
     np.testing.assert_allclose(estimate.class_prior, [1 / 2, 1 / 6, 1 / 3])
     assert estimate.noise_rate == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("transition", "number"),
+    [
+        ([[0.5005, 0.4995, 0.0], [0.4995, 0.5005, 0.0], [0.0, 0.0, 1.0]], "1e+03"),
+        (np.full((3, 3), 1 / 3), "(inf|[0-9.]+e[+])"),
+        ([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]], None),
+    ],
+)
+def test_an_ill_conditioned_t_is_named_once_with_its_condition_number(transition, number):
+    probs, labels = np.full((30, 3), 1 / 3), np.arange(30) % 3
+    spec = known_transition(np.array(transition))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimate_noise(probs, labels, spec, np.random.default_rng(0))
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == (number is not None)
+    for message in told:
+        assert re.match(f"transition: condition number {number.replace('1e+', '1e[+]')}", message)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_ordinary_estimate_is_silent(method):
+    if method == "cleanlab":
+        pytest.importorskip("cleanlab")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(method)
 
 
 def test_calibrated_joint_of_many_sparse_classes_keeps_every_count():
@@ -428,7 +460,8 @@ def test_estimate_noise_refuses_a_wrong_call():
         ({"method": "anchor", "quantile": 97.0}, "quantile: must lie in"),
         ({"rule": "text"}, "rule: unknown value"),
         ({"smoothing": -0.5}, "smoothing: must be at least 0"),
-        ({"bootstrap": 1}, "bootstrap: must be at least 2, found 1"),
+        ({"bootstrap": 1}, r"bootstrap: must lie in \[2, 10000\], found 1"),
+        ({"bootstrap": 10**7}, r"bootstrap: must lie in \[2, 10000\], found 10000000"),
         ({"level": 1.0}, "level: must lie strictly"),
         ({"method": "given"}, "transition: needed for method=given"),
         ({"transition": [[1.0]]}, "transition: needed for method=given"),

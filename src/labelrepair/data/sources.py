@@ -20,6 +20,7 @@ from labelrepair.data.samples import UNKNOWN, Samples, check_samples
 from labelrepair.data.tokens import RESERVED, check_token_pattern
 from labelrepair.errors import ConfigError, nearest
 
+LARGEST_SIDE = 10_000  # pixels; a hundred million, as many as Pillow opens without a warning
 DECODE = "decode"  # an argument of readers of images that is no option of a source
 
 
@@ -86,7 +87,12 @@ class SourceSpec:
         if self.mode is not None:
             one_of(("L", "RGB"), mode=self.mode)
         if self.image_size is not None:
-            positive(image_size=min(self.image_size))
+            pair = isinstance(self.image_size, tuple | list) and len(self.image_size) == 2
+            require(pair, f"image_size: expected (H, W), found {self.image_size!r}")
+            sides = {f"image_size[{i}]": side for i, side in enumerate(self.image_size)}
+            whole(1, **sides)
+            most, found = LARGEST_SIDE, self.image_size
+            require(max(found) <= most, f"image_size: at most {most} pixels a side, found {found}")
         if self.class_names is not None:
             repeated = len(set(self.class_names)) < len(self.class_names)
             require(not repeated, f"class_names: a name is repeated in {self.class_names}")

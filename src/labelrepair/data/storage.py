@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from labelrepair.atomic import whole_path
-from labelrepair.config import one_of, positive
+from labelrepair.config import one_of, positive, require
 from labelrepair.data.image_files import ImageFiles, hashed
 from labelrepair.data.images import EncodedImages
 from labelrepair.data.rows import Array, RowStore, blocks
@@ -53,6 +53,11 @@ class StorageSpec:
         """Check kind and sizes."""
         one_of(KINDS, kind=self.kind)
         positive(shard_bytes=self.shard_bytes, limit_bytes=self.limit_bytes)
+        place = Path(self.unfinished)
+        found = next((path for path in (place, *place.parents) if path.exists()), Path())
+        require(
+            found.is_dir(), f"unfinished: expected a folder, but {found} is none: {self.unfinished}"
+        )
 
 
 def stored(features: Any, spec: StorageSpec) -> tuple[Any, list[str]]:

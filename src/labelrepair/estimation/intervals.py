@@ -32,6 +32,7 @@ from labelrepair.transition import (
     noise_rate_of,
     normalise_rows,
     solve_prior,
+    warn_if_doubtful,
 )
 
 Fitted = tuple[Floats, Floats]  # T (C, C) and the clean class prior (C,)
@@ -66,6 +67,9 @@ def estimate_noise(
         ConfigError: when ``curated`` is missing for its method or supplied for another.
         DataError: for invalid probabilities or labels.
         TransitionError: for an invalid ``spec.transition``.
+
+    Warns:
+        UserWarning: T, given or estimated, is ill-conditioned; with its condition number.
     """
     lazy = spec.method == "confident_joint"  # reads and checks the rows in portions
     array: Any = shaped(probs) if lazy else check_probs(probs)
@@ -80,6 +84,7 @@ def estimate_noise(
     else:
         given_counts = np.bincount(labels, minlength=array.shape[1])
         (transition, prior), resamples = _from_pairs(given_counts, spec, rng, curated)
+    warn_if_doubtful(transition)
     rates, matrices = _bootstrap(resamples, spec, array.shape[1])
     low, high = np.quantile(rates, _tails(spec))
     return NoiseEstimate(

@@ -7,6 +7,7 @@ from labelrepair.transition import Floats
 
 METHODS = ("confident_joint", "anchor", "curated", "cleanlab", "given")
 ANCHOR_RULES = ("code", "at")
+MOST_RESAMPLES = 10_000  # more say nothing new about an interval, and take hours
 KNOWN = ("given", "known", "curated")  # methods by which T comes from people, not predictions
 
 
@@ -20,7 +21,7 @@ class EstimationSpec:
         rule: for ``anchor``: one of :data:`ANCHOR_RULES`, see :func:`anchor_transition`.
         smoothing: for ``curated``: pseudo-count added to every pair, at least 0.
         transition: for ``given``: the rows of T.
-        bootstrap: number of resamples behind the interval, at least 2.
+        bootstrap: number of resamples behind the interval, 2 to :data:`MOST_RESAMPLES`.
         level: coverage of the interval, strictly between 0 and 1.
     """
 
@@ -38,7 +39,9 @@ class EstimationSpec:
         one_of(ANCHOR_RULES, rule=self.rule)
         in_unit_interval(quantile=self.quantile)
         require(self.smoothing >= 0, f"smoothing: must be at least 0, found {self.smoothing}")
-        require(self.bootstrap >= 2, f"bootstrap: must be at least 2, found {self.bootstrap}")
+        most = MOST_RESAMPLES
+        rule = f"bootstrap: must lie in [2, {most}], found {self.bootstrap}"
+        require(2 <= self.bootstrap <= most, rule)
         require(0 < self.level < 1, f"level: must lie strictly in (0, 1), found {self.level}")
         found = self.transition is not None
         require(found == (self.method == "given"), "transition: needed for method=given only")

@@ -4,6 +4,8 @@ import dataclasses
 
 from labelrepair.config import require
 
+MOST_WEIGHTS = 2**30  # 4 GiB, and three times as much again while Adam trains them
+
 
 @dataclasses.dataclass(frozen=True)
 class NoOptions:
@@ -23,6 +25,18 @@ def image_shape(in_shape: tuple[int, ...], smallest: int = 1) -> tuple[int, int,
     )
     channels, height, width = in_shape
     return channels, height, width
+
+
+def check_weights(count: int) -> None:
+    """Refuse a network of more weights than any machine would train: a number is mistyped.
+
+    Raises:
+        ConfigError: ``count`` is above :data:`MOST_WEIGHTS`.
+    """
+    require(
+        count <= MOST_WEIGHTS,
+        f"network: {count:,} weights by its options, expected at most {MOST_WEIGHTS:,}",
+    )
 
 
 def token_length(in_shape: tuple[int, ...]) -> int:

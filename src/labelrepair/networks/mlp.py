@@ -7,6 +7,7 @@ import math
 from torch import nn
 
 from labelrepair.config import one_of, require
+from labelrepair.networks._shapes import check_weights
 
 INITS = ("pytorch", "he_normal")
 
@@ -43,6 +44,7 @@ def mlp(in_shape: tuple[int, ...], num_classes: int, options: MlpOptions) -> nn.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     widths = (math.prod(in_shape), *options.hidden)
+    check_weights(sum(a * b for a, b in itertools.pairwise((*widths, num_classes))))
     for fan_in, fan_out in itertools.pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
         if options.dropout > 0.0:

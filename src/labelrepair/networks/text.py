@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from labelrepair.config import one_of, positive, require
-from labelrepair.networks._shapes import token_length
+from labelrepair.networks._shapes import check_weights, token_length
 
 OUTPUT_INITS = ("uniform", "he_normal")
 
@@ -76,7 +76,9 @@ class EmbeddingLstmOptions:
 
 def embedding(in_shape: tuple[int, ...], num_classes: int, options: EmbeddingOptions) -> nn.Module:
     """Return embedding, ReLU, dropout, flatten, dense: 290 002 parameters at L = 400."""
-    output = _output(token_length(in_shape) * options.embedding_size, num_classes)
+    fan_in = token_length(in_shape) * options.embedding_size
+    check_weights(options.vocabulary_size * options.embedding_size + fan_in * num_classes)
+    output = _output(fan_in, num_classes)
     if options.output_init == "he_normal":
         nn.init.kaiming_normal_(output.weight)
     return nn.Sequential(_DroppedEmbedding(options, rectify=True), nn.Flatten(), output)
@@ -91,6 +93,9 @@ def embedding_lstm(
     embedding is 256 wide (text; the authors' code has 512).
     """
     token_length(in_shape)
+    size = options.hidden_size
+    table = options.vocabulary_size * options.embedding_size
+    check_weights(table + size * (4 * options.embedding_size + 5 * size + num_classes))
     return _EmbeddingLstm(num_classes, options)
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from labelrepair.config import affordable, in_unit_interval, one_of, positive, require
 
 T = TypeVar("T")
+MOST_CROP = 512  # pixels: the papers pad by 4, and each side of every image in a batch grows by it
 
 
 def epochs_field(default: int | None) -> Any:
@@ -87,7 +88,8 @@ class Augment:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.crop >= 0, f"crop: must be >= 0, found {self.crop}")
+        most = MOST_CROP
+        require(0 <= self.crop <= most, f"crop: must lie in [0, {most}], found {self.crop}")
 
     @property
     def active(self) -> bool:

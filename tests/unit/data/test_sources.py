@@ -41,7 +41,11 @@ def test_every_option_belongs_to_a_reader_and_every_reader_argument_is_an_option
         ({"kind": "image_folder", "path": "x", "mode": "CMYK"}, "mode: unknown value 'CMYK'"),
         (
             {"kind": "image_folder", "path": "x", "image_size": [0, 2]},
-            "image_size: must be greater",
+            r"image_size\[0\]: expected a whole number of at least 1, found 0",
+        ),
+        (
+            {"kind": "image_folder", "path": "x", "image_size": [100_000, 100_000]},
+            "image_size: at most 10000 pixels a side",
         ),
         ({"kind": "manifest", "path": "x", "length": 0}, "length: must be greater"),
         ({"kind": "manifest", "path": "x", "vocabulary_size": 3}, "vocabulary_size: must exceed"),
@@ -56,6 +60,12 @@ def test_every_option_belongs_to_a_reader_and_every_reader_argument_is_an_option
 def test_bad_options_are_named(raw, message):
     with pytest.raises(ConfigError, match=message):
         read_source(from_dict(SourceSpec, raw))
+
+
+@pytest.mark.parametrize("size", ["8", "88", 8, (1e5, 1e5), (8,)])
+def test_an_image_size_that_is_no_pair_of_whole_numbers(size):
+    with pytest.raises(ConfigError, match=r"image_size(\[0\])?: expected"):
+        SourceSpec("image_folder", path="x", image_size=size)
 
 
 def test_samples_come_sorted_by_id_with_all_their_columns(tmp_path):
