@@ -94,14 +94,15 @@ $(READY): pyproject.toml constraints.txt
 repro: $(READY)  ## the same run by DVC, stage by stage
 	@dvc repro
 
-bench: $(READY)  ## speed and memory (minutes); MNIST's part if LABELREPAIR_DATA is set, the authors' with JOCOR=checkout
+bench: $(READY)  ## speed and memory (minutes); on MNIST if LABELREPAIR_DATA is set, the authors' script with JOCOR=checkout
+	@python benchmarks/start.py
 	@python benchmarks/methods.py
 	@python benchmarks/networks.py
 	@python benchmarks/replicas.py
 	@python benchmarks/label_table.py
-	@if [ -n "$(LABELREPAIR_DATA)" ]; then \
-		python benchmarks/floor.py --data-root "$(LABELREPAIR_DATA)" $(if $(JOCOR),--script "$(JOCOR)"); \
-	else echo "benchmarks/floor.py: left out; LABELREPAIR_DATA names a folder with MNIST"; fi
+	@test -n "$(LABELREPAIR_DATA)" || echo "LABELREPAIR_DATA names no folder with MNIST: random pictures and the digits instead"
+	@python benchmarks/whole_run.py $(if $(LABELREPAIR_DATA),--data-root "$(LABELREPAIR_DATA)")
+	@python benchmarks/floor.py $(if $(LABELREPAIR_DATA),--data-root "$(LABELREPAIR_DATA)") $(if $(JOCOR),--script "$(JOCOR)")
 
 bench-gpu: $(READY)  ## the same questions on a GPU (minutes); the authors' script with JOCOR=checkout
 	@python benchmarks/networks.py --device cuda --networks lenet cnn7 resnet34 --batches 128 512 \

@@ -32,10 +32,16 @@ class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         return Lock(self._filepath.with_name(f".{self._filepath.name}.lock"), "labels")
 
     def load(self) -> pd.DataFrame:
-        """Return the events; none where there is no file yet."""
+        """Return the events; none where there is no file yet.
+
+        Raises:
+            DataError: a column is missing, or an event is there twice.
+        """
         if not self._filepath.exists():
             return ledger.empty()
-        return ledger.typed(pd.read_parquet(self._filepath))
+        events = ledger.typed(pd.read_parquet(self._filepath))
+        ledger.check_events(events)
+        return events
 
     def save(self, data: pd.DataFrame) -> None:
         """Append an event for every sample whose state changes."""

@@ -90,6 +90,28 @@ def typed(ledger: pd.DataFrame) -> pd.DataFrame:
     return ledger[list(DTYPES)].fillna(texts).astype(DTYPES).reset_index(drop=True)
 
 
+def check_events(ledger: pd.DataFrame) -> None:
+    """Refuse a ledger that holds an event twice: a file that was appended to itself, say.
+
+    Args:
+        ledger: as :func:`typed` returns it.
+
+    Raises:
+        DataError: an event leaves its sample in the state that the one before it left.
+    """
+    told = [TO_LABEL, ACTION, SOURCE, CLASSES, CONTENT_HASH]
+    before = ledger.groupby(SAMPLE_ID, sort=False)[told].shift()
+    same = (ledger[told] == before).fillna(False) | (ledger[told].isna() & before.isna())
+    again = same.all(axis=1) & ledger[SAMPLE_ID].duplicated()
+    if again.any():
+        row = int(again.to_numpy().argmax())
+        raise DataError(
+            f"label ledger: event {row} repeats the one before it of sample "
+            f"'{ledger[SAMPLE_ID].iloc[row]}' ({int(again.sum())} such events); take the file from "
+            "the version control that keeps it"
+        )
+
+
 def utc_now() -> str:
     """Return the time as the ledger writes it: UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

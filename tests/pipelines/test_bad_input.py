@@ -305,7 +305,13 @@ def test_a_choice_that_is_no_name(good, preset):
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "abc"])
 def test_a_seed_that_is_no_whole_number(good, seed):
-    refused(good, ConfigError, "seed: expected a whole", pipelines=["estimation"], seed=seed)
+    for pipelines in (["estimation"], []):  # of a whole run, before the ingestion has written
+        refused(good, ConfigError, "seed: expected a whole", pipelines=pipelines, seed=seed)
+
+
+def test_a_file_of_trusted_labels_that_is_not_there(good):
+    said = r"ingestion\.curated\.path: no file at nowhere\.csv: it does not exist"
+    refused(good, DataError, said, **{"ingestion": {"curated": {"path": "nowhere.csv"}}})
 
 
 def test_a_list_where_parameters_are_a_mapping(good):

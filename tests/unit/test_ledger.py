@@ -106,6 +106,20 @@ def test_replay_from_the_given_labels_gives_the_table(history):
 
 @settings(max_examples=20, deadline=None)
 @given(histories())
+def test_an_event_that_is_there_twice_is_found(history):
+    _, runs = history
+    book = book_of(runs)
+    ledger.check_events(book)
+    changes = book.groupby("sample_id").size()
+    appended = pd.concat([book, book]) if (changes == 1).any() else book.iloc[:0]
+    for doubled in (appended, book.loc[book.index.repeat(2)]):
+        if len(doubled):
+            with pytest.raises(DataError, match=r"label ledger: event \d+ repeats the one before"):
+                ledger.check_events(ledger.typed(doubled))
+
+
+@settings(max_examples=20, deadline=None)
+@given(histories())
 def test_blame_leads_from_the_given_to_the_current_label(history):
     table, runs = history
     book, state = book_of(runs), ledger.state_of(runs[-1][0]).set_index("sample_id")

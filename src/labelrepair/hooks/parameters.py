@@ -12,8 +12,9 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from labelrepair.ab import AbSpec
-from labelrepair.config import from_dict
+from labelrepair.config import from_dict, whole
 from labelrepair.data import SourceSpec
+from labelrepair.data.files import require_file
 from labelrepair.data.storage import StorageSpec
 from labelrepair.errors import ConfigError, nearest
 from labelrepair.handoff import HandoffSpec
@@ -81,6 +82,11 @@ class ParameterHook:
             given = getattr(getattr(spec, "estimator", spec), "transition", None)
             if given is not None:
                 check_transition(given, name=f"{place}.transition")
+            if isinstance(spec, CuratedSpec) and spec.path:
+                # The node that reads it comes after those that write.
+                require_file(spec.path, f"{place}.path")
+        for place, _ in _places(read, ["seed"]):
+            whole(0, **{place: catalog.load(f"params:{place}")})
         for place, _ in _places(read, ["recipe"]):
             preset = f"{place.removesuffix('recipe')}preset"
             if preset in read:

@@ -79,7 +79,7 @@ def crop_flip(
     draws: torch.Generator,
     among: tuple[int, Tensor] | None = None,
 ) -> Tensor:
-    """Pad, crop at random and mirror at random; one gather, no host sync.
+    """Pad, crop at random and mirror at random in one gather; what is drawn is copied once.
 
     Args:
         images: float ``(B, ch, H, W)``; the padding is 0, i.e. the mean where one is subtracted.
