@@ -117,7 +117,8 @@ def _check_origin(
     """Refuse probabilities (refinement) and selected rows (training) of different origins."""
     check_made_from(table, training_report, "training")
     check_made_from(table, noise_estimate, "refinement")
-    refined, trained = (found.get("checkpoint") for found in (noise_estimate, training_report))
+    trained = training_report.get("checkpoint")
+    refined = noise_estimate.get("checkpoint", trained)  # a host's own estimate has none
     if refined != trained:
         raise DataError(
             f"refined_noise: made from another training, {refined}, than the one that is there, "
