@@ -15,8 +15,8 @@ from labelrepair.errors import DataError
 
 Images = npt.NDArray[np.uint8]
 _CHUNK = 256
-# Pillow knows dozens of formats, and hands some (PostScript) to other programs.
 _JPEG2000_SIZE = b"\xff\x4f\xff\x51"  # where the codestream begins, with its sizes
+# Pillow knows dozens of formats, and hands some (PostScript) to other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
