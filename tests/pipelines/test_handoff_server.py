@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import labelrepair
+from labelrepair.registry import Registry
 
 ROOT = Path(labelrepair.__file__).parents[2]
 NAME = "labelrepair-small"
@@ -217,11 +218,36 @@ def test_an_outage_in_the_middle_loses_no_training(project, server):
     assert not server.process
 
     server.start()
-    project.run("training", "repair", "evaluation")
+    project.run("training", "refinement", "repair", "evaluation")
     project.run("handoff")
 
     assert not list((project / "data/06_models/checkpoints").glob("*.pt"))
     assert aliases(server, NAME)["challenger"] == "2"
+
+
+def test_an_outage_in_the_handoff_makes_no_second_version(project, server):
+    """The server stops between registering a version and judging it; the next handoff goes on."""
+    project.preset("small", "cross_entropy", small_settings() | {"batch_size": 16})
+    project.run("training", "refinement", "repair", "evaluation")
+    before = aliases(server, NAME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+        real = Registry.set_alias
+        patch.setattr(Registry, "set_alias", lambda *_: (server.stop(), real(*_)))
+        with pytest.raises(Exception, match=str(server.port)):
+            project.run("handoff")
+    assert not server.process
+
+    server.start()
+    assert aliases(server, NAME) == before
+    project.run("handoff")
+
+    new = str(1 + max(map(int, before.values())))
+    assert aliases(server, NAME)["challenger"] == new
+    client = mlflow.MlflowClient(server.address)
+    assert len(client.search_model_versions(f"name='{NAME}'")) == int(new)
+    assert "labelrepair.gate" in client.get_model_version(NAME, new).tags
 
 
 def stop_first(server):
