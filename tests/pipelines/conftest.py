@@ -120,10 +120,14 @@ class Project:
         }
 
     def untouched(self) -> dict[str, tuple[str, int]]:
-        """Return :meth:`data` with the times of writing: the same bytes written again count."""
+        """Return :meth:`data` with the times of writing: the same bytes written again count.
+
+        Locks do not: who only looks takes them, too.
+        """
         return {
             name: (content, (self.root / name).stat().st_mtime_ns)
             for name, content in self.data().items()
+            if not name.endswith(".lock")
         }
 
 

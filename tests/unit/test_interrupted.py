@@ -36,7 +36,7 @@ def interrupted(hook):
     """Begin a run as Kedro does, and leave it as a Ctrl-C does; return its id."""
     hook.after_context_created()
     hook.before_pipeline_run()
-    return mlflow.start_run(nested=True).info.run_id  # kedro-mlflow's
+    return mlflow.start_run(nested=True, experiment_id="0").info.run_id  # kedro-mlflow's
 
 
 def test_the_next_session_closes_what_an_interrupted_run_left(store):
@@ -64,7 +64,7 @@ def test_a_run_that_ended_is_left_alone(store, end):
 
 
 def test_a_run_of_the_user_s_own_stays_active(store):
-    own = mlflow.start_run().info.run_id
+    own = mlflow.start_run(experiment_id="0").info.run_id
     hook = InterruptHook(Held())
     hook.before_pipeline_run()  # kedro-mlflow goes on in it
     hook.after_context_created()

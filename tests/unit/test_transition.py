@@ -1,9 +1,12 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from labelrepair import transition
 from labelrepair.errors import ConfigError, DataError, TransitionError
 from labelrepair.noise import CLASS_MAPS, asymmetric, binary_text, pair_flip, symmetric
 from labelrepair.transition import (
@@ -230,3 +233,13 @@ def test_paired_share():
     # Two of three wrong labels of class 0, half of class 1's: (2 * 0.2 + 1 * 0.2) / (2 * 0.3 + 0.4)
     mixed = [[0.7, 0.2, 0.1], [0.2, 0.6, 0.2], [0, 0, 1]]
     assert paired_share(mixed, [2, 1, 5]) == pytest.approx(0.6)
+
+
+def test_the_condition_of_many_classes_is_not_looked_for(monkeypatch):
+    singular = np.full((4, 4), 0.25)
+    with pytest.warns(UserWarning, match="condition number"):
+        transition.warn_if_doubtful(singular)
+    monkeypatch.setattr(transition, "MOST_LOOKED_AT", 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        transition.warn_if_doubtful(singular)

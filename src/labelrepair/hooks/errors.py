@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from types import TracebackType
+from typing import TypeGuard
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
@@ -25,7 +26,7 @@ class ErrorHook:
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     found: BaseException | None = error
     # Around what a resolver, or a dataset of ours, has raised.
-    while isinstance(found, InterpolationResolutionError | DatasetError) and not _ours(found):
+    while isinstance(found, InterpolationResolutionError) or _is_foreign(found):
         found = found.__cause__ or found.__context__
     if isinstance(found, LabelRepairError | DatasetError):
         sys.stderr.write(f"Error: {found}\n(LABELREPAIR_TRACEBACK=1 shows where)\n")
@@ -33,7 +34,10 @@ def _show(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
 
 
-def _ours(error: BaseException) -> bool:
-    """Return whether an error was raised by code of this package."""
+def _is_foreign(error: BaseException | None) -> TypeGuard[DatasetError]:
+    """Return whether this is Kedro's word about a dataset, and not that of a dataset of ours."""
+    if not isinstance(error, DatasetError):
+        return False
     frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and str(frames[-1][0].f_globals["__name__"]).startswith("labelrepair.")
+    module = frames[-1][0].f_globals["__name__"] if frames else ""
+    return not str(module).startswith("labelrepair.")
