@@ -93,7 +93,7 @@ def test_a_method_gives_the_same_bits_there_and_no_step_waits(case, small, steps
 
 
 # Between them all kinds of state that a checkpoint carries.
-@pytest.mark.parametrize("name", ["joint_soft", "truncated_lq", "d2l", "nlnl", "crf_em"])
+@pytest.mark.parametrize("name", ["joint_soft", "d2l", "crf_em"])
 def test_a_resume_goes_on_there(name, small, device, tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
@@ -183,8 +183,7 @@ def test_replicas_train_there(small, device):
         assert not differences(here, there)
 
 
-@pytest.mark.parametrize("method", ["loss_correction", "auto"])
-def test_labels_are_repaired_there(method, device, monkeypatch):
+def test_labels_are_repaired_there(device, monkeypatch):
     monkeypatch.setattr(workflow.noise, "PROBE_STEPS", 1)
     draws = np.random.default_rng(0)
     labels = np.arange(300) % 3
@@ -193,7 +192,15 @@ def test_labels_are_repaired_there(method, device, monkeypatch):
     short = {"folds": 2, "training": {"schedule": {"epochs": 3}}}
     second = {"refinement": {"folds": 2, "longer": 1.0}}
     here, there = (
-        repair(features, given, method=method, device=where, budget=0.05, probe=short, **second)
+        repair(
+            features,
+            given,
+            method="loss_correction",
+            device=where,
+            budget=0.05,
+            probe=short,
+            **second,
+        )
         for where in ("cpu", NAME)
     )
     assert here.table.equals(there.table)
