@@ -114,6 +114,13 @@ def positive(**values: float | None) -> None:
             raise ConfigError(f"{name}: must be greater than 0 and finite, found {value}")
 
 
+def within(low: float, high: float, **values: float) -> None:
+    """Check that every named value lies in [low, high]."""
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise ConfigError(f"{name}: must lie in [{low}, {high}], found {value}")
+
+
 def whole(least: int, **values: Any) -> None:
     """Check that every named value is a whole number, no bool, and at least ``least``."""
     for name, value in values.items():

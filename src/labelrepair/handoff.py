@@ -100,9 +100,6 @@ class Package:
     held_out: Bools
 
 
-NAMED_BY_NOBODY = Network("")
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """The rows to judge on: label table, its features, the noise estimate and trusted labels.
@@ -124,7 +121,7 @@ def package(
     table: pd.DataFrame,
     features: Array,
     report: Mapping[str, Any],
-    network: Network = NAMED_BY_NOBODY,
+    network: Network | None = None,
 ) -> Package:
     """Bundle a trained model.
 
@@ -135,7 +132,7 @@ def package(
         features: rows as in ``table``.
         report: the training report.
         network: the one that the run's own parameters name; by import path the state may name
-            no other, as building it calls what stands there.
+            no other. None = it may name none.
 
     Raises:
         DataError: the label table has changed since the training, or the state names a network by
@@ -148,7 +145,8 @@ def package(
             "training pipeline again before handing over"
         )
     own = {"spec": state["spec"], "weights": state["weights"]}
-    model = Classifier.from_state(own, trusted=_is_named(own["spec"], network))
+    _check_network(own["spec"], network)
+    model = Classifier.from_state(own, trusted=True)
     form, names = from_dict(InputFormat, input_format, "input_format"), state["class_names"]
     fraction = report["settings"]["training"]["validation_fraction"]
     held_out = held_out_rows(table, fraction, report["seed"])
@@ -163,20 +161,21 @@ def package(
     )
 
 
-def _is_named(spec: Mapping[str, Any], network: Network) -> bool:
-    """Return whether a spec is that of the network; raise if it is a stranger's import path."""
-    # Text networks get their vocabulary's size from the data.
-    options = {**spec["options"], "vocabulary_size": network.options.get("vocabulary_size")}
-    wanted = {**network.options, "vocabulary_size": network.options.get("vocabulary_size")}
-    if spec["name"] == network.name and options == wanted:
-        return True
-    if spec["name"] not in available():
+def _check_network(spec: Mapping[str, Any], network: Network | None) -> None:
+    """Refuse a spec whose import path is not that of the parameters: building it would call it."""
+    if spec["name"] in available():
+        return
+    found = spec["name"], _chosen(spec["options"])
+    if network is None or found != (network.name, _chosen(network.options)):
         raise DataError(
             f"model: built by '{spec['name']}' with {spec['options']}, the parameters of this run "
-            f"name '{network.name}' with {network.options}; hand over with the parameters of the "
-            "training"
+            f"name {network}; hand over with the parameters of the training"
         )
-    return False
+
+
+def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's options without what the data decide."""
+    return {name: value for name, value in options.items() if name != "vocabulary_size"}
 
 
 def check_measured(report: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from labelrepair.config import positive, require
+from labelrepair.config import positive, require, within
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.estimation.accuracy import cohens_kappa
 from labelrepair.estimation.intervals import resampled
@@ -60,13 +60,11 @@ class RefinementSpec:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(0 <= self.rounds <= 20, f"rounds: must lie in [0, 20], found {self.rounds}")
+        within(0, 20, rounds=self.rounds)
         require(self.folds >= 2, f"folds: must be at least 2, found {self.folds}")
         require(0 <= self.shift < 0.5, f"shift: must lie in [0, 0.5), found {self.shift}")
         positive(longer=self.longer, fit_rows=self.fit_rows, iterations=self.iterations)
-        most = MOST_RESAMPLES
-        rule = f"bootstrap: must lie in [2, {most}], found {self.bootstrap}"
-        require(2 <= self.bootstrap <= most, rule)
+        within(2, MOST_RESAMPLES, bootstrap=self.bootstrap)
         require(0 < self.level < 1, f"level: must lie strictly in (0, 1), found {self.level}")
 
 

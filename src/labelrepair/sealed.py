@@ -36,7 +36,7 @@ def check_seal(report: Mapping[str, Any], again: str, **parts: Any) -> None:
     """
     sealed = report.get(SEALED) or {}
     for name, part in parts.items():
-        if sealed.get(name, found := digest(part)) != found:
+        if name in sealed and sealed[name] != (found := digest(part)):
             raise DataError(
                 f"{name}: not what the same run wrote beside its report (found {found}, noted "
                 f"{sealed[name]}): the files of two runs are mixed, or one has been changed; run "

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 DOUBTFUL_CONDITION = 100.0
-MOST_LOOKED_AT = 500  # classes
+MAX_CONDITION_CLASSES = 500  # beyond, finding a condition number takes seconds to hours
 LOST = 0.1  # of the expected rows of a class
 FEWEST = 10  # rows that must be expected before their absence says anything
 # The last digits let a row like 0.333333 x 3, which misses by 1e-6 on paper, pass in floats too.
@@ -86,11 +86,11 @@ def condition_number(transition: ArrayLike) -> float:
 def warn_if_doubtful(transition: Floats) -> None:
     """Warn where T ``(C, C)`` hardly tells some classes apart, as labels are judged by it.
 
-    Of more than ``MOST_LOOKED_AT`` classes nothing is said: finding out takes seconds to hours.
+    Of more than ``MAX_CONDITION_CLASSES`` classes nothing is said.
     """
-    if len(transition) > MOST_LOOKED_AT:
+    if len(transition) > MAX_CONDITION_CLASSES:
         return
-    condition = float(np.linalg.cond(transition))
+    condition = condition_number(transition)
     if condition >= DOUBTFUL_CONDITION:
         warnings.warn(
             f"transition: condition number {condition:.3g}: given labels hardly tell some classes "

@@ -99,15 +99,14 @@ def shown(raises, capsys):
     return capsys.readouterr().err
 
 
-def test_an_error_of_ours_inside_kedro_s_is_one_line(capsys):
-    def refused():
-        try:
-            raise StoreError("f.npy: cannot be written")
-        except StoreError as error:
-            raise DatasetError("Failed while saving data to dataset ...") from error
+def wrapped(error):
+    """Raise an error as Kedro does, around one that a dataset met."""
+    raise DatasetError("Failed while saving data to dataset ...") from error
 
+
+def test_an_error_of_ours_inside_kedro_s_is_one_line(capsys):
     said = "Error: f.npy: cannot be written\n(LABELREPAIR_TRACEBACK=1 shows where)\n"
-    assert shown(refused, capsys) == said
+    assert shown(lambda: wrapped(StoreError("f.npy: cannot be written")), capsys) == said
 
 
 def test_so_is_what_a_dataset_of_ours_says_itself(capsys, tmp_path):
@@ -118,10 +117,4 @@ def test_so_is_what_a_dataset_of_ours_says_itself(capsys, tmp_path):
 
 
 def test_an_error_of_others_keeps_its_traceback(capsys):
-    def fails():
-        try:
-            raise OSError("full")
-        except OSError as error:
-            raise DatasetError("Failed") from error
-
-    assert "Traceback" in shown(fails, capsys)
+    assert "Traceback" in shown(lambda: wrapped(OSError("full")), capsys)

@@ -239,7 +239,7 @@ def test_the_condition_of_many_classes_is_not_looked_for(monkeypatch):
     singular = np.full((4, 4), 0.25)
     with pytest.warns(UserWarning, match="condition number"):
         transition.warn_if_doubtful(singular)
-    monkeypatch.setattr(transition, "MOST_LOOKED_AT", 3)
+    monkeypatch.setattr(transition, "MAX_CONDITION_CLASSES", 3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         transition.warn_if_doubtful(singular)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from labelrepair.config import in_unit_interval, one_of, require
+from labelrepair.config import in_unit_interval, one_of, require, within
 from labelrepair.transition import Floats
 
 METHODS = ("confident_joint", "anchor", "curated", "cleanlab", "given")
@@ -39,9 +39,7 @@ class EstimationSpec:
         one_of(ANCHOR_RULES, rule=self.rule)
         in_unit_interval(quantile=self.quantile)
         require(self.smoothing >= 0, f"smoothing: must be at least 0, found {self.smoothing}")
-        most = MOST_RESAMPLES
-        rule = f"bootstrap: must lie in [2, {most}], found {self.bootstrap}"
-        require(2 <= self.bootstrap <= most, rule)
+        within(2, MOST_RESAMPLES, bootstrap=self.bootstrap)
         require(0 < self.level < 1, f"level: must lie strictly in (0, 1), found {self.level}")
         found = self.transition is not None
         require(found == (self.method == "given"), "transition: needed for method=given only")

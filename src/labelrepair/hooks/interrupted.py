@@ -29,7 +29,7 @@ class InterruptHook:
             holders: the hooks that hold something during a run.
         """
         self._holders = holders
-        self._open = self._told = False
+        self._open = self._registered = False
         self._before: str | None = None
 
     @hook_impl(tryfirst=True)  # kedro-mlflow looks for an active run then
@@ -42,9 +42,9 @@ class InterruptHook:
         """Remember that a run is under way, and which MLflow run was active before."""
         self._open, self._before = True, _active()
         shell = _ipython()
-        if shell is not None and not self._told:
+        if shell is not None and not self._registered:
             shell.events.register("post_run_cell", self._after_cell)
-            self._told = True
+            self._registered = True
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from labelrepair.config import affordable, in_unit_interval, one_of, positive, require
+from labelrepair.config import affordable, in_unit_interval, one_of, positive, require, within
 
 T = TypeVar("T")
 MOST_CROP = 512  # pixels: the papers pad by 4, and each side of every image in a batch grows by it
@@ -88,8 +88,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        most = MOST_CROP
-        require(0 <= self.crop <= most, f"crop: must lie in [0, {most}], found {self.crop}")
+        within(0, MOST_CROP, crop=self.crop)
 
     @property
     def active(self) -> bool:
