@@ -180,6 +180,23 @@ def test_a_network_that_the_parameters_do_not_name_is_not_built(
     assert not Linear.built
 
 
+@pytest.mark.parametrize(
+    ("spec", "weights", "found"),
+    [
+        ({"options": {"hidden": [4]}}, {}, r"shape \(3, 3\), expected \(4, 3\)"),
+        ({"count": 10**9}, {}, "weights of 1 networks, expected 1000000000"),
+        ({"in_shape": None}, {}, "TypeError"),
+        ({}, {"normalizer.scale": "x"}, "TypeError"),
+        ({}, {"normalizer.scale": None}, "received .*NoneType"),
+    ],
+)
+def test_weights_of_another_network_are_refused(spec, weights, found, table, features):
+    own = state()
+    own["spec"], own["weights"] = {**own["spec"], **spec}, {**own["weights"], **weights}
+    with pytest.raises(DataError, match=rf"(?s)^model: its weights do not fit .*({found})"):
+        package(own, FORM, table, features, report(table))
+
+
 def test_files_of_another_table_or_training_are_refused(table, features, monkeypatch):
     """What the gate judges by, and what the card says, must be of the model handed over."""
     monkeypatch.setattr(nodes.registry, "hand_over", lambda *_: ({}, "handed over"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from labelrepair.config import require
-from labelrepair.errors import DataError, shown
+from labelrepair.errors import DataError, LabelRepairError, shown
 from labelrepair.networks import available, build
 from labelrepair.networks.features import Features, chunk_rows, is_tokens, portions
 
@@ -114,16 +114,40 @@ class Classifier(nn.Module):
         if missing:
             raise DataError(f"model: no {', '.join(sorted(missing))}, found {shown(list(state))}")
         spec, weights = state["spec"], state["weights"]
-        if spec["name"] not in available() and not trusted:
+        # The file may be a stranger's: it may say or lack anything.
+        try:
+            if spec["name"] in available():
+                _check_sizes(spec, weights)
+            elif not trusted:
+                raise DataError(
+                    f"network '{spec['name']}': not one of labelrepair's; where you trust the "
+                    "file, use Classifier.from_state(state, trusted=True)"
+                )
+            normalizer = Normalizer(weights["normalizer.shift"], weights["normalizer.scale"])
+            networks = nn.ModuleList(build_from_spec(spec) for _ in range(spec["count"]))
+            model = cls(normalizer, networks, spec)
+            model.load_state_dict(weights)
+        except LabelRepairError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(
-                f"network '{spec['name']}': not one of labelrepair's; where you trust the file, "
-                "use Classifier.from_state(state, trusted=True)"
-            )
-        normalizer = Normalizer(weights["normalizer.shift"], weights["normalizer.scale"])
-        networks = nn.ModuleList(build_from_spec(spec) for _ in range(spec["count"]))
-        model = cls(normalizer, networks, spec)
-        model.load_state_dict(weights)
+                f"model: its weights do not fit the network that it names, {shown(spec)} "
+                f"({type(error).__name__}: {shown(error, 300)})"
+            ) from error
         return model.eval()
+
+
+def _check_sizes(spec: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Raise ValueError or KeyError unless the weights are the spec's, before it takes memory."""
+    count = len({key.split(".")[1] for key in weights if key.startswith("networks.")})
+    if count != spec["count"]:
+        raise ValueError(f"weights of {count} networks, expected {spec['count']}")
+    with torch.device("meta"):
+        wanted = build_from_spec(spec).state_dict()
+    for key in (f"networks.{k}.{own}" for k in range(count) for own in wanted):
+        found, expected = weights[key].shape, wanted[key.split(".", 2)[2]].shape
+        if found != expected:
+            raise ValueError(f"{key}: shape {tuple(found)}, expected {tuple(expected)}")
 
 
 def classifier_spec(

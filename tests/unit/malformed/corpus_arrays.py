@@ -468,6 +468,8 @@ def models() -> Iterator[Case]:
         "other_network": {**good, "spec": {**spec, "options": {"hidden": (5,)}}},
         "unknown_network": {**good, "spec": {**spec, "name": "mpl"}},
         "huge_network": {**good, "spec": {**spec, "options": {"hidden": (2**40,)}}},
+        "many_networks": {**good, "spec": {**spec, "count": 10**9}},
+        "fewer_networks": {**good, "spec": {**spec, "count": 0}},
         "spec_text": {**good, "spec": "mlp"},
         "weights_text": {**good, "weights": "none"},
         "nothing": None,
