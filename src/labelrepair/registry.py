@@ -57,8 +57,11 @@ def hand_over(
         registry.set_alias(CHALLENGER, version)
         if version.tags.get(f"{TAG}gate_key") == case.key:
             record, card = _known(registry, version, case)
-            logger.info("judged before, nothing changes; the decision was: %s", said(record))
-            return record, card
+            if (
+                record.get("gate_key") == case.key
+            ):  # else cut off while it was judged by another rule
+                logger.info("judged before, nothing changes; the decision was: %s", said(record))
+                return record, card
         return _judge_and_move(registry, version, case)
 
 
@@ -93,9 +96,9 @@ def _judge_and_move(registry: "Registry", version: Any, case: _Case) -> tuple[di
             f"{case.spec.name}: the champion changed {ATTEMPTS} times while version "
             f"{version.version} was judged; run the handoff again"
         )
+    registry.tag(version, gate=_outcome(record), parent_version=_parent(record))
     # Last, because this tag says that nothing is left to do.
-    outcome, parent = _outcome(record), _parent(record)
-    registry.tag(version, gate=outcome, gate_key=record["gate_key"], parent_version=parent)
+    registry.tag(version, gate_key=record["gate_key"])
     logger.info("%s", said(record))
     return record, card
 

@@ -336,6 +336,28 @@ def test_a_handoff_that_was_cut_off_goes_on(handed):
     assert registry(handed) == before
 
 
+@pytest.mark.parametrize("tag", ["gate", "parent_version", "gate_key"])
+def test_a_handoff_that_was_cut_off_between_its_tags_goes_on(handed, tag, monkeypatch):
+    client, before = handed.mlflow_client(), registry(handed)
+    for name in ("gate", "parent_version", "gate_key"):
+        client.delete_model_version_tag(NAME, "1", f"labelrepair.{name}")
+    real = mlflow.MlflowClient.set_model_version_tag
+
+    def cut_off(self, name, version, key, value):
+        if key == f"labelrepair.{tag}":
+            raise InterruptedError
+        real(self, name, version, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", cut_off)
+        with pytest.raises(InterruptedError):
+            handed.run("handoff")
+    assert registry(handed) != before
+    handed.run("handoff")
+
+    assert registry(handed) == before
+
+
 def test_a_champion_is_not_judged_again_by_another_rule(handed):
     before, record = registry(handed), (handed / RECORD).read_bytes()
     handed.edit("conf/base/parameters_handoff.yml", "handoff", "gate", level=0.9)

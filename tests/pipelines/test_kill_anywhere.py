@@ -209,13 +209,15 @@ def check_whole(project, known: dict[str, set[str]]) -> None:
     """Refuse any file that is neither absent nor one of its whole versions."""
     for name, digest in project.data().items():
         file = project / name
-        if NAMED.search(name) and file.suffix != ".lock":
+        parts = Path(name).parts
+        growing = any(part.startswith(".") for part in parts) or {"checkpoints", "unfinished"} & {
+            *parts
+        }
+        if growing or file.suffix == ".lock":
+            continue
+        if NAMED.search(name):
             readable(file)
-        elif (
-            not any(part.startswith(".") for part in Path(name).parts)
-            and "checkpoints" not in name
-            and "unfinished" not in name
-        ):
+        else:
             assert digest in known.get(name, set()), f"{name} is not whole"
     assert ledger(project) in known[LEDGER], "events of the ledger are lost or doubled"
 
