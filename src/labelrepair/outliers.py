@@ -48,13 +48,16 @@ def outlier_factors(
 
     distances, reach, inside = near(among, chosen)
     around = density(distances, inside, reach)
-    found = []
-    everyone = torch.arange(rows, device=features.device)
-    for own in torch.split(everyone, max(1, _CHUNK // len(chosen))):
+    found = torch.empty(rows, device=features.device)
+    found[chosen] = inside @ around / inside.sum(1) / around
+    others = torch.ones(rows, dtype=torch.bool, device=features.device).index_fill_(
+        0, chosen, False
+    )
+    for own in torch.split(others.nonzero()[:, 0], max(1, _CHUNK // len(chosen))):
         distances, _, inside = near(values[own], own)
         theirs = inside @ around / inside.sum(1)
-        found.append(theirs / density(distances, inside, reach))
-    return torch.cat(found).clamp(max=CEILING)
+        found[own] = theirs / density(distances, inside, reach)
+    return found.clamp(max=CEILING)
 
 
 def _smallest(distances: Tensor, k: int) -> Tensor:
