@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from labelrepair.config import in_unit_interval, positive, require
 from labelrepair.errors import ConfigError
@@ -145,19 +144,23 @@ def contrastive(features: Tensor, labels: Tensor, clean: Tensor, margin: float) 
         clean: bool ``(B,)``.
         margin: see :class:`Options`.
     """
-    unit = functional.normalize(features, dim=1)
-    with torch.no_grad():  # its gradient by hand: autograd's would cost as much as the network's
-        square = (2.0 - 2.0 * unit @ unit.t()).clamp_min_(1e-8)
-        distance = square.sqrt()
-        alike = (labels[:, None] == labels[None, :]).to(unit).fill_diagonal_(0)
-        count = clean.to(unit)[:, None] + clean.to(unit)[None, :]  # clean rows of the pair
-        together, against = alike * (count == 2), alike * (count == 1)
-        pairs = (together + against).sum().clamp_min(1)
-        pushed = against * (margin - distance).clamp_min_(0)
-        loss = ((together * square).sum() + (pushed * (margin - distance)).sum()) / pairs
+    with torch.no_grad():  # the gradient by hand: autograd's would cost as much as the network's
+        length = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min_(1e-12)
+        unit = features / length
+        square = torch.addmm(unit.new_full((1,), 2.0), unit, unit.t(), alpha=-2.0)
+        distance = square.clamp_min_(1e-8).sqrt()
+        kind = 2 * labels + clean  # differs in the last bit alone within a class
+        of_clean = torch.where(clean, kind, -1)
+        together = (of_clean[:, None] == kind[None, :]).fill_diagonal_(False).to(unit)
+        against = ((kind[:, None] ^ 1) == kind[None, :]).to(unit)
+        pairs = (together.sum() + against.sum()).clamp_min_(1)
+        pushed = (margin - distance).clamp_min_(0).mul_(against)
+        loss = (torch.tensordot(together, square) + torch.tensordot(pushed, pushed)) / pairs
         # d square / d unit_i = -2 unit_j; every pair is there twice.
         gradient = (pushed / distance - together) @ unit * (4.0 / pairs)
-    linear = (gradient * unit).sum()
+        # Along its own length, a feature does not change its unit vector.
+        gradient = (gradient - (gradient * unit).sum(1, keepdim=True) * unit) / length
+    linear = (gradient * features).sum()
     return linear + (loss - linear).detach()
 
 
