@@ -13,7 +13,6 @@ import json
 import math
 import os
 import platform
-import re
 import sys
 import time
 from pathlib import Path
@@ -213,13 +212,21 @@ def size(gibibytes: float) -> str:
 
 
 def table_costs() -> tuple[float, float]:
-    """Return seconds of all steps at 10^7 rows, and the largest step's MB, of performance.md."""
+    """Return seconds of all steps at 10^7 rows, kernel included, and the largest step's MB there.
+
+    Read from performance.md, whose cells may hold several numbers; the last is that of 10^7 rows.
+    """
     text = PERFORMANCE.read_text(encoding="utf-8").partition("## Label tables")[2]
-    rows = re.findall(r"^\| ([^|]+) \|(?:[^|]+\|){2} ([\d.]+) s \| ([\d.]+) \|", text, re.MULTILINE)
-    ours = [row for row in rows if not row[0].startswith(("cleanlab", "the same flags"))]
-    if len(ours) < 8:
-        raise ValueError(f"{PERFORMANCE}: expected the table of label-table steps")
-    return sum(float(row[1]) for row in ours), max(float(row[2]) for row in ours)
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    header, end = lines[0], [line[0] for line in lines[1:]].index("step") + 1
+    ours = [
+        dict(zip(header, (cell.removesuffix(" s").split(", ")[-1] for cell in line), strict=True))
+        for line in lines[1:end]
+        if not line[0].startswith(("cleanlab", "the same flags"))
+    ]
+    memory = next(name for name in header if name.startswith("MB"))
+    seconds = sum(float(row["10^7"]) + float(row["kernel at 10^7"]) for row in ours)
+    return seconds, max(float(row[memory].replace(",", "")) for row in ours)
 
 
 if __name__ == "__main__":

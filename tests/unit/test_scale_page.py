@@ -1,6 +1,7 @@
 """The plans of docs/scale.md are what benchmarks/scale.py makes of the committed measurements."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def test_the_page_holds_the_plan(scale):
     page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
     written = page.partition(scale.BEGIN)[2].partition(scale.END)[0]
     assert written == scale.plan(), "run python benchmarks/scale.py"
+
+
+def test_the_label_tables_costs_are_those_of_the_performance_page(scale):
+    found = json.loads(scale.MEASURED.read_text("utf-8"))["label_tables"]
+    assert [found["seconds"], found["megabytes"]] == pytest.approx(scale.table_costs())
 
 
 def test_sizes_and_times_are_shown_with_their_units(scale):

@@ -155,7 +155,7 @@ def contrastive(features: Tensor, labels: Tensor, clean: Tensor, margin: float) 
         against = ((kind[:, None] ^ 1) == kind[None, :]).to(unit)
         pairs = (together.sum() + against.sum()).clamp_min_(1)
         pushed = (margin - distance).clamp_min_(0).mul_(against)
-        loss = (torch.tensordot(together, square) + torch.tensordot(pushed, pushed)) / pairs
+        loss = ((together * square).sum() + pushed.square().sum()) / pairs
         # d square / d unit_i = -2 unit_j; every pair is there twice.
         gradient = (pushed / distance - together) @ unit * (4.0 / pairs)
         # Along its own length, a feature does not change its unit vector.
