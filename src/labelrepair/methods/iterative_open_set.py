@@ -145,7 +145,7 @@ def contrastive(features: Tensor, labels: Tensor, clean: Tensor, margin: float) 
         margin: see :class:`Options`.
     """
     with torch.no_grad():  # the gradient by hand: autograd's would cost as much as the network's
-        length = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min_(1e-12)
+        length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min_(1e-12)
         unit = features / length
         square = torch.addmm(unit.new_full((1,), 2.0), unit, unit.t(), alpha=-2.0)
         distance = square.clamp_min_(1e-8).sqrt()
