@@ -1,6 +1,11 @@
 """Shared by all tests: one CPU thread, and small data with known noise."""
 
 import os
+
+# Before NumPy and SciPy come: their threads wait for each other by spinning; on a busy machine a
+# regression of a second takes a minute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import subprocess
 from dataclasses import dataclass
 
