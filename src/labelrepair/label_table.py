@@ -259,7 +259,7 @@ def check_made_from(table: pd.DataFrame, record: Mapping[str, Any], maker: str) 
     Args:
         table: the label table, perhaps repaired.
         record: what the maker wrote beside them, with the ``data_hash`` of its table.
-        maker: ``training`` or ``refinement``.
+        maker: ``estimation``, ``training`` or ``refinement``.
 
     Raises:
         DataError: the hashes differ, or the maker noted none.
@@ -270,7 +270,7 @@ def check_made_from(table: pd.DataFrame, record: Mapping[str, Any], maker: str) 
     found = f"worked on label table {seen}" if seen else "did not note its label table"
     raise DataError(
         f"label table {current}: the {maker} {found} (hash of ids, given labels, splits and "
-        "contents of all rows), so that its probabilities belong to other rows; run it all again: "
+        "contents of all rows), so that what it made belongs to other rows; run it all again: "
         "kedro run --pipelines estimation,training,refinement,repair,evaluation"
     )
 

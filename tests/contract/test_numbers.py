@@ -10,7 +10,7 @@ from torch import nn
 
 from labelrepair import methods, repair_with_probs
 from labelrepair.config import from_dict
-from labelrepair.errors import CheckpointError
+from labelrepair.errors import CheckpointError, LabelRepairError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
 from labelrepair.scoring import score
@@ -156,6 +156,38 @@ def test_collapse_to_one_class_is_reported_once(step, collapses, small, caplog):
     else:
         assert shares[-1] < 0.5
         assert found == []
+
+
+def test_a_short_stage_that_ends_collapsed_is_reported(small, caplog):
+    stage = Stage("short", Schedule(epochs=2, lr=1.0), _towards_class_zero)
+    after = Stage("train", Schedule(epochs=8, lr=0.05), _towards_the_labels, start="restart")
+    train(small, [stage, after], network, TrainingConfig(device="cpu"), seed=0, progress=False)
+    assert ["stage 'short', epoch 1" in record.getMessage() for record in caplog.records] == [True]
+
+
+def _from_nothing(logits, batch, _run):
+    none = torch.zeros_like(batch.labels, dtype=torch.bool)
+    return Step((cross_entropy(logits[0], batch.labels) * none).sum(), used=none)
+
+
+def test_a_stage_that_learns_from_no_row_is_reported(small, caplog):
+    stage = Stage("picky", Schedule(epochs=2, lr=0.05), _from_nothing)
+    train(small, [stage], network, TrainingConfig(device="cpu"), seed=0, progress=False)
+    found = [record.getMessage() for record in caplog.records]
+    assert [text.startswith("stage 'picky' has learned from no row") for text in found] == [True]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_outputs_that_the_last_step_made_infinite_end_the_training(replaced, small):
+    def after(run):  # as methods do that hand over stored targets instead of predictions
+        if replaced:
+            run.samples.shared["probs"] = torch.full_like(run.samples.probs, 1 / C)
+
+    rows = len(small.train_rows)  # one batch an epoch: no loss sees what its step has made
+    config = TrainingConfig(batch_size=rows, device="cpu")
+    stage = Stage("wild", Schedule(epochs=1, lr=1e38), _towards_the_labels, after_stage=after)
+    with pytest.raises(LabelRepairError, match="stage 'wild': the network's outputs are no longer"):
+        train(small, [stage], network, config, seed=0, progress=False)
 
 
 def test_one_class_given_is_no_collapse(small, caplog):

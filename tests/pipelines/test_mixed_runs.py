@@ -56,6 +56,18 @@ def test_class_names_in_another_order(made):
         file.write_text(stored)
 
 
+def test_noise_that_was_estimated_on_other_labels(made):
+    file, noise = "conf/base/parameters_datasets/small.yml", {"kind": "symmetric", "seed": 1}
+    try:
+        made.edit(file, "datasets", "small", noise={**noise, "rate": 0.5})
+        made.run("ingestion")
+        refused(made, "the estimation worked on label table", "training")
+    finally:
+        made.edit(file, "datasets", "small", noise={**noise, "rate": 0.3})
+        made.run("ingestion")
+    made.run("refinement")
+
+
 def test_a_second_look_at_another_training(made):  # last: what it leaves is mixed
     (report,) = (made / "data").glob("*/training_report.json")
     earlier = json.loads(report.read_text())["checkpoint"]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelrepair.errors import CheckpointError, ConfigError, shown
+from labelrepair.errors import CheckpointError, ConfigError, LabelRepairError, shown
 from labelrepair.networks.classifier import Normalizer
 from labelrepair.networks.features import take
 from labelrepair.training.batches import Batch, Holdout, TrainSet, batches
@@ -28,13 +28,20 @@ from labelrepair.training.progress import Progress
 from labelrepair.training.ranks import Ranks
 from labelrepair.training.result import TrainResult
 from labelrepair.training.seeds import derive_seed, generator
-from labelrepair.training.state import Run, SampleState, Stage, require_validation
+from labelrepair.training.state import (
+    Run,
+    SampleState,
+    Stage,
+    predict_logits,
+    require_validation,
+)
 
 logger = logging.getLogger(__name__)
 BuildNetwork = Callable[[], nn.Module]
 # Seeds, the number of threads and the tracing of exports belong to the process: who trains or
 # exports in one of several threads (ThreadRunner) waits for its turn and gets the bits as alone.
 EXCLUSIVE = threading.RLock()
+LOOK = 64  # rows whose outputs are looked at when a stage ends
 
 
 def train(
@@ -192,6 +199,7 @@ class Loop:
         """Restart or carry networks and optimizer, and make room for the stage's state."""
         stage, run = self.stages[index], self.run
         run.stage, run.epoch, run.best = stage, 0, None
+        self.collapse.enter()
         if stage.start == "restart" or len(run.networks) == 0:
             run.networks = self._build(index, stage.networks)
             run.samples.history, run.samples.recorded = None, 0
@@ -217,12 +225,29 @@ class Loop:
         return networks.to(self.device).to(memory_format=order)
 
     def leave(self, index: int) -> None:
-        """End a stage: take the weights to keep, let the method draw its conclusions."""
+        """End a stage: take the weights to keep, let the method draw its conclusions.
+
+        Raises:
+            LabelRepairError: the networks' outputs are no longer finite. No loss has seen what the
+                last step made of them, and methods may hand over other probabilities than theirs.
+        """
         stage, run = self.stages[index], self.run
+        self.collapse.leave(stage.name, self.history)
         if stage.keep != "last" and run.best is not None:
             run.networks.load_state_dict(run.best.networks)
+        self._check_outputs(stage)
         run.generator = generator(self.device, self.seed, index, "after_stage")
         _call(stage.after_stage, run)
+
+    def _check_outputs(self, stage: Stage) -> None:
+        features = self.data.features
+        some = torch.arange(min(LOOK, len(features)), device=self.device)
+        outputs = predict_logits(self.run.networks, self.normalizer, features, some)
+        if not bool(outputs.isfinite().all()):
+            raise LabelRepairError(
+                f"stage '{stage.name}': the network's outputs are no longer finite after the last "
+                "step; lower the learning rate"
+            )
 
     # -- one epoch ---------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.config import from_dict
+from labelrepair.label_table import DATA_HASH, data_hash
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
@@ -24,10 +25,13 @@ def estimate_label_noise(
     estimation: dict[str, Any],
     seed: int,
 ) -> tuple[dict[str, Any], NDArray[Any]]:
-    """Estimate transition matrix and noise rate; also return the out-of-sample probabilities."""
+    """Estimate transition matrix and noise rate; also return the out-of-sample probabilities.
+
+    The estimate notes its label table: the training refuses that of another one.
+    """
     config = from_dict(EstimationConfig, estimation, "estimation")
     check_alignment(table, features)
     data, _ = train_set(table, features, len(class_names), 0.0, seed)
     pairs = curated_pairs(table, curated) if config.estimator.method == "curated" else None
     noise, probs = estimate(data, config, seed, pairs)
-    return noise_to_dict(noise), probs
+    return {**noise_to_dict(noise), DATA_HASH: data_hash(table)}, probs
