@@ -57,7 +57,8 @@ def whole_file(path: Path, writer: str = "") -> Iterator[BinaryIO]:
         writer: tells writers apart that may write ``path`` at the same time.
 
     Raises:
-        StoreError: the disk is full, or the place is not ours to write to.
+        StoreError: the disk is full, the place is not ours to write to, or ``path`` is a folder, a
+            pipe or a device.
 
     Yields:
         A binary stream. Its name is the writer's own, in the same folder (a rename is atomic only
@@ -65,6 +66,7 @@ def whole_file(path: Path, writer: str = "") -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}{writer}.part")
     with _refusals(path):
+        _check_replaceable(path, "a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as stream:
@@ -94,11 +96,13 @@ def whole_path(path: Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: the block has written nothing.
-        StoreError: the disk is full, or the place is not ours to write to.
+        StoreError: the disk is full, the place is not ours to write to, or ``path`` is a pipe or a
+            device.
     """
     hidden = path.with_name(f".{path.name}.parts")
     new, old = hidden / path.name, hidden / "old"
     with _refusals(path):
+        _check_replaceable(path, "a file or a folder")
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir(parents=True)
         try:
@@ -107,6 +111,16 @@ def whole_path(path: Path) -> Iterator[Path]:
             _swap(new, path, old)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, expected: str) -> None:
+    """Refuse what a rename would put a file in the place of: a pipe, a device and the like."""
+    if not path.exists() or path.is_file() or (path.is_dir() and "folder" in expected):
+        return
+    found = "a folder" if path.is_dir() else "neither a file nor a folder (a pipe, a device)"
+    raise StoreError(
+        f"{path}: is {found}, expected {expected} or nothing there; nothing has been written"
+    )
 
 
 def _swap(new: Path, path: Path, old: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigTypeError
+from omegaconf.errors import ConfigTypeError, InterpolationKeyError
 
 from labelrepair.defaults import conf_folder, shipped, shipped_file
 from labelrepair.errors import ConfigError, nearest, shown
@@ -23,14 +23,28 @@ class ChoiceLoader(OmegaConfigLoader):
         """Return the configuration of one kind, as Kedro merges it.
 
         Raises:
-            ConfigError: a value of ``--params`` cannot be merged: a list in a mapping's place.
+            ConfigError: a value of ``--params`` cannot be merged: a list in a mapping's place, or
+                a parameter refers to one that is not there.
         """
         try:
             found: dict[str, Any] = super().__getitem__(key)
         except ConfigTypeError as error:
             kind = "what --params sets is of another kind than in the files"
             raise ConfigError(f"{key}: {kind} ({shown(error.msg)})") from error
+        except InterpolationKeyError as error:
+            said = shown(str(error).partition("\n")[0])
+            raise ConfigError(f"{key}: {error.full_key}: {said}; {self._advice()}") from error
         return found
+
+    def _advice(self) -> str:
+        """Return what to do about a missing key: ``--params`` may have left it out."""
+        given = [f"--params {group}" for group in GROUPS if group in (self.runtime_params or {})]
+        if not given:
+            return "define it, or correct the name"
+        return (
+            f"{' and '.join(given)} replaces a whole entry: name all of its keys, or set what is "
+            "read from it (ingestion.noise, recipe, ...)"
+        )
 
     def _is_valid_config_path(self, path: Path) -> bool:
         shipped_here = path.parent.parent == conf_folder() / "base"

@@ -135,15 +135,15 @@ def _images(values: Any, spec: InputFormat) -> Array:
             return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
     mode, size = "L" if spec.shape[0] == 1 else "RGB", spec.shape[1:] if spec.resize else None
     result = np.empty((len(values), *spec.shape), np.uint8)
+    told = f"the model was trained on {'x'.join(map(str, spec.shape[1:]))}"
+    expected = None if spec.resize else (spec.shape[1:], told)
     for row, value in enumerate(values):
         where = f"row {row}"
-        image = decode_image(_encoded(value, where), mode, size, where)  # type: ignore[arg-type]
+        source = _encoded(value, where)
+        image = decode_image(source, mode, size, where, expected)  # type: ignore[arg-type]
         if image.shape != spec.shape:
-            found, expected = (
-                "x".join(map(str, image.shape[1:])),
-                "x".join(map(str, spec.shape[1:])),
-            )
-            raise DataError(f"{where}: image is {found}, the model was trained on {expected}")
+            found = f"{where}: image has {len(image)} channels"
+            raise DataError(f"{found}, the model was trained on {spec.shape[0]}")
         result[row] = image
     return result
 

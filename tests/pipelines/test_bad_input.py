@@ -320,6 +320,32 @@ def test_a_list_where_parameters_are_a_mapping(good):
         good.run(recipe={"options": [1]})
 
 
+@pytest.mark.parametrize("workspace", [None, "", "  ", {"folder": "x"}])
+def test_a_workspace_that_is_no_folder(good, workspace):
+    before = set(good.root.iterdir())
+    told = f"workspace: expected a folder, found {workspace!r}"
+    refused(good, ConfigError, re.escape(told), workspace=workspace)
+    assert set(good.root.iterdir()) == before
+
+
+def test_a_part_of_a_data_set(good):
+    told = (
+        r"parameters: \S+: Interpolation key 'data\.\w+' not found",
+        r"--params datasets replaces a whole entry: .*ingestion\.noise",
+    )
+    part = {"mnist": {"noise": {"seed": 9}}}
+    refused(good, ConfigError, *told, dataset="mnist", datasets=part)
+
+
+def test_a_reference_to_a_parameter_that_is_not_there(good):
+    file = good / "conf/base/parameters_mine.yml"
+    file.write_text("mine: ${datas.probe}\n")
+    try:
+        refused(good, ConfigError, r"parameters: mine: .*'datas\.probe' not found; define it")
+    finally:
+        file.unlink()
+
+
 def test_an_error_of_ours_ends_the_command_with_its_message_alone(good):
     done = good.kedro("--params", "preset=smal", check=False)
     assert done.returncode == 1

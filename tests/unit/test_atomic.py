@@ -1,8 +1,10 @@
 import os
+import stat
 
 import pytest
 
-from labelrepair.atomic import whole_file
+from labelrepair.atomic import whole_file, whole_path
+from labelrepair.errors import StoreError
 
 
 def test_what_a_kill_left_is_overwritten_and_nothing_stays(tmp_path):
@@ -33,3 +35,42 @@ def test_two_writers_of_one_file_do_not_share_a_temporary_one(tmp_path):
             two.write(b"two")
         assert target.read_bytes() == b"two"
     assert target.read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_path])
+@pytest.mark.parametrize("kind", ["pipe", "device", "link"])
+def test_what_is_no_file_is_refused_and_stays(tmp_path, whole, kind):
+    target = tmp_path / "target"
+    if kind == "device":
+        try:
+            os.mknod(target, stat.S_IFCHR | 0o600, os.makedev(1, 7))
+        except PermissionError:
+            pytest.skip("making a device needs root")
+    else:
+        os.mkfifo(tmp_path / "pipe" if kind == "link" else target)
+    if kind == "link":
+        target.symlink_to("pipe")
+    before = {file.name: file.lstat().st_ino for file in tmp_path.iterdir()}
+
+    told = r"target: is neither a file nor a folder .* nothing has been written"
+    with pytest.raises(StoreError, match=told), whole(target):
+        pytest.fail("refused only after the writer's work")
+
+    assert {file.name: file.lstat().st_ino for file in tmp_path.iterdir()} == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
+    (tmp_path / "target").mkdir()
+    told = "target: is a folder, expected a file or nothing there"
+    with pytest.raises(StoreError, match=told), whole_file(tmp_path / "target"):
+        pytest.fail("refused only after the writer's work")
+    assert os.listdir(tmp_path) == ["target"]
+
+
+def test_a_link_to_a_file_is_replaced(tmp_path):
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "target").symlink_to("other")
+    with whole_file(tmp_path / "target") as stream:
+        stream.write(b"new")
+    assert (tmp_path / "target").read_bytes() == b"new"
+    assert (tmp_path / "other").read_bytes() == b"other"

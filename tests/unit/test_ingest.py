@@ -1,4 +1,5 @@
 import dataclasses
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -267,6 +268,10 @@ def test_pseudo_labels_from_a_model_of_ours(ingested, features, tmp_path):
     noisy, _ = inject_noise(table, truth, 2, noise, features)
     again, _ = inject_noise(table, truth, 2, noise, features)
     assert noisy.equals(again)
+    with zipfile.ZipFile(tmp_path / "model.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/zeros", bytes(10**6))
+    with pytest.raises(DataError, match=r"not a model file .*zeros is compressed, expected"):
+        inject_noise(table, truth, 2, noise, features)
     torch.save({"weights": {}}, tmp_path / "model.pt")
     with pytest.raises(DataError, match=r"model\.pt: not a model file of labelrepair"):
         inject_noise(table, truth, 2, noise, features)

@@ -1,11 +1,14 @@
 """What an interrupted run leaves open in a process that lives on, and how errors are shown."""
 
+import logging
+import sqlite3
 import sys
 from types import SimpleNamespace
 
 import mlflow
 import pytest
 from kedro.io import DatasetError
+from kedro.pipeline import Node
 
 from labelrepair.errors import StoreError
 from labelrepair.hooks import InterruptHook, errors
@@ -118,3 +121,51 @@ def test_so_is_what_a_dataset_of_ours_says_itself(capsys, tmp_path):
 
 def test_an_error_of_others_keeps_its_traceback(capsys):
     assert "Traceback" in shown(lambda: wrapped(OSError("full")), capsys)
+
+
+@pytest.fixture
+def refusing(store, tmp_path):
+    """Return what asks MLflow for a run in a database in which it may only look."""
+    store.search_experiments()  # makes the file
+    address = f"sqlite:///file:{tmp_path}/mlflow.db?mode=ro&uri=true"
+    return lambda: mlflow.MlflowClient(address).create_run("0")
+
+
+def test_a_database_of_mlflow_that_cannot_be_written_is_one_line(refusing, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    log = logging.getLogger("mlflow.store.db.utils")
+    before = log.level
+    errors.ErrorHook().after_context_created()
+    text = shown(refusing, capfd)
+    log.setLevel(before)
+    said = "Error: MLflow's database: cannot be written (attempt to write a readonly database); "
+    assert text.startswith(said)
+    assert "the products in data/ are whole" in text
+    assert "free some space" in text
+    assert text.count("\n") == 2
+
+
+def test_what_a_run_failed_of_is_shown_before_what_mlflow_could_not_write_down(refusing, capsys):
+    def failed(reason):
+        try:
+            Node(reason, None, "x").run({})
+        except ValueError:
+            refusing()
+
+    def ours():
+        raise StoreError("f.npy: full")
+
+    def of_a_host():
+        raise ValueError("of a host")
+
+    assert shown(lambda: failed(ours), capsys).startswith("Error: f.npy: full\n")
+    text = shown(lambda: failed(of_a_host), capsys)
+    assert "Traceback" in text
+    assert "ValueError: of a host" in text
+
+
+def test_a_database_of_others_keeps_its_traceback(capsys):
+    def fails():
+        raise sqlite3.OperationalError("database or disk is full")
+
+    assert "Traceback" in shown(fails, capsys)

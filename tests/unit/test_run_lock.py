@@ -1,5 +1,6 @@
 """Of two runs in one folder the second is refused, by name, before it has done anything."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -113,5 +114,22 @@ def test_a_folder_that_cannot_be_written(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     message = refused(small_disk)
     assert message == (
-        f"{small_disk}: cannot be written (Read-only file system); nothing has been done"
+        f"{small_disk}: cannot be written (Read-only file system); nothing has been done. To go "
+        "on, make the place writable and run again"
     )
+
+
+def test_a_disk_that_is_full(small_disk):
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    message = refused(small_disk)
+    assert message.startswith(f"{small_disk}: cannot be written (No space left on device); nothing")
+    assert "free some space and run again" in message
+    (small_disk / "filler").unlink()
+    assert not refused(small_disk), "the lock was given back"
+
+
+def test_a_holder_that_is_no_text(tmp_path, another):
+    (tmp_path / HOLDER).write_bytes(b"process \xff\xfe")
+    assert "another run works there (process \ufffd\ufffd)" in refused(tmp_path)

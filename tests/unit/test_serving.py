@@ -109,6 +109,13 @@ def test_images_that_do_not_fit(inputs, message):
         encode(inputs, RGB)
 
 
+def test_an_image_of_another_size_is_refused_before_it_is_decoded(monkeypatch):
+    other = png(np.zeros((9, 5, 3), np.uint8))
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="row 0: image is 9x5, the model was trained on 6x5"):
+        encode([other], RGB)
+
+
 def test_sixteen_bits_are_not_cut_to_eight():
     deep = png(np.full((6, 5), 40000, np.uint16))
 

@@ -21,7 +21,11 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def decode_image(
-    source: bytes | str | Image.Image, mode: str, image_size: tuple[int, int] | None, name: str
+    source: bytes | str | Image.Image,
+    mode: str,
+    image_size: tuple[int, int] | None,
+    name: str,
+    expected: tuple[Sequence[int], str] | None = None,
 ) -> Images:
     """Return one image as uint8 (ch, H, W), 0..255.
 
@@ -30,14 +34,19 @@ def decode_image(
         mode: "L" (one channel) or "RGB" (three).
         image_size: (H, W) to resize to, bilinear; None keeps the size.
         name: the file or row, for messages.
+        expected: the (H, W) that the image must have to be decoded, and what says so in messages.
 
     Raises:
         DataError: missing, unreadable, truncated, of more than 8 bits per channel, of a format
-            that is not in ``FORMATS``, or of more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels.
+            that is not in ``FORMATS``, of more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels, or of
+            another size than expected.
     """
     try:
         with _open(source) as image:
             _check_pixels(image, name)
+            if expected is not None and (image.height, image.width) != tuple(expected[0]):
+                found = f"{image.height}x{image.width}"
+                raise DataError(f"{name}: image is {found}, {expected[1]}")
             converted = image.convert(mode)
     except DataError:
         raise
@@ -125,13 +134,13 @@ class EncodedImages(RowStore):
         Raises:
             DataError: as :func:`decode_image`, or it has another size than the first one.
         """
-        image = decode_image(self.sources[row], self.mode, self.image_size, self.names[row])
         _, _, height, width = self.shape
-        if image.shape != self.shape[1:]:
-            raise DataError(
-                f"{self.names[row]}: image is {image.shape[1]}x{image.shape[2]}, {self.names[0]} "
-                f"is {height}x{width}; set image_size: [height, width]"
-            )
+        told = f"{self.names[0]} is {height}x{width}; set image_size: [height, width]"
+        expected = None if self.image_size else ((height, width), told)
+        source, name = self.sources[row], self.names[row]
+        image = decode_image(source, self.mode, self.image_size, name, expected)
+        if image.shape != self.shape[1:]:  # of a shape that does not go with the mode
+            raise DataError(f"{name}: image is {image.shape[1]}x{image.shape[2]}, {told}")
         return image
 
     def read(self, rows: Positions) -> Images:

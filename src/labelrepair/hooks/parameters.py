@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ class ParameterHook:
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Look at the first part of every ``--params`` name: nothing else would read a wrong one.
+        """Look at what nothing else would notice: wrong names of ``--params``, and no workspace.
 
         Raises:
-            ConfigError: it is no parameter, but nearly one.
+            ConfigError: the first part of a name is no parameter, but nearly one, or the workspace
+                is empty.
         """
         loader: Any = context.config_loader
         chosen = set(loader.runtime_params or ())
@@ -66,6 +67,7 @@ class ParameterHook:
         for name in sorted(chosen - known):
             if difflib.get_close_matches(name, known, n=1, cutoff=NEARLY):
                 raise ConfigError(f"--params {name}: no such parameter; {nearest(name, known)}")
+        _check_workspace({**loader["globals"], **(loader.runtime_params or {})})
 
     @hook_impl(tryfirst=True)  # before kedro-mlflow opens a run
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
@@ -91,6 +93,16 @@ class ParameterHook:
             preset = f"{place.removesuffix('recipe')}preset"
             if preset in read:
                 choose_preset(catalog.load(f"params:{place}"), catalog.load(f"params:{preset}"))
+
+
+def _check_workspace(chosen: Mapping[str, Any]) -> None:
+    """Refuse what would become a folder all the same, of the name ``None``, say."""
+    found = chosen.get("workspace", "data")
+    if found is None or isinstance(found, dict | list) or not str(found).strip():
+        raise ConfigError(
+            f"workspace: expected a folder, found {found!r}; name one (--params workspace=FOLDER), "
+            "or leave it out"
+        )
 
 
 def _parameter_names(conf: Path) -> set[str]:

@@ -11,6 +11,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
+from labelrepair.atomic import ADVICE
 from labelrepair.errors import StoreError
 from labelrepair.locks import Lock
 
@@ -56,22 +57,27 @@ class RunLockHook:
 
     def _take(self, folder: Path) -> None:
         lock, holder = Lock(folder / FILE, f"run in {folder}", patience=0.0), folder / HOLDER
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        me = f"process {os.getpid()} on {socket.gethostname()} since {now}"
         try:
             lock.acquire()
+            self._held.append(lock)
+            holder.write_text(me, "utf-8")
         except StoreError:
-            who = holder.read_text("utf-8") if holder.exists() else "another process"
+            there = holder.exists()
+            who = holder.read_text("utf-8", errors="replace") if there else "another process"
             self.give_back()
             raise StoreError(
                 f"{folder}: another run works there ({who}); nothing has been done. Wait for its "
                 "end, or use another folder: --params workspace=FOLDER"
             ) from None
         except OSError as error:
+            self.give_back()
+            advice = ADVICE.get(error.errno or 0, "use another folder: --params workspace=FOLDER")
             raise StoreError(
-                f"{folder}: cannot be written ({error.strerror}); nothing has been done"
+                f"{folder}: cannot be written ({error.strerror}); nothing has been done. To go "
+                f"on, {advice} and run again"
             ) from None
-        self._held.append(lock)
-        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}", "utf-8")
 
     def give_back(self) -> None:
         """Let go of every folder."""

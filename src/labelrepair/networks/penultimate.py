@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.networks.classifier import Classifier
 from labelrepair.networks.features import Features, chunk_rows, in_order
+from labelrepair.torch_files import check_stored
 
 ROWS = 2048  # rows per forward pass
 
@@ -72,6 +73,7 @@ def model_features(file: str | Path, features: Features) -> Tensor:
         DataError: no such file, or not a model of ours.
     """
     try:
+        check_stored(file)
         model = Classifier.from_state(torch.load(file, map_location="cpu", weights_only=True))
     # A damaged file, or one that holds code, fails in many ways.
     except Exception as error:

@@ -16,6 +16,7 @@ import torch
 
 from labelrepair.atomic import whole_file
 from labelrepair.errors import CheckpointError, shown
+from labelrepair.torch_files import check_stored
 
 FORMAT = 1
 _NOT_A_CHECKPOINT = (EOFError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -157,6 +158,7 @@ def discard(path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read with checksums, which torch writes and does not check, and without running code."""
+    check_stored(path)
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:

@@ -168,6 +168,13 @@ class Killed(BaseException):
     pass
 
 
+def test_an_image_of_another_size_is_refused_before_it_is_decoded(png, monkeypatch):
+    images = images_module.EncodedImages([png(0, (2, 3)), png(0, (900, 3))], "ab", "RGB", None)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="b: image is 900x3, a is 2x3; set image_size"):
+        images.decode(1)
+
+
 def test_a_stopped_ingestion_goes_on_with_its_shards(tmp_path, folder, monkeypatch):
     decoded, decode = [], images_module.decode_image
 

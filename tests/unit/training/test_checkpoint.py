@@ -1,6 +1,7 @@
 import os
 import pickle
 import re
+import zipfile
 
 import pytest
 import torch
@@ -121,6 +122,39 @@ def test_code_is_refused_and_not_run(saved, monkeypatch, tmp_path):
 def test_a_file_that_holds_no_mapping_is_refused(saved):
     torch.save(torch.zeros(3), saved.path)
     with pytest.raises(CheckpointError):
+        saved.load()
+
+
+def deflate(path):
+    """Write a file of torch's again, its entries compressed; return their sizes together."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return sum(len(content) for _, content in entries)
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused_unread(saved, monkeypatch):
+    saved.save({"weights": torch.zeros(10**6)})
+    assert deflate(saved.path) > 100 * saved.path.stat().st_size
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(CheckpointError, match=r"is compressed, expected what torch\.save writes"):
+        saved.load()
+
+
+def test_entries_that_share_their_bytes_are_refused_unread(saved, monkeypatch):
+    saved.save({"a": torch.zeros(10**5), "b": torch.zeros(10**5)})
+    content = saved.path.read_bytes()
+    with zipfile.ZipFile(saved.path) as archive:
+        archive.filelist.extend(archive.infolist()[-1:] * 9)
+        one = archive.filelist
+        tail = archive.start_dir
+    with saved.path.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+        stream.write(content[:tail])
+        archive.filelist, archive.start_dir, archive._didModify = one * 9, tail, True
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(CheckpointError, match=r"entries of \d+ bytes in a file of \d+"):
         saved.load()
 
 
