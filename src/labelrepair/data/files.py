@@ -64,7 +64,7 @@ def read_table(path: str) -> pd.DataFrame:
             _check_columns(pq.read_schema(file).names, file)
             check_parquet(file)
             return pd.read_parquet(file)
-        _check_plain(file)
+        check_plain(file)
         names = _header(file)
         _check_columns(names, file)
         with warnings.catch_warnings():
@@ -139,7 +139,7 @@ def _header(file: Path) -> list[str]:
     return []
 
 
-def _check_plain(file: Path) -> None:
+def check_plain(file: Path) -> None:
     """Raise DataError if a CSV is compressed, as bombs are, or holds a NUL.
 
     pandas 2 ends the value at a NUL and says nothing.
