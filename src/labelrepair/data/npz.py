@@ -55,6 +55,8 @@ def read_npz(
         if key in arrays and arrays[key].shape != (count,):
             shape = arrays[key].shape
             raise DataError(f"{path}: array '{key}' is {shape}, expected ({count},)")
+        if key in arrays:
+            check_type(arrays[key], f"{path}: array '{key}'")
     check_not_blank(arrays.get(ids_key, ()), f"{path}: array '{ids_key}'")
     ids = _text(arrays.get(ids_key, np.array(numbered_ids("row", count))), path, ids_key)
     truth = None
@@ -95,6 +97,13 @@ def load_arrays(path: str) -> dict[str, Array]:
         if not isinstance(array, np.ndarray):
             raise DataError(f"{path}: not a readable array file: '{name}' is no NumPy array")
     return arrays
+
+
+def check_type(values: Array, where: str) -> None:
+    """Raise DataError for structures and for bytes without a type, which are no values of rows."""
+    if values.dtype.kind == "V":
+        found = shown(values.dtype)
+        raise DataError(f"{where} is of type {found}, expected text or numbers")
 
 
 def _features(features: Array, where: str) -> Array:

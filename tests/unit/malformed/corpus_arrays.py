@@ -42,6 +42,7 @@ class Harm:
 
 def cases() -> Iterator[Case]:
     yield from npz_arrays()
+    yield from npz_types()
     yield from npz_files()
     yield from stores()
     yield from huggingface()
@@ -113,6 +114,14 @@ def npz_arrays() -> Iterator[Case]:
         ("split_numbers", {"split": LABELS}, "split '0'|training split is empty"),
     ):
         yield Case(f"npz_{name}", npz(**arrays), (r"d\.npz", said))
+
+
+def npz_types() -> Iterator[Case]:
+    """Columns of structures, and of bytes without a type."""
+    for kind, dtype in (("structured", np.dtype([("a", "i4")])), ("void", np.dtype("V4"))):
+        for key in ("labels", "sample_ids", "split", "true_labels"):
+            said = rf"d\.npz: array '{key}' is of type .*, expected text or numbers"
+            yield Case(f"npz_{kind}_{key}", npz(**{key: np.zeros(N, dtype)}), (said,))
 
 
 def as_file(content: bytes, suffix: str = "npz") -> Callable[[Path], object]:
