@@ -20,6 +20,7 @@ from labelrepair.errors import DataError, nearest, shown
 PARQUET = (".parquet", ".pq")
 MOST_COLUMNS = 10_000  # pandas takes half a minute to read ten times as many
 # What pandas would unpack by itself.
+_STARTS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook or a ZIP archive"}
 COMPRESSED = (".bz2", ".gz", ".tar", ".xz", ".zip", ".zst")
 
 
@@ -155,9 +156,10 @@ def check_plain(file: Path) -> None:
         found = text.find(b"\0")
         if found >= 0:
             line = text[:found].count(b"\n") + 1
+            kinds = [f", as {kind}" for start, kind in _STARTS.items() if text[:4] == start]
             raise DataError(
-                f"{file}: cannot be read as a table: line {line} holds a NUL character, expected "
-                "a CSV in UTF-8"
+                f"{file}: cannot be read as a table: line {line} holds a NUL character"
+                f"{''.join(kinds)}; expected a CSV in UTF-8"
             )
 
 

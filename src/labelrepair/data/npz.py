@@ -1,6 +1,7 @@
 """Arrays that the user prepared: one NumPy .npz file."""
 
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,8 @@ def load_arrays(path: str) -> dict[str, Array]:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 check_memory(sum(member.file_size for member in archive.infolist()), str(path))
+        else:
+            _check_start(file)
         loaded: Any = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
@@ -97,6 +100,15 @@ def load_arrays(path: str) -> dict[str, Array]:
         if not isinstance(array, np.ndarray):
             raise DataError(f"{path}: not a readable array file: '{name}' is no NumPy array")
     return arrays
+
+
+def _check_start(file: Path) -> None:
+    """Raise DataError for other files than NumPy's, all of which it takes for pickled objects."""
+    with file.open("rb") as stream:
+        start = stream.read(16)
+    if not start.startswith((b"PK", b"\x93NUMPY")):
+        found = f"begins with {start!r}" if start else "is empty"
+        raise DataError(f"{file}: not a readable array file: it {found}, expected .npz or .npy")
 
 
 def check_type(values: Array, where: str) -> None:
