@@ -5,6 +5,7 @@ they are a frame of class numbers with columns ``COLUMNS``.
 """
 
 import csv
+import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,6 +35,7 @@ PLACE = "place"  # optional column: where in its file a row stands, for messages
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 """How a time is written; as text such times sort as they came."""
 _UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_LONGEST_HEADER = 2**20  # characters
 COLUMNS = (SAMPLE_ID, ACTION, LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE, CONTENT_HASH)
 
 
@@ -196,14 +198,35 @@ def read_csv(path: Path) -> pd.DataFrame:
     """Return a CSV as text, nothing guessed: 0001 stays 0001, and blank is "".
 
     Raises:
-        DataError: no such file, or no CSV.
+        DataError: no such file, no regular one, compressed, no CSV, or one that a spreadsheet has
+            separated by semicolons.
     """
+    from labelrepair.data.files import check_plain, separator_hint  # noqa: PLC0415 - imports PIL
+
+    check_file(path)
+    check_plain(path)
+    # Before it is parsed: a note with a comma in it would end that with another message.
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        hint = separator_hint(stream.readline(_LONGEST_HEADER).strip().split(","))
+    if hint:
+        raise DataError(f"{path}: {hint}")
     try:
         return pd.read_csv(path, dtype="str", keep_default_na=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+    except MemoryError as error:
+        raise DataError(f"{path}: the table does not fit into memory: {error}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a CSV with a header ({error})") from None
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file: reading a pipe would wait for ever, reading a device not end.
+
+    Raises:
+        DataError: nothing is there, or a folder, a pipe or a device.
+    """
+    if not path.is_file():
+        found = "no regular file" if os.path.lexists(path) else "no such file"
+        raise DataError(f"{path}: {found}")
 
 
 def write_csv(frame: pd.DataFrame, stream: IO[bytes]) -> None:

@@ -42,9 +42,12 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         valid: the names that would have been accepted.
 
     Returns:
-        ``"did you mean 'x'?"`` or ``"expected one of a, b, c"``, ready to end a message.
+        ``"did you mean 'x'?"``, ``"expected one of a, b, c"`` or, where nothing is valid,
+        ``"there is none"``, ready to end a message.
     """
     names = sorted(valid)
+    if not names:
+        return "there is none"
     close = difflib.get_close_matches(name, names, n=1)
     listed = ", ".join(names)
     return f"did you mean '{close[0]}'? (valid: {listed})" if close else f"expected one of {listed}"

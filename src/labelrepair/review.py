@@ -194,6 +194,8 @@ def from_label_studio(content: str | bytes, where: str) -> pd.DataFrame:
     """
     try:
         tasks = json.loads(content)
+    except RecursionError:
+        raise DataError(f"{where}: not a list of tasks: nested too deeply") from None
     except ValueError as error:  # also where the text is not UTF-8
         raise DataError(f"{where}: not JSON ({error})") from None
     if not isinstance(tasks, list):

@@ -1,5 +1,6 @@
 """``kedro labels`` in a small foreign project."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -10,16 +11,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from dvc.repo import Repo
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.project import configure_project
 from kedro.framework.startup import bootstrap_project
+from kedro.io import DatasetError
 
 from labelrepair import decisions, ledger, review
 from labelrepair.commands.labels import commands
-from labelrepair.label_io import LedgerDataset
+from labelrepair.label_io import DecisionsDataset, LedgerDataset
 from labelrepair.label_table import data_hash
 
 NAMES = ["ant", "bee", "cat"]
@@ -797,6 +801,58 @@ def test_times_of_another_zone_are_those_of_utc():
     }
     answers = review.from_label_studio(json.dumps([task]), "a.json")
     assert answers["decided_at"].tolist() == ["2026-01-02T01:04:05Z"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("apply",), ("revert", "--samples-from"), ("import",)], ids=lambda a: a[0]
+)
+def test_what_is_no_file_is_not_opened(host, arguments):
+    """Reading a pipe waits for a writer, and a device may have no end."""
+    Path("folder").mkdir()
+    suffixes = [".csv", ".json"] if "import" in arguments else [".csv", ".parquet"]
+    pipes = [f"pipe{suffix}" for suffix in suffixes]
+    for name in pipes:
+        os.mkfifo(name)
+    for name in [*pipes, "folder", "/dev/zero"]:
+        assert f"Error: {name}: no regular file\n" == host.run(*arguments, name, fails=True)
+
+
+def test_a_pipe_for_decisions_is_not_opened(host):
+    os.mkfifo(host.data / "people.csv")
+    with pytest.raises(DatasetError, match=r"people\.csv: no regular file"):  # of kedro run
+        DecisionsDataset(filepath=str(host.data / "people.csv")).load()
+    shown = host.run("revert", "--sample", "s/00", fails=True)
+    assert shown.endswith("people.csv: no regular file\n")
+    assert shown.startswith("Error: ")
+
+
+@pytest.mark.parametrize("command", ["apply", "import"])
+def test_a_compressed_table_is_not_unpacked(host, command):
+    Path("review.csv.gz").write_bytes(gzip.compress(b"sample_id,to_label\n"))
+    message = "review.csv.gz: a compressed table is not read; unpack it"
+    assert message in host.run(command, "review.csv.gz", fails=True)
+
+
+def test_a_bomb_of_a_parquet_file_is_not_unpacked(host):
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, "i4")), ["a" * 2**20])
+    pq.write_table(pa.table({"sample_id": texts}), "data/bomb.parquet")
+    for command in ("diff", "apply"):
+        shown = host.run(command, "data/bomb.parquet", fails=True)
+        assert "data/bomb.parquet: unpacks to more than 1.0 GiB" in shown
+    git(host, "init", "-q")
+    Path("data/bomb.parquet").rename("data/repaired.parquet")
+    git(host, "add", "data/repaired.parquet")
+    git(host, "commit", "-qm", "bomb")
+    shown = host.run("diff", "HEAD", "given", fails=True)
+    assert "data/repaired.parquet at 'HEAD': unpacks to more than 1.0 GiB" in shown
+
+
+@pytest.mark.parametrize("depth", [200, 900, 100_000])
+def test_an_export_of_endless_depth_is_refused(host, depth):
+    deep = "[" * depth + "]" * depth
+    for content in (deep, f'[{{"data": {{}}, "annotations": {deep}}}]'):
+        Path("deep.json").write_text(content)
+        assert "Error: deep.json: " in host.run("import", "deep.json", fails=True)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -19,10 +19,12 @@ from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks.specs import DataCatalogSpecs, KedroContextSpecs
 from kedro.framework.project import settings
+from kedro.io import DatasetError
 from PIL import Image
 from pluggy import PluginManager
 
 from labelrepair import decisions, label_diff, ledger
+from labelrepair.data.unpacked import check_parquet
 from labelrepair.errors import DataError
 from labelrepair.label_table import (
     CONTENT_HASH,
@@ -87,12 +89,15 @@ class LabelProject:
         """Return a dataset's content.
 
         Raises:
-            DataError: it is not in the catalog, or has not been written yet.
+            DataError: it is not in the catalog, has not been written yet, or cannot be read.
         """
         dataset = self._dataset(name)
         if not dataset.exists():
             raise DataError(f"{self.path(name)}: no such file; run the pipelines first")
-        return dataset.load()
+        try:
+            return dataset.load()
+        except DatasetError as error:  # Kedro's cover, with which ours would not be one line
+            raise error.__cause__ if isinstance(error.__cause__, DataError) else error from None
 
     def save(self, name: str, data: Any) -> None:
         """Write a dataset; the file only, nothing goes to MLflow."""
@@ -295,16 +300,19 @@ def _file_name(sample: str) -> str:
     return f"{name.replace('%', '_')}-{digest}.png"
 
 
-def read_parquet(source: Path | IO[bytes], where: str) -> pd.DataFrame:
+def read_parquet(source: Path | io.BytesIO, where: str) -> pd.DataFrame:
     """Return a Parquet file's table.
 
     Raises:
-        DataError: no such file, or not Parquet.
+        DataError: no such file, no regular one, not Parquet, or it unpacks to absurdly much.
     """
+    if isinstance(source, Path):
+        decisions.check_file(source)
     try:
+        check_parquet(source, where)
         return pd.read_parquet(source)
-    except FileNotFoundError:
-        raise DataError(f"{where}: no such file") from None
+    except DataError:
+        raise
     except (ValueError, OSError) as error:
         raise DataError(f"{where}: not a Parquet file ({error})") from None
 

@@ -266,14 +266,12 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     from labelrepair import audit as audits  # noqa: PLC0415
     from labelrepair import decisions, ledger, review  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
-    from labelrepair.errors import DataError  # noqa: PLC0415
 
-    if not file.is_file():
-        raise DataError(f"{file}: no such file")
     if file.suffix == ".json":
+        decisions.check_file(file)
         answers = review.from_label_studio(file.read_bytes(), str(file))
     else:
-        answers = review.from_csv(_read_csv(file), str(file))
+        answers = review.from_csv(decisions.read_csv(file), str(file))
     person = reviewer or label_project.reviewer(project.root)
     answers["reviewer"] = answers["reviewer"].where(answers["reviewer"] != "", person)
     now = ledger.utc_now()
@@ -511,9 +509,10 @@ def _sample_ids(path: Path) -> list[str]:
         DataError: it has no such column, or no line: a condition that meets nothing must not count
             as no condition.
     """
+    from labelrepair import decisions  # noqa: PLC0415
     from labelrepair.errors import DataError  # noqa: PLC0415
 
-    raw = _read_csv(path)
+    raw = decisions.read_csv(path)
     if "sample_id" not in raw:
         raise DataError(f"{path}: missing column sample_id; found {', '.join(raw.columns)}")
     if raw.empty:
@@ -544,25 +543,9 @@ def _write_frame(frame: "pd.DataFrame", path: Path) -> None:
 
 
 def _read_frame(path: Path) -> "pd.DataFrame":
+    from labelrepair import decisions  # noqa: PLC0415
     from labelrepair.commands.label_project import read_parquet  # noqa: PLC0415
 
-    return read_parquet(path, str(path)) if path.suffix == ".parquet" else _read_csv(path)
-
-
-def _read_csv(path: Path) -> "pd.DataFrame":
-    """Return a CSV that people may have edited, as text.
-
-    Raises:
-        DataError: no such file, no CSV, or one that a spreadsheet has separated by semicolons.
-    """
-    from labelrepair import decisions  # noqa: PLC0415
-    from labelrepair.data.files import separator_hint  # noqa: PLC0415
-    from labelrepair.errors import DataError  # noqa: PLC0415
-
-    if path.is_file():
-        # Before it is parsed: a note with a comma in it would end that with another message.
-        with path.open(encoding="utf-8", errors="replace") as stream:
-            hint = separator_hint(stream.readline().strip().split(","))
-        if hint:
-            raise DataError(f"{path}: {hint}")
+    if path.suffix == ".parquet":
+        return read_parquet(path, str(path))
     return decisions.read_csv(path)

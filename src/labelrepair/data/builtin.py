@@ -41,11 +41,17 @@ def read_torchvision(name: str, root: str, download: bool = False) -> Samples:
         download: fetch the files if they are not there.
 
     Raises:
-        DataError: the files are missing or damaged.
+        DataError: the files are missing or damaged, or hold images of two sizes.
     """
     one_of(TORCHVISION_NAMES, name=name)
     parts = {Split.TEST: _load(name, root, download, False)}
     parts[Split.TRAIN] = _load(name, root, download, True)
+    test, train = (part[0].shape[1:] for part in parts.values())
+    if test != train:
+        raise DataError(
+            f"torchvision {name}: test images in {_folder(name, root)} are {test}, expected "
+            f"{train} as the training images are"
+        )
     labels = np.concatenate([part[1] for part in parts.values()])
     return Samples(
         sample_ids=np.array(
@@ -59,16 +65,20 @@ def read_torchvision(name: str, root: str, download: bool = False) -> Samples:
     )
 
 
+def _folder(name: str, root: str) -> Path:
+    """Return the folder in which torchvision looks."""
+    return Path(root) / (f"{name}/raw" if "MNIST" in name else "")
+
+
 def _load(name: str, root: str, download: bool, train: bool) -> tuple[Array, Labels, Any]:
     """Return images (N, ch, H, W), labels and class names of one split."""
     import torchvision  # noqa: PLC0415 - optional at run time and slow to import
 
     try:
         dataset = getattr(torchvision.datasets, name)(root, train=train, download=download)
-    except (RuntimeError, ValueError, OSError, AssertionError) as error:
-        looked_in = Path(root) / (f"{name}/raw" if "MNIST" in name else "")
+    except (RuntimeError, TypeError, ValueError, OSError, AssertionError) as error:
         raise DataError(
-            f"torchvision {name}: not found, or damaged, in {looked_in} ({error}); "
+            f"torchvision {name}: not found, or damaged, in {_folder(name, root)} ({error}); "
             "correct root, or set download: true"
         ) from error
     images = np.asarray(dataset.data)

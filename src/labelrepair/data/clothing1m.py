@@ -1,5 +1,6 @@
 """Clothing1M in its published layout: key lists, `key label` lists and images below one root."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from labelrepair.data.files import inside, require_file
 from labelrepair.data.images import image_features
 from labelrepair.data.samples import UNKNOWN, Samples
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, shown
 from labelrepair.label_table import Split
 
 
@@ -32,7 +33,8 @@ def read_clothing1m(
         decode: see :func:`labelrepair.data.sources.read_source`.
 
     Raises:
-        DataError: a list or an image is missing, or a key has no label.
+        DataError: a list or an image is missing, a list is not UTF-8 or contradicts itself, or a
+            key has no label.
     """
     folder = Path(root)
     noisy, clean = _labels(folder / "noisy_label_kv.txt"), _labels(folder / "clean_label_kv.txt")
@@ -55,23 +57,48 @@ def read_clothing1m(
         features=image_features(files, files, "RGB", image_size, decode),
         labels=np.array([labels[key] for _, part, labels in parts for key in part], np.int64),
         splits=np.repeat([str(split) for split, _, _ in parts], [len(p) for _, p, _ in parts]),
-        class_names=tuple(_lines(folder / "category_names_eng.txt")),
+        class_names=_class_names(folder / "category_names_eng.txt"),
         true_labels=np.array([clean.get(key, UNKNOWN) for key in keys], np.int64),
         resized=True,
     )
 
 
 def _lines(file: Path) -> list[str]:
-    text = require_file(file, "clothing1m").read_text(encoding="utf-8")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line for _, line in _numbered(file)]
+
+
+def _numbered(file: Path) -> list[tuple[int, str]]:
+    """Return the lines that are not blank, with their numbers from 1."""
+    try:
+        text = require_file(file, "clothing1m").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected a list in UTF-8: {error}") from None
+    lines = enumerate(text.split("\n"), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def _class_names(file: Path) -> tuple[str, ...]:
+    names = dict[str, int]()
+    for number, name in _numbered(file):
+        if name in names:
+            raise DataError(f"{file}, line {number}: '{name}' is the class of line {names[name]}")
+        names[name] = number
+    return tuple(names)
 
 
 def _labels(file: Path) -> dict[str, int]:
     """Return key -> class number from lines "key number"."""
-    labels = {}
-    for number, line in enumerate(_lines(file), start=1):
-        key, _, label = line.rpartition(" ")
-        if not key or not label.isdigit():
-            raise DataError(f"{file}, line {number}: expected 'key label', found '{line}'")
-        labels[key.strip()] = int(label)
+    labels = dict[str, int]()
+    for number, line in _numbered(file):
+        found = re.fullmatch(r"(.*\S)\s+([0-9]{1,9})", line)  # a class number, so never a long one
+        if not found:
+            raise DataError(
+                f"{file}, line {number}: expected 'key label', the label a class number, found "
+                f"'{shown(line)}'"
+            )
+        key, label = found[1], int(found[2])
+        if labels.setdefault(key, label) != label:
+            raise DataError(
+                f"{file}, line {number}: '{key}' has label {label}, in a line before {labels[key]}"
+            )
     return labels

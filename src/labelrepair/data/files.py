@@ -20,6 +20,7 @@ from labelrepair.errors import DataError, nearest, shown
 PARQUET = (".parquet", ".pq")
 MOST_COLUMNS = 10_000  # pandas takes half a minute to read ten times as many
 # What pandas would unpack by itself.
+_STARTS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook or a ZIP archive"}
 COMPRESSED = (".bz2", ".gz", ".tar", ".xz", ".zip", ".zst")
 
 
@@ -64,7 +65,7 @@ def read_table(path: str) -> pd.DataFrame:
             _check_columns(pq.read_schema(file).names, file)
             check_parquet(file)
             return pd.read_parquet(file)
-        _check_plain(file)
+        check_plain(file)
         names = _header(file)
         _check_columns(names, file)
         with warnings.catch_warnings():
@@ -139,7 +140,7 @@ def _header(file: Path) -> list[str]:
     return []
 
 
-def _check_plain(file: Path) -> None:
+def check_plain(file: Path) -> None:
     """Raise DataError if a CSV is compressed, as bombs are, or holds a NUL.
 
     pandas 2 ends the value at a NUL and says nothing.
@@ -155,9 +156,10 @@ def _check_plain(file: Path) -> None:
         found = text.find(b"\0")
         if found >= 0:
             line = text[:found].count(b"\n") + 1
+            kinds = [f", as {kind}" for start, kind in _STARTS.items() if text[:4] == start]
             raise DataError(
-                f"{file}: cannot be read as a table: line {line} holds a NUL character, expected "
-                "a CSV in UTF-8"
+                f"{file}: cannot be read as a table: line {line} holds a NUL character"
+                f"{''.join(kinds)}; expected a CSV in UTF-8"
             )
 
 

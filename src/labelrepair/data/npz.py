@@ -1,6 +1,7 @@
 """Arrays that the user prepared: one NumPy .npz file."""
 
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,8 @@ def read_npz(
         if key in arrays and arrays[key].shape != (count,):
             shape = arrays[key].shape
             raise DataError(f"{path}: array '{key}' is {shape}, expected ({count},)")
+        if key in arrays:
+            check_type(arrays[key], f"{path}: array '{key}'")
     check_not_blank(arrays.get(ids_key, ()), f"{path}: array '{ids_key}'")
     ids = _text(arrays.get(ids_key, np.array(numbered_ids("row", count))), path, ids_key)
     truth = None
@@ -80,6 +83,8 @@ def load_arrays(path: str) -> dict[str, Array]:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 check_memory(sum(member.file_size for member in archive.infolist()), str(path))
+        else:
+            _check_start(file)
         loaded: Any = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
@@ -95,6 +100,22 @@ def load_arrays(path: str) -> dict[str, Array]:
         if not isinstance(array, np.ndarray):
             raise DataError(f"{path}: not a readable array file: '{name}' is no NumPy array")
     return arrays
+
+
+def _check_start(file: Path) -> None:
+    """Raise DataError for other files than NumPy's, all of which it takes for pickled objects."""
+    with file.open("rb") as stream:
+        start = stream.read(16)
+    if not start.startswith((b"PK", b"\x93NUMPY")):
+        found = f"begins with {start!r}" if start else "is empty"
+        raise DataError(f"{file}: not a readable array file: it {found}, expected .npz or .npy")
+
+
+def check_type(values: Array, where: str) -> None:
+    """Raise DataError for structures and for bytes without a type, which are no values of rows."""
+    if values.dtype.kind == "V":
+        found = shown(values.dtype)
+        raise DataError(f"{where} is of type {found}, expected text or numbers")
 
 
 def _features(features: Array, where: str) -> Array:

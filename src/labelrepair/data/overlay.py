@@ -10,7 +10,7 @@ import pandas as pd
 
 from labelrepair.data.files import column_of, read_table
 from labelrepair.data.labels import as_text, check_scalars, encode_labels
-from labelrepair.data.npz import load_arrays
+from labelrepair.data.npz import check_type, load_arrays
 from labelrepair.data.samples import Samples
 from labelrepair.errors import DataError, nearest
 from labelrepair.label_table import Split
@@ -90,6 +90,7 @@ def _read_labels(file: str, key: str | None, column: str | None) -> "pd.Series[A
     labels = arrays[_only(key, list(arrays), file, "key")]
     if labels.ndim != 1:
         raise DataError(f"{file}: labels are {np.shape(labels)}, expected one axis")
+    check_type(labels, f"{file}: the array")
     return pd.Series(labels)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelrepair.config import in_unit_interval, one_of, positive, require, whole
+from labelrepair.config import in_unit_interval, one_of, require, whole, within
 from labelrepair.data.builtin import read_digits, read_torchvision
 from labelrepair.data.clothing1m import read_clothing1m
 from labelrepair.data.huggingface import read_huggingface
@@ -21,6 +21,7 @@ from labelrepair.data.tokens import RESERVED, check_token_pattern
 from labelrepair.errors import ConfigError, nearest
 
 LARGEST_SIDE = 10_000  # pixels; a hundred million, as many as Pillow opens without a warning
+LONGEST_TEXT = 1_000_000  # tokens; more than the longest novel, and 4 MB a text
 DECODE = "decode"  # an argument of readers of images that is no option of a source
 
 
@@ -96,7 +97,9 @@ class SourceSpec:
         if self.class_names is not None:
             repeated = len(set(self.class_names)) < len(self.class_names)
             require(not repeated, f"class_names: a name is repeated in {self.class_names}")
-        positive(length=self.length)
+        if self.length is not None:
+            whole(1, length=self.length)
+            within(1, LONGEST_TEXT, length=self.length)
         in_unit_interval(rate=self.rate)
         whole(0, seed=self.seed or 0)
         require(self.rate is None or self.rate < 1, "rate: must be less than 1")

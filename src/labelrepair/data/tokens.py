@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from labelrepair.config import require
+from labelrepair.data.unpacked import check_memory
 from labelrepair.errors import ConfigError
 
 RESERVED = ("<padding>", "<start>", "<unknown>")
@@ -64,7 +65,12 @@ def encode_texts(
 
     Short texts are padded and long ones cut at the front, so that a long text keeps its last
     ``length`` words and loses its start token. ``token_pattern`` is the vocabulary's.
+
+    Raises:
+        DataError: the tokens are more than the memory.
     """
+    needed = len(texts) * length * np.dtype(np.int32).itemsize
+    check_memory(needed, f"length: {len(texts)} texts of {length} tokens each:")
     split_words = _analyzer(token_pattern)
     ids = {word: token for token, word in enumerate(vocabulary) if token >= len(RESERVED)}
     tokens = np.full((len(texts), length), PADDING, np.int32)

@@ -1,5 +1,6 @@
 """What a file unpacks to, found out before it is in memory: some bytes may stand for terabytes."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,12 @@ def check_memory(needed: float, what: str) -> None:
             )
 
 
-def check_parquet(file: Path) -> None:
+def check_parquet(file: Path | io.BytesIO, where: str = "") -> None:
     """Look at what a Parquet file unpacks to; its texts are counted, and never all in memory.
+
+    Args:
+        file: the file, or its bytes.
+        where: what messages call it; default: the path.
 
     Raises:
         DataError: it is more than the memory, or beyond a GiB more than a hundred times the file.
@@ -39,6 +44,8 @@ def check_parquet(file: Path) -> None:
     metadata = pq.read_metadata(file)
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     # A dictionary may say a value a million times in a few bytes: in memory each takes 8 or more.
+    held = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
+    most, where = max(FREE, MOST_TIMES * held), where or str(file)
     size, texts, deltas = 0, list[str](), list[str]()
     for index in range(metadata.num_columns):
         column, parts = metadata.schema.column(index), [group.column(index) for group in groups]
@@ -48,7 +55,7 @@ def check_parquet(file: Path) -> None:
             delta = any("DELTA" in encoding for part in parts for encoding in part.encodings)
             (deltas if delta else texts).append(column.path)
     size = max(size, sum(group.total_byte_size for group in groups))
-    _check_unpacked(size, file)
+    _check_unpacked(size, most, where)
     reader = pq.ParquetFile(file, read_dictionary=texts)
     for group in range(len(groups)):  # a structure of two groups' dictionaries cannot be read
         for names, rows in ((texts, _ROWS), (deltas, _DELTA_ROWS)):
@@ -56,15 +63,14 @@ def check_parquet(file: Path) -> None:
                 continue
             for batch in reader.iter_batches(rows, [group], names, use_threads=False):
                 size += sum(map(_text_bytes, batch.columns))
-                _check_unpacked(size, file)
+                _check_unpacked(size, most, where)
 
 
-def _check_unpacked(size: int, file: Path) -> None:
-    check_memory(size, f"{file}:")
-    most = max(FREE, MOST_TIMES * file.stat().st_size)
+def _check_unpacked(size: int, most: int, where: str) -> None:
+    check_memory(size, f"{where}:")
     if size > most:
         raise DataError(
-            f"{file}: unpacks to more than {most / 2**30:.1f} GiB, {MOST_TIMES} times the file or "
+            f"{where}: unpacks to more than {most / 2**30:.1f} GiB, {MOST_TIMES} times the file or "
             "more; expected a table of distinct rows"
         )
 

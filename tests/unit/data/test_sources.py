@@ -47,7 +47,10 @@ def test_every_option_belongs_to_a_reader_and_every_reader_argument_is_an_option
             {"kind": "image_folder", "path": "x", "image_size": [100_000, 100_000]},
             "image_size: at most 10000 pixels a side",
         ),
-        ({"kind": "manifest", "path": "x", "length": 0}, "length: must be greater"),
+        (
+            {"kind": "manifest", "path": "x", "length": 0},
+            "length: expected a whole number of at least 1",
+        ),
         ({"kind": "manifest", "path": "x", "vocabulary_size": 3}, "vocabulary_size: must exceed"),
         ({"kind": "torchvision", "name": "MNISTT", "root": "x"}, "name: unknown value"),
         ({"kind": "huggingface", "files": {"trian": "x"}}, "did you mean 'train'"),

@@ -42,6 +42,7 @@ class Harm:
 
 def cases() -> Iterator[Case]:
     yield from npz_arrays()
+    yield from npz_types()
     yield from npz_files()
     yield from stores()
     yield from huggingface()
@@ -94,25 +95,53 @@ def npz_arrays() -> Iterator[Case]:
         ("label_two_to_31", far, "'row-00007': label 2147483648 is no class number"),
         ("label_negative", {"labels": LABELS - 1}, "'row-00000': label -1 outside"),
         ("label_nan", {"labels": LABELS + np.nan}, "'row-00000'.*blank"),
-        ("label_inf", {"labels": np.where(LABELS, np.inf, 0.0)}, "row 1.*inf"),
+        (
+            "label_inf",
+            {"labels": np.where(LABELS, np.inf, 0.0)},
+            "row 1: expected text or a number, found inf",
+        ),
         ("label_fraction", {"labels": LABELS / 2}, "label 0.5 is a measure"),
-        ("label_complex", {"labels": LABELS * 1j}, "row 0|complex"),
-        ("label_dates", {"labels": LABELS.astype("M8[D]")}, "row 0"),
-        ("label_not_utf8", {"labels": np.array([b"\xff", b"a"] * 4)}, "UTF-8|utf-8"),
+        (
+            "label_complex",
+            {"labels": LABELS * 1j},
+            "row 0: expected text or a number, found complex",
+        ),
+        (
+            "label_dates",
+            {"labels": LABELS.astype("M8[D]")},
+            "row 0: expected text or a number, found Timestamp",
+        ),
+        (
+            "label_not_utf8",
+            {"labels": np.array([b"\xff", b"a"] * 4)},
+            "'labels' is not UTF-8 text: .*byte 0xff",
+        ),
         ("label_one_class", {"labels": LABELS * 0}, "1 class"),
         ("labels_far_apart", {"labels": many}, "is no class number"),
         ("ids_short", {"sample_ids": np.arange(3)}, "'sample_ids' is"),
         ("ids_repeated", {"sample_ids": LABELS}, "'0' is repeated"),
         ("ids_blank", {"sample_ids": np.array([""] * N)}, "row 0 has a blank"),
         ("ids_nan", {"sample_ids": np.where(np.arange(N) == 2, np.nan, 1.5)}, "row 2 has a blank"),
-        ("ids_not_utf8", {"sample_ids": np.array([b"\xff%d" % i for i in range(N)])}, "tf-8"),
+        (
+            "ids_not_utf8",
+            {"sample_ids": np.array([b"\xff%d" % i for i in range(N)])},
+            "'sample_ids' is not UTF-8 text: .*byte 0xff",
+        ),
         ("ids_surrogate", {"sample_ids": np.array([f"\ud800{i}" for i in range(N)])}, "UTF-8"),
         ("split_short", {"split": np.array(["train"])}, "'split' is"),
         ("split_unknown", {"split": np.array(["dev"] + ["train"] * 7)}, "unknown split 'dev'"),
         ("split_all_test", {"split": np.array(["test"] * N)}, "training split is empty"),
-        ("split_numbers", {"split": LABELS}, "split '0'|training split is empty"),
+        ("split_numbers", {"split": LABELS}, "training split is empty"),
     ):
         yield Case(f"npz_{name}", npz(**arrays), (r"d\.npz", said))
+
+
+def npz_types() -> Iterator[Case]:
+    """Columns of structures, and of bytes without a type."""
+    for kind, dtype in (("structured", np.dtype([("a", "i4")])), ("void", np.dtype("V4"))):
+        for key in ("labels", "sample_ids", "split", "true_labels"):
+            said = rf"d\.npz: array '{key}' is of type .*, expected text or numbers"
+            yield Case(f"npz_{kind}_{key}", npz(**{key: np.zeros(N, dtype)}), (said,))
 
 
 def as_file(content: bytes, suffix: str = "npz") -> Callable[[Path], object]:
@@ -171,6 +200,18 @@ def npz_files() -> Iterator[Case]:
     for name, header in claims.items():
         content = packed(features=npy(header, bytes(96)), labels=labels)
         yield Case(f"npz_header_{name}", as_file(content), unreadable)
+    other = "not a readable array file: it begins with b.{}.*, expected .npz or .npy"
+    starts = {
+        "empty": "not a readable array file: it is empty, expected .npz or .npy",
+        "text": other.format("0,1,2"),
+        "pickle": other.format(""),
+        "lfs_pointer": other.format("version https"),
+        "empty_zip": "no array 'features'; there is none",
+        "zip_of_text": "not a readable array file: 'features' is no NumPy array",
+        "flipped": "not a readable array file .*: Bad CRC-32",
+        "encrypted_flag": "not a readable array file .* is encrypted",
+        "unknown_compression": "not a readable array file .*compression method is not supported",
+    }
     huge = packed(features=npy(claim % f"{2**28}, 1", bytes(2**20)), labels=labels)
     for name, content in {
         "empty": b"",
@@ -187,7 +228,7 @@ def npz_files() -> Iterator[Case]:
         "unknown_compression": whole.replace(b"\x00\x00\x08\x00", b"\x00\x00\x63\x00"),
         "lfs_pointer": b"version https://git-lfs.github.com/spec/v1\n",
     }.items():
-        said = (r"d\.npz",) if name == "empty_zip" else unreadable
+        said = (f"d.npz: {starts[name]}",) if name in starts else unreadable
         yield Case(f"npz_{name}", as_file(content), said)
     yield Case("npz_bomb", _zip_bomb, (r"d\.npz", "unpacks to .* GiB"))
     yield Case("npz_harmful", _harmful_npz, (r"d\.npz", "without pickle"))
@@ -264,12 +305,20 @@ def huggingface() -> Iterator[Case]:
     for name, table, said in (
         ("cut", whole[:-30], r"t\.parquet: not a readable"),
         ("empty", b"", r"t\.parquet: not a readable"),
-        ("zeroed_pages", whole[:4] + bytes(300) + whole[304:], r"t\.parquet"),
+        (
+            "zeroed_pages",
+            whole[:4] + bytes(300) + whole[304:],
+            r"t\.parquet: not a readable Parquet file: ",
+        ),
         ("no_image", pa.table({"label": LABELS}), "none of the columns"),
         ("no_label", pa.table({"img": images}), "no column 'label'"),
         ("no_row", pa.table(good).slice(0, 0), "no row"),
         ("label_null", pa.table({**good, "label": [None, 1] * 4}), "label is blank"),
-        ("label_list", pa.table({**good, "label": [[0], [1]] * 4}), "row 0"),
+        (
+            "label_list",
+            pa.table({**good, "label": [[0], [1]] * 4}),
+            "row 0: expected text or a number, found ndarray",
+        ),
         ("label_two_to_31", pa.table({**good, "label": [2**31, 1] * 4}), "no class number"),
         ("image_text", pa.table({**good, "img": ["a"] * N}), "no encoded image bytes"),
         ("image_null", pa.table({**good, "img": [None] * N}), "no encoded image bytes"),

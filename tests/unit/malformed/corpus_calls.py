@@ -59,8 +59,16 @@ def features() -> Iterator[Case]:
         ("none", None, "found shape"),
         ("ragged", [[1.0], [1.0, 2.0]] * 4, "features: rows that"),
         ("negative_token", at(np.ones((N, 3), np.int64), (5, 1), -1), "row 5 holds a negative"),
-        ("token_two_to_63", at(np.ones((N, 3), np.uint64), (5, 1), np.uint64(2**63)), "row 5"),
-        ("token_two_to_40", at(np.ones((N, 3), np.int64), (5, 1), 2**40), "row 5"),
+        (
+            "token_two_to_63",
+            at(np.ones((N, 3), np.uint64), (5, 1), np.uint64(2**63)),
+            "row 5 holds a token of 16777216 or more",
+        ),
+        (
+            "token_two_to_40",
+            at(np.ones((N, 3), np.int64), (5, 1), 2**40),
+            "row 5 holds a token of 16777216 or more",
+        ),
     ):
         yield Case(f"features_{name}", _repair(x, Y), (said,))
 
@@ -72,15 +80,20 @@ def labels() -> Iterator[Case]:
         ("minus_inf", at(Y, 5, -np.inf), "given_labels: .*row 5", DataError),
         ("fraction", at(Y, 5, 0.5), "given_labels: .*row 5", DataError),
         ("negative", at(Y, 5, -1), "given_labels: row 5 is -1", DataError),
-        ("two_to_31", at(Y, 5, 2**31), "given_labels: (class 2 of|row 5)", DataError),
-        ("two_to_62", at(Y, 5, 2**62), "given_labels: (class 2 of|row 5)", DataError),
+        ("two_to_31", at(Y, 5, 2**31), f"given_labels: class 2 of {2**31 + 1} has no", DataError),
+        ("two_to_62", at(Y, 5, 2**62), f"given_labels: row 5 is {2**62}, expected 0", DataError),
         (
             "uint64",
             at(Y.astype(np.uint64), 5, np.uint64(2**63)),
-            "given_labels: .*row 5|class 2 of",
+            f"given_labels: row 5 is {2**63}, expected 0",
             DataError,
         ),
-        ("1e300", at(Y, 5, 1e300), "given_labels: .*row 5|class 2 of", DataError),
+        (
+            "1e300",
+            at(Y, 5, 1e300),
+            "given_labels: expected whole numbers, .*row 5 is 1e.300",
+            DataError,
+        ),
         ("text", Y.astype(str), "expected whole numbers", DataError),
         ("objects", Y.astype(object), "expected whole numbers", DataError),
         ("one_hot", np.eye(N), "expected shape", DataError),
@@ -89,12 +102,12 @@ def labels() -> Iterator[Case]:
         ("none", None, "expected shape", DataError),
         ("one_class", Y * 0, "at least 2 classes", ConfigError),
         ("gap", Y * 2, "class 1 of 3 has no sample", DataError),
-        ("more_classes_than_samples", np.arange(N) * 2, "has no sample|more classes", DataError),
+        ("more_classes_than_samples", np.arange(N) * 2, "class 1 of 15 has no sample", DataError),
         ("one_sample_per_class", np.arange(N), "single sample", DataError),
     ):
         yield Case(f"given_{name}", _repair(X, y), (said,), kind)
     for name, given, said, kind in (
-        ("num_classes_two_to_31", {"num_classes": 2**31}, "has no sample|more classes", DataError),
+        ("num_classes_two_to_31", {"num_classes": 2**31}, f"class 2 of {2**31} has no", DataError),
         ("num_classes_one", {"num_classes": 1}, "at least 2", ConfigError),
         ("num_classes_too_few", {"num_classes": 0}, "at least 2", ConfigError),
         ("ids_short", {"sample_ids": ["a"]}, "sample_ids: expected 8, found 1", DataError),
@@ -106,7 +119,7 @@ def labels() -> Iterator[Case]:
         ("network_missing", {"network": "no.such:Net"}, "network no.such:Net", ConfigError),
         ("option", {"lrr": 1}, "unknown option", ConfigError),
         ("lr_nan", {"lr": float("nan")}, "lr: must be greater than 0", ConfigError),
-        ("lr_inf", {"lr": float("inf")}, "lr: .*finite|lr: must", ConfigError),
+        ("lr_inf", {"lr": float("inf")}, "lr: must be .* finite, found inf", ConfigError),
         ("batch_zero", {"batch_size": 0}, "batch_size: must", ConfigError),
         ("batch_negative", {"batch_size": -1}, "batch_size: must", ConfigError),
         ("epochs_text", {"budget": "1"}, "budget: expected float", ConfigError),
@@ -127,8 +140,8 @@ def labels() -> Iterator[Case]:
 def probabilities() -> Iterator[Case]:
     even = PROBS
     for name, probs, said in (
-        ("nan", at(even, (5, 1), np.nan), "probs: row 5"),
-        ("inf", at(even, (5, 1), np.inf), "probs: row 5"),
+        ("nan", at(even, (5, 1), np.nan), "probs: row 5 is .*nan.*expected finite values"),
+        ("inf", at(even, (5, 1), np.inf), "probs: row 5 is .*inf.*expected finite values"),
         ("negative", at(even, (5, slice(None)), [1.5, -0.5]), "probs: row 5.*negative"),
         ("sum", at(even, (5, 1), 0.9), "probs: row 5.*sum of 1"),
         ("logits", at(even, (0, slice(None)), [4.0, -3.0]), "probs: row 0.*negative"),
@@ -136,9 +149,9 @@ def probabilities() -> Iterator[Case]:
         ("one_column", even[:, :1], "C >= 2"),
         ("one_axis", even[:, 0], "expected shape"),
         ("three_axes", even[None], "expected shape"),
-        ("text", np.full(even.shape, "x"), "probs: "),
-        ("ragged", [[0.5, 0.5], [1.0]] * 4, "probs: "),
-        ("none", None, "probs: "),
+        ("text", np.full(even.shape, "x"), "probs: expected rows of numbers .*'x'"),
+        ("ragged", [[0.5, 0.5], [1.0]] * 4, "probs: expected rows of numbers .*inhomogeneous"),
+        ("none", None, r"probs: expected shape .* found \(\)"),
         ("10001_classes", np.zeros((N, 10_001)), "C <= 10000, .*GB"),
         ("100000_classes", np.full((N, 100_000), 1e-5), "C <= 10000, .* 80.0 GB"),
         ("a_million_classes", np.full((N, 10**6), 1e-6), "C <= 10000, .* 8000.0 GB"),
@@ -146,7 +159,7 @@ def probabilities() -> Iterator[Case]:
         yield Case(f"probs_{name}", lambda _f, p=probs: repair_with_probs(p, Y), (said,))
     for name, y, said in (
         ("label_beyond_columns", at(Y, 5, 2), "given_labels: row 5 is 2, expected 0..1"),
-        ("label_two_to_31", at(Y, 5, 2**31), "given_labels: row 5"),
+        ("label_two_to_31", at(Y, 5, 2**31), f"given_labels: row 5 is {2**31}, expected 0..1"),
         ("label_nan", at(Y, 5, np.nan), "row 5 is nan"),
         ("label_inf", at(Y, 5, np.inf), "row 5 is inf"),
         ("label_text", Y.astype(str), "expected whole numbers"),

@@ -76,7 +76,11 @@ def cases() -> Iterator[Case]:
 
 
 def files() -> Iterator[Case]:
-    table = ("m.csv", "cannot be read as a table")
+    table, no_id = (
+        ("m.csv", "cannot be read as a table"),
+        ("no column 'sample_id'; expected one of",),
+    )
+    nul = "m.csv: cannot be read as a table: line 1 holds a NUL character"
     for name, content, said in (
         ("empty", b"", table),
         ("only_a_bom", b"\xef\xbb\xbf", table),
@@ -85,21 +89,29 @@ def files() -> Iterator[Case]:
         ("utf16", GOOD_CSV.encode("utf-16"), table),
         ("utf32", GOOD_CSV.encode("utf-32"), table),
         ("latin1", GOOD_CSV.replace("cat", "chä").encode("latin-1"), table),
-        ("utf7_named", GOOD_CSV.encode("utf-7").replace(b"sample_id", b"+AHM"), ("no column",)),
-        ("nul_bytes", GOOD_CSV.replace("s3", "s\0").encode(), ("m.csv", "row 3|NUL")),
+        ("utf7_named", GOOD_CSV.encode("utf-7").replace(b"sample_id", b"+AHM"), no_id),
+        (
+            "nul_bytes",
+            GOOD_CSV.replace("s3", "s\0").encode(),
+            ("line 5 holds a NUL character; expected a CSV in UTF-8",),
+        ),
         ("longer_row", (GOOD_CSV + "s9,0.png,cat,train,extra\n").encode(), table),
-        ("shorter_row", (GOOD_CSV + "s9,0.png\n").encode(), ("m.csv", "label is blank|blank")),
+        (
+            "shorter_row",
+            (GOOD_CSV + "s9,0.png\n").encode(),
+            ("m.csv, column 'label': sample 's9' .line 8.: the label is blank",),
+        ),
         ("open_quote", (GOOD_CSV + '"s9,0.png,cat,train\n').encode(), table),
         ("semicolons", GOOD_CSV.replace(",", ";").encode(), ("m.csv", "no column 'sample_id'")),
         ("tabs", GOOD_CSV.replace(",", "\t").encode(), ("m.csv", "no column 'sample_id'")),
-        ("json", b'[{"sample_id": "a"}]', ("m.csv", "no column|no row")),
-        ("parquet_named_csv", b"PAR1" + bytes(50) + b"PAR1", ("m.csv",)),
+        ("json", b'[{"sample_id": "a"}]', (r"no column .sample_id.; did you mean .\[\{",)),
+        ("parquet_named_csv", b"PAR1" + bytes(50) + b"PAR1", (nul + ", as a Parquet file",)),
         ("gzip_named_csv", b"\x1f\x8b\x08\x00" + b"\xff" * 60, table),
-        ("pickle_named_csv", b"\x80\x04K\x01.", ("m.csv",)),
+        ("pickle_named_csv", b"\x80\x04K\x01.", (*table, "can't decode byte 0x80 in position 0")),
         (
             "repeated_header",
             GOOD_CSV.replace("split", "label", 1).encode(),
-            ("m.csv", "'label'", "twice|repeated"),
+            ("m.csv", "column 'label' is repeated; remove one"),
         ),
         (
             "upper_case_header",
@@ -111,8 +123,8 @@ def files() -> Iterator[Case]:
             GOOD_CSV.replace("sample_id", " sample_id", 1).encode(),
             ("no column 'sample_id'",),
         ),
-        ("excel", b"PK\x03\x04" + bytes(60), ("m.csv",)),
-        ("binary", bytes(range(256)) * 4, ("m.csv",)),
+        ("excel", b"PK\x03\x04" + bytes(60), (nul + ", as an Excel workbook or a ZIP",)),
+        ("binary", bytes(range(256)) * 4, (nul + "; expected a CSV in UTF-8",)),
         ("100000_columns", wide(100_000), (r"m\.csv: 100001 columns, expected at most 10000",)),
         ("columns_in_line_3", b"\n \n" + wide(20_000), ("20001 columns",)),
         ("2000_columns_and_no_id", wide(2_000, b"id"), ("no column 'sample_id'",)),
@@ -183,10 +195,14 @@ def ids() -> Iterator[Case]:
     yield Case(
         "id_bytes",
         changed("parquet", sample_id=[b"a", b"b", b"c", b"d", b"e", b"f"]),
-        ("sample_id", "text|bytes"),
+        ("'sample_id': row 0: expected text or a number, found bytes",),
     )
     lists = [["a"], ["b"], ["c"], ["d"], ["e"], ["f"]]
-    yield Case("id_lists", changed("parquet", sample_id=lists), ("sample_id", "row 0"))
+    yield Case(
+        "id_lists",
+        changed("parquet", sample_id=lists),
+        ("'sample_id': row 0: expected text or a number, found ndarray",),
+    )
     yield Case(
         "id_nan", changed("parquet", sample_id=[1.0, 2.0, np.nan, 4, 5, 6]), ("blank in row 2",)
     )
@@ -210,20 +226,45 @@ def labels() -> Iterator[Case]:
         ("null", {3: None}, "'s3'.*label is blank", {}),
         ("unknown", {3: "cta"}, "'s3'.*'cta'.*did you mean 'cat'", named),
         ("mixed", {3: "1"}, "mixed", {}),
-        ("mixed_with_names_given", {3: "1"}, "'s3'|'1'", named),
+        (
+            "mixed_with_names_given",
+            {3: "1"},
+            "'s3': unknown class '1'; expected one of cat, dog",
+            named,
+        ),
         ("one_class", ["cat"] * ROWS, "1 class", {}),
         ("negative", ["0", "1", "0", "-1", "0", "1"], "'s3'.*-1", {}),
-        ("two_to_31", ["0", "1", "0", str(2**31), "0", "1"], str(2**31), {}),
-        ("two_to_63", ["0", "1", "0", str(2**63), "0", "1"], str(2**63), {}),
+        (
+            "two_to_31",
+            ["0", "1", "0", str(2**31), "0", "1"],
+            f"'s3': label {2**31} is no class number",
+            {},
+        ),
+        (
+            "two_to_63",
+            ["0", "1", "0", str(2**63), "0", "1"],
+            f"'s3': label {2**63} is no class number",
+            {},
+        ),
         (
             "two_to_31_with_names",
             ["0", "1", "0", str(2**31), "0", "1"],
             "'s3'.*outside 0..1",
             named,
         ),
-        ("two_to_70_with_names", ["0", "1", "0", str(2**70), "0", "1"], "'s3'", named),
+        (
+            "two_to_70_with_names",
+            ["0", "1", "0", str(2**70), "0", "1"],
+            f"'s3': label {2**70} is no class number",
+            named,
+        ),
         ("digits_5000", ["0", "1", "0", big, "0", "1"], "no class number", {}),
-        ("digits_5000_with_names", ["0", "1", "0", big, "0", "1"], "s3", named),
+        (
+            "digits_5000_with_names",
+            ["0", "1", "0", big, "0", "1"],
+            r"'s3': label 9+\.\.\.9+ is no class number",
+            named,
+        ),
         ("beyond_names", ["0", "1", "0", "2", "0", "1"], "'s3'.*label 2 outside 0..1", named),
         ("fractions", ["0.5", "1.5", "0.5", "1.25", "0.5", "1.5"], "0.5 is a measure", {}),
         ("one_fraction", ["0", "1", "0", "0.5", "0", "1"], "0.5 is a measure", {}),
@@ -234,24 +275,37 @@ def labels() -> Iterator[Case]:
         ("accent_twin", ["\u00e9", "dog", "e\u0301", "dog", "\u00e9", "dog"], "looks like", {}),
         ("zero_width_twin", ["cat", "dog", "cat\u200b", "dog", "cat", "dog"], "U\\+200B", {}),
         ("newline_inside", ["cat", "dog", "c\nat", "dog", "cat", "dog"], "U\\+000A", {}),
-        ("hundred_thousand", ["0", "1", "0", "99999999", "0", "1"], "99999999", {}),
+        (
+            "hundred_thousand",
+            ["0", "1", "0", "99999999", "0", "1"],
+            "'s3': label 99999999 is no class number",
+            {},
+        ),
     ):
         yield Case(f"label_{name}", changed(label=values, options=options), (r"m\.csv", said))
     for name, column, said in (
-        ("float_fraction", [0.0, 1.0, 0.0, 0.5, 0, 1], "0.5"),
+        ("float_fraction", [0.0, 1.0, 0.0, 0.5, 0, 1], "'s3': label 0.5 is a measure"),
         ("float_nan", [0.0, 1.0, 0.0, np.nan, 0, 1], "'s3'.*label is blank"),
-        ("float_inf", [0.0, 1.0, 0.0, np.inf, 0, 1], "s3|inf"),
+        ("float_inf", [0.0, 1.0, 0.0, np.inf, 0, 1], "row 3: expected text or a number, found inf"),
         ("float_1e300", [0.0, 1.0, 0.0, 1e300, 0, 1], "row 3: 1e\\+300 as a float"),
         ("float_lowest", [0.0, 1.0, 0.0, -1e300, 0, 1], "row 3: -1e\\+300 as a float"),
         ("float_two_to_53", [0.0, 1.0, None, 2**53 + 1, 0, 1], "row 3: 9007199254740992.0 as"),
         ("float_below", [0.0, 1.0, 0.0, 2.0**53 - 1, 0, 1], "9007199254740991 is no class number"),
-        ("int64_two_to_31", [0, 1, 0, 2**31, 0, 1], str(2**31)),
-        ("int64_lowest", [0, 1, 0, -(2**63), 0, 1], "s3"),
-        ("uint64_highest", np.array([0, 1, 0, 2**64 - 1, 0, 1], np.uint64), str(2**64 - 1)),
-        ("bytes", [b"cat", b"dog"] * 3, "row 0.*text or a number|bytes"),
-        ("lists", [[0], [1]] * 3, "row 0|list"),
-        ("dicts", [{"a": 0}, {"a": 1}] * 3, "row 0|dict"),
-        ("dates", pd.date_range("2020-01-01", periods=ROWS), "date|row 0"),
+        ("int64_two_to_31", [0, 1, 0, 2**31, 0, 1], f"'s3': label {2**31} is no class number"),
+        ("int64_lowest", [0, 1, 0, -(2**63), 0, 1], f"'s3': label -{2**63} is no class number"),
+        (
+            "uint64_highest",
+            np.array([0, 1, 0, 2**64 - 1, 0, 1], np.uint64),
+            f"label {2**64 - 1} is no class number",
+        ),
+        ("bytes", [b"cat", b"dog"] * 3, "row 0: expected text or a number, found bytes"),
+        ("lists", [[0], [1]] * 3, "row 0: expected text or a number, found ndarray"),
+        ("dicts", [{"a": 0}, {"a": 1}] * 3, "row 0: expected text or a number, found dict"),
+        (
+            "dates",
+            pd.date_range("2020-01-01", periods=ROWS),
+            "row 0: expected text or a number, found Timestamp",
+        ),
     ):
         yield Case(f"label_{name}", changed("parquet", label=column), (r"m\.parquet", said))
     truth = {"true_label_column": "truth"}
@@ -261,7 +315,7 @@ def labels() -> Iterator[Case]:
     yield Case(
         "truth_out_of_range",
         changed(truth=["0"] * 5 + ["7"], label=["0", "1"] * 3, options=truth | named),
-        ("true label", "s5"),
+        ("true label: sample 's5': label 7 outside 0..1",),
     )
     contradiction = truth | {"labels_are_true": True}
     from labelrepair.errors import ConfigError  # noqa: PLC0415
@@ -291,8 +345,8 @@ def paths() -> Iterator[Case]:
         ("folder", ".", "no image at"),
         ("missing", "9.png", "no image at"),
         ("other_case", "0.PNG", "no image at"),
-        ("long", "x" * 5_000, "no image|too long"),
-        ("deep", "x/" * 3_000 + "0.png", "no image|too long"),
+        ("long", "x" * 5_000, "no image at .*x/?\\.\\.\\./?x"),
+        ("deep", "x/" * 3_000 + "0.png", "no image at .*x/?\\.\\.\\./?x"),
         ("lone_dots", "...", "no image at"),
         ("device", "/dev/zero", "leads outside"),
         ("null_device", "../../../../../../../dev/null", "leads outside"),
@@ -374,7 +428,9 @@ def parquets() -> Iterator[Case]:
     }.items():
         yield Case(f"parquet_{name}", raw(content, "parquet"), (r"m\.parquet", "cannot be read"))
     yield Case(
-        "parquet_repeated_column", _repeated_column, (r"m\.parquet", "'label'", "twice|repeated")
+        "parquet_repeated_column",
+        _repeated_column,
+        (r"m\.parquet", "column 'label' is repeated; remove one"),
     )
     for rows in (2**27, 2**33):
         yield Case(f"parquet_bomb_of_{rows}", rows_bomb(rows), (r"m\.parquet: unpacks to",))
@@ -397,7 +453,9 @@ def parquets() -> Iterator[Case]:
         (r"m\.parquet", "no row"),
     )
     yield Case(
-        "parquet_no_column", raw(_bytes(pa.table({})), "parquet"), (r"m\.parquet", "no column")
+        "parquet_no_column",
+        raw(_bytes(pa.table({})), "parquet"),
+        (r"m\.parquet: no column 'sample_id'; there is none",),
     )
 
 

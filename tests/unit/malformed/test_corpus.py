@@ -4,8 +4,9 @@ import corpus_arrays
 import corpus_calls
 import corpus_images
 import corpus_manifests
+import corpus_sources
 
-PARTS = (corpus_arrays, corpus_calls, corpus_images, corpus_manifests)
+PARTS = (corpus_arrays, corpus_calls, corpus_images, corpus_manifests, corpus_sources)
 
 
 def test_the_corpus_holds_400_different_inputs():
