@@ -73,6 +73,10 @@ def main() -> None:
     table = pd.DataFrame([row(preset, seed, arguments) for preset, seed in cells])
     target = PROJECT / "docs" / "results" / f"archetypes_{arguments.dataset}.csv"
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():  # what other calls have measured stays
+        old = pd.read_csv(target)
+        others = ~pd.MultiIndex.from_frame(old[["preset", "seed"]]).isin(cells)
+        table = pd.concat([old[others], table], ignore_index=True)
     table.to_csv(target, index=False, float_format="%.4f")
     print(table.to_string(index=False))
 

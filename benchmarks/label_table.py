@@ -1,7 +1,7 @@
 """Time and memory of the work on label tables, at growing size; beside cleanlab where it has one.
 
     python benchmarks/label_table.py [--rows 10000 100000 ...] [--classes 10] [--out FILE]
-        [--again N] [--memory GIB]
+        [--again N] [--no-cleanlab]
 
 Every size runs in a process of its own. Seconds are the CPU time of the program itself (user time)
 of one thread, the best of several where a step is short. "system" is the kernel's time on top, at

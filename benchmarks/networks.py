@@ -49,9 +49,10 @@ def main() -> None:
     parser.add_argument("--again", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON to write")
     arguments = parser.parse_args()
-    unknown = set(arguments.networks) - set(available())
+    of_images = [name for name in available() if not name.startswith("embedding")]
+    unknown = set(arguments.networks) - set(of_images)
     if unknown:
-        parser.error(f"--networks: {sorted(unknown)} not among {available()}")
+        parser.error(f"--networks: {sorted(unknown)} not among {of_images}")
     device = choose_device(arguments.device)
     torch.set_num_threads(1)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

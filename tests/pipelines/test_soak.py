@@ -16,8 +16,9 @@ from test_kill_anywhere import lighten
 
 pytestmark = pytest.mark.slow
 RUNS = int(os.environ.get("LABELREPAIR_SOAK", "200"))
-WARM = max(5, RUNS // 10)  # runs that fill caches
-MOST = 0.2  # megabytes a run
+WARM = max(5, RUNS // 2)  # runs that fill caches
+# Megabytes a run: torch.export alone leaves 0.09 each time, MLflow an artifact store for each run.
+MOST = 0.15
 logger = logging.getLogger("labelrepair.soak")  # shown by -o log_cli=true -o log_cli_level=INFO
 
 
