@@ -5,7 +5,6 @@ they are a frame of class numbers with columns ``COLUMNS``.
 """
 
 import csv
-import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from labelrepair.label_table import (
     Split,
     check_repaired_table,
 )
+from labelrepair.plain_csv import check_file, check_plain, separator_hint
 
 LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE = "label", "batch", "reviewer", "decided_at", "note"
 PLACE = "place"  # optional column: where in its file a row stands, for messages
@@ -201,8 +201,6 @@ def read_csv(path: Path) -> pd.DataFrame:
         DataError: no such file, no regular one, compressed, no CSV, or one that a spreadsheet has
             separated by semicolons.
     """
-    from labelrepair.data.files import check_plain, separator_hint  # noqa: PLC0415 - imports PIL
-
     check_file(path)
     check_plain(path)
     # Before it is parsed: a note with a comma in it would end that with another message.
@@ -216,17 +214,6 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: the table does not fit into memory: {error}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a CSV with a header ({error})") from None
-
-
-def check_file(path: Path) -> None:
-    """Refuse what is no file: reading a pipe would wait for ever, reading a device not end.
-
-    Raises:
-        DataError: nothing is there, or a folder, a pipe or a device.
-    """
-    if not path.is_file():
-        found = "no regular file" if os.path.lexists(path) else "no such file"
-        raise DataError(f"{path}: {found}")
 
 
 def write_csv(frame: pd.DataFrame, stream: IO[bytes]) -> None:

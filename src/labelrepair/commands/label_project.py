@@ -34,6 +34,7 @@ from labelrepair.label_table import (
     SPLIT,
     data_hash,
 )
+from labelrepair.plain_csv import check_file
 
 WORKSPACE = "workspace"
 """The revision that is not committed: what lies in the project now."""
@@ -307,7 +308,7 @@ def read_parquet(source: Path | io.BytesIO, where: str) -> pd.DataFrame:
         DataError: no such file, no regular one, not Parquet, or it unpacks to absurdly much.
     """
     if isinstance(source, Path):
-        decisions.check_file(source)
+        check_file(source)
     try:
         check_parquet(source, where)
         return pd.read_parquet(source)

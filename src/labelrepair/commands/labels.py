@@ -10,6 +10,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 from labelrepair.errors import LabelRepairError
+from labelrepair.plain_csv import check_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,7 +269,7 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     from labelrepair.commands import label_project, show  # noqa: PLC0415
 
     if file.suffix == ".json":
-        decisions.check_file(file)
+        check_file(file)
         answers = review.from_label_studio(file.read_bytes(), str(file))
     else:
         answers = review.from_csv(decisions.read_csv(file), str(file))

@@ -1,7 +1,6 @@
 """Paths and tables shared by the readers: nothing outside the given root is ever opened."""
 
 import csv
-import mmap
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,10 @@ import pyarrow.parquet as pq
 from labelrepair.data.labels import as_text, check_scalars
 from labelrepair.data.unpacked import check_parquet
 from labelrepair.errors import DataError, nearest, shown
+from labelrepair.plain_csv import check_plain, separator_hint
 
 PARQUET = (".parquet", ".pq")
 MOST_COLUMNS = 10_000  # pandas takes half a minute to read ten times as many
-# What pandas would unpack by itself.
-_STARTS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook or a ZIP archive"}
-COMPRESSED = (".bz2", ".gz", ".tar", ".xz", ".zip", ".zst")
 
 
 def inside(root: str | Path, name: str, where: str) -> str:
@@ -83,19 +80,6 @@ def read_table(path: str) -> pd.DataFrame:
         raise DataError(f"{file}: cannot be read as a table: {found}") from error
 
 
-def separator_hint(names: Sequence[object]) -> str:
-    """Return what to say of a CSV whose one column seems to be several, else nothing.
-
-    A spreadsheet separates by semicolons where the comma is the decimal mark.
-    """
-    if len(names) == 1:
-        for mark, found in ((";", "';'"), ("\t", "tabs")):
-            if mark in str(names[0]):
-                listed = ",".join(part.strip(' "') for part in str(names[0]).split(mark))
-                return f"the file looks separated by {found}, expected commas: {shown(listed)}"
-    return ""
-
-
 def place_of(row: int, file: str) -> str:
     """Return where a row stands in its table, for a message: "line 6" of a CSV, else "row 4".
 
@@ -138,29 +122,6 @@ def _header(file: Path) -> list[str]:
             if _is_row(record):
                 return record
     return []
-
-
-def check_plain(file: Path) -> None:
-    """Raise DataError if a CSV is compressed, as bombs are, or holds a NUL.
-
-    pandas 2 ends the value at a NUL and says nothing.
-    """
-    if file.suffix.lower() in COMPRESSED:
-        raise DataError(
-            f"{file}: a compressed table is not read; unpack it, or write Parquet, which is "
-            "compressed inside"
-        )
-    if file.stat().st_size == 0:
-        return
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        found = text.find(b"\0")
-        if found >= 0:
-            line = text[:found].count(b"\n") + 1
-            kinds = [f", as {kind}" for start, kind in _STARTS.items() if text[:4] == start]
-            raise DataError(
-                f"{file}: cannot be read as a table: line {line} holds a NUL character"
-                f"{''.join(kinds)}; expected a CSV in UTF-8"
-            )
 
 
 def _check_columns(names: Sequence[str], file: Path) -> None:
