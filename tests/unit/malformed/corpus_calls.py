@@ -60,6 +60,7 @@ def features() -> Iterator[Case]:
         ("ragged", [[1.0], [1.0, 2.0]] * 4, "features: rows that"),
         ("negative_token", at(np.ones((N, 3), np.int64), (5, 1), -1), "row 5 holds a negative"),
         ("token_two_to_63", at(np.ones((N, 3), np.uint64), (5, 1), np.uint64(2**63)), "row 5"),
+        ("quantities", at(np.ones((N, 3), np.int64), (5, 1), 2**24 - 1), "row 5 .*astype"),
         ("token_two_to_40", at(np.ones((N, 3), np.int64), (5, 1), 2**40), "row 5"),
     ):
         yield Case(f"features_{name}", _repair(x, Y), (said,))
