@@ -28,6 +28,7 @@ from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
 from labelrepair.networks.penultimate import penultimate
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
+from labelrepair.training.config import MOST_ROWS
 from labelrepair.training.state import Keep
 
 TRAINING: Mapping[str, Any] = {
@@ -36,7 +37,6 @@ TRAINING: Mapping[str, Any] = {
 }
 BATCH = 128  # rows among which neighbours are looked for
 LEAST = 3  # rows, as two have one distance, and LID compares distances
-MOST_ROWS = 10**9  # in effect all of them
 _KEPT = "before."  # prefix of the weights of the epoch before, in the shared state
 
 
