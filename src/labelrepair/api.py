@@ -41,6 +41,8 @@ from labelrepair.workflow import (
 )
 
 MOST_TOKENS = 2**24  # the embedding has a row for every token
+FEW_TOKENS = 1000  # ids up to this are token ids in the smallest of tables
+IDS_PER_VALUE = 10  # a vocabulary built from the texts has fewer words than the table has values
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +102,10 @@ def repair(
 
     Args:
         features: N samples: uint8 or float images ``(N, H, W)``, ``(N, ch, H, W)`` or
-            ``(N, H, W, ch)`` with ch = 1 or 3, float vectors ``(N, D)``, or integer tokens
-            ``(N, L)``.
+            ``(N, H, W, ch)`` with ch = 1 or 3, float vectors ``(N, D)``, or integers ``(N, L)``:
+            token ids of texts, from 0. Whole numbers that are quantities (ages, prices) are passed
+            as floats (``X.astype(float)``). Integers above 1,000 and ten times N L are refused
+            unless a ``network`` is named, as they are hardly token ids.
         given_labels: ``(N,)`` whole numbers in 0..C-1, perhaps wrong.
         method: one of :func:`labelrepair.methods.available`.
         network: name, import path, or ``{"name": ..., "options": {...}}``; None = ``mlp`` for
@@ -129,13 +133,15 @@ def repair(
     Raises:
         ConfigError: an unknown method or option (with the nearest valid one), or a value out of
             range.
-        DataError: features that are not finite or of no known form, labels outside the classes,
-            lengths that differ, a class without a label.
+        DataError: features that are not finite or of no known form, integers that are hardly token
+            ids, labels outside the classes, lengths that differ, a class without a label.
         TransitionError: ``transition`` is not row-stochastic, or singular where its inverse is
             needed.
     """
     whole(0, seed=seed)
     array = as_features(features)
+    if network is None and array.dtype == np.int64:  # a named network says that they are tokens
+        _check_vocabulary(array)
     labels, classes = _labels(given_labels, len(array), num_classes)
     ids = _ids(sample_ids, len(array))
     known = None if transition is None else _transition(transition, classes)
@@ -317,6 +323,19 @@ def _check_tokens(tokens: NDArray[Any]) -> None:
     ):
         if wrong.any():
             raise DataError(f"features: row {int(np.argmax(wrong.any(1)))} holds {found}")
+
+
+def _check_vocabulary(tokens: NDArray[np.int64]) -> None:
+    """Refuse quantities, of which an embedding would cost gigabytes and learn nothing."""
+    most = max(FEW_TOKENS, IDS_PER_VALUE * tokens.size)
+    row, column = np.unravel_index(tokens.argmax(), tokens.shape)
+    if tokens[row, column] > most:
+        raise DataError(
+            f"features: row {row} holds the integer {tokens[row, column]} in column {column}: "
+            f"integer features are read as token ids, expected 0 to {most} in a table of shape "
+            f"{tokens.shape}; pass floats for numbers (X.astype(float)), or ids of a vocabulary "
+            "numbered from 0; where these are such ids, name the network ('embedding')"
+        )
 
 
 def _labels(

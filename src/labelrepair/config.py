@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from labelrepair.errors import ConfigError, nearest
 
 T = TypeVar("T")
+MOST_INT = 2**63  # NumPy's and torch's whole numbers have 64 bits
 PER_CORE = 4  # processes or threads; with more, a machine only suffers
 
 
@@ -112,6 +113,20 @@ def positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"{name}: must be greater than 0 and finite, found {value}")
+
+
+def not_negative(**values: float) -> None:
+    """Check that every named value is at least zero, and finite."""
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"{name}: must be >= 0 and finite, found {value}")
+
+
+def below_one(**values: float | None) -> None:
+    """Check that every named value is None or lies in [0, 1): what remains of a running mean."""
+    for name, value in values.items():
+        if value is not None and not 0.0 <= value < 1.0:
+            raise ConfigError(f"{name}: must lie in [0, 1), found {value}")
 
 
 def within(low: float, high: float, **values: float) -> None:
@@ -215,6 +230,9 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
 
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint in (int, float) and isinstance(value, int) and not -MOST_INT <= value < MOST_INT:
+        found = f"found one of {value.bit_length()} bits"
+        raise ConfigError(f"{where}: expected a whole number of less than 64 bits, {found}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     wrong_bool = isinstance(value, bool) and hint is not bool

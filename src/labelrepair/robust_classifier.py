@@ -14,12 +14,19 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from labelrepair.api import RepairResult, as_features, plain_array, repair
-from labelrepair.errors import ConfigError, DataError
+from labelrepair.errors import ConfigError, DataError, shown
 from labelrepair.training import choose_device
 
 Array = NDArray[Any]
 CHUNK_ROWS = 4096
 MAX_SEED = 2**31 - 1
+# What of ``repair`` is set by a parameter of the classifier, or by the data, not by ``options``.
+_ELSEWHERE = {
+    **{name: name for name in ("method", "network", "device", "transition", "policy")},
+    **{name: name for name in ("probe", "refinement")},
+    **{"seed": "random_state", "progress": "verbose", "features": "X", "given_labels": "y"},
+    **{"num_classes": "y", "sample_ids": "the index of X"},
+}
 
 
 class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -120,8 +127,9 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             The fitted classifier itself.
 
         Raises:
-            ConfigError: an unknown method or option (with the nearest valid one).
-            DataError: features or labels that cannot be learned from.
+            ConfigError: an unknown method or option (with the nearest valid one), or ``options``
+                that are no mapping by name, or name what has a parameter of its own.
+            DataError: features or labels that cannot be learned from, e.g. a blank label.
         """
         array, given = self._training_arrays(X, y)
         self.classes_, codes = np.unique(given, return_inverse=True)
@@ -174,6 +182,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _training_arrays(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Check X and y together; remember what a sample looks like."""
         X, y = plain_array(X, "X"), plain_array(y, "y")
+        _check_no_blank(y)
         if _dimensions(X) > 2:
             array, given = check_X_y(X, y, dtype=None, allow_nd=True)
         else:
@@ -221,10 +230,21 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _options(self, *, vectors: bool) -> dict[str, Any]:
         """Return the options that are set; numbers of no known scale are standardized."""
+        options = {} if self.options is None else self.options
+        if not isinstance(options, Mapping):
+            found = shown(repr(options))
+            raise ConfigError(f"options: expected a mapping of names to values, found {found}")
+        for name in options:
+            if not isinstance(name, str):
+                raise ConfigError(f"options: expected text as names, found {shown(repr(name))}")
+            if name in _ELSEWHERE:
+                raise ConfigError(
+                    f"options.{name}: no option of a method; set by {_ELSEWHERE[name]}"
+                )
         named = {name: getattr(self, name) for name in ("epochs", "lr", "batch_size", "budget")}
         chosen = {name: value for name, value in named.items() if value is not None}
         scaled = {"normalize": "standardize"} if vectors else {}
-        return scaled | chosen | dict(self.options or {})
+        return scaled | chosen | dict(options)
 
     def _keep(self, result: RepairResult, index: "pd.Index[Any]") -> None:
         """Set the fitted attributes, labels in the user's own words."""
@@ -253,3 +273,17 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _dimensions(X: Any) -> int:
     return int(X.ndim) if hasattr(X, "ndim") else np.asarray(X).ndim
+
+
+def _check_no_blank(y: Any) -> None:
+    """Refuse None and NA, which scikit-learn compares with the other labels, and NaN.
+
+    Raises:
+        DataError: a label is missing, naming the first row.
+    """
+    labels = np.asarray(y)
+    if labels.dtype.kind in "Of" and labels.ndim > 0:
+        blank = pd.isna(labels).reshape(len(labels), -1).any(1)
+        if blank.any():
+            row = int(blank.argmax())
+            raise DataError(f"y: row {row} is blank, expected a label for every row")

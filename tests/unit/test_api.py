@@ -233,6 +233,13 @@ def test_small_data_shrink_the_batch_of_methods_that_drop_the_last():
         (np.zeros((0, 3)), r"found shape \(0, 3\)"),
         (np.zeros((2, 2, 2, 2, 2)), "found shape"),
         (np.where(np.arange(ROWS)[:, None] == 5, -1, np.ones((ROWS, 2), int)), "row 5 holds a neg"),
+        (
+            np.column_stack([LABELS, np.where(LABELS == 2, 2_000_000, 2024)]),
+            r"row 2 holds the integer 2000000 in column 1: integer features are read as token ids, "
+            r"expected 0 to 1000 in a table of shape \(48, 2\); pass floats .*astype\(float\)",
+        ),
+        (np.full((ROWS, 30), 14_401), "expected 0 to 14400 in"),
+        (np.full((ROWS, 2), 2**24 - 1), "features: row 0 holds the integer 16777215"),
         (np.full((ROWS, 2), "x"), "features: expected numbers, found dtype <U1"),
         (np.zeros((ROWS, 2), bool), "features: expected numbers, found dtype bool"),
         (np.where(np.arange(ROWS)[:, None] == 7, np.nan, vectors()), "row 7 holds a NaN"),
@@ -247,6 +254,13 @@ def test_small_data_shrink_the_batch_of_methods_that_drop_the_last():
 def test_features_that_cannot_be_used(features, message):
     with pytest.raises(DataError, match=message):
         repair(features)
+
+
+def test_large_token_ids_pass_where_the_vocabulary_is_the_users():
+    """Up to ten times the values of the table, and any with a network that is named."""
+    assert repair(np.column_stack([LABELS, LABELS + 998])).model.spec["name"] == "embedding"
+    known = repair(np.column_stack([LABELS, LABELS + 30_000]), network="embedding")
+    assert known.model.spec["options"]["vocabulary_size"] == 30_003
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from labelrepair.config import (
     affordable,
+    below_one,
     from_dict,
     in_unit_interval,
     non_defaults,
+    not_negative,
     one_of,
     positive,
     require,
@@ -159,16 +161,16 @@ def test_without_a_path_the_message_begins_with_the_field_or_the_class():
 inners = st.builds(Inner, st.floats(0, 1), st.text(max_size=5))
 outers = st.builds(
     Outer,
-    st.integers(),
+    st.integers(-(2**63), 2**63 - 1),
     st.booleans(),
     st.sampled_from(["soft", "hard"]),
     inners,
     st.none() | inners,
     st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False)),
-    st.lists(st.integers(), max_size=3).map(tuple),
-    st.none() | st.integers(),
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3).map(tuple),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
     st.lists(st.lists(st.floats(0, 1), max_size=2).map(tuple), max_size=2).map(tuple),
-    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(-(2**63), 2**63 - 1), max_size=2),
     st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=2),
 )
 
@@ -210,6 +212,28 @@ def test_processes_are_a_few_for_each_core(monkeypatch):
             affordable(jobs=wrong)
 
 
+@pytest.mark.parametrize("value", [-1e-9, float("inf"), float("nan")])
+def test_not_negative(value):
+    not_negative(x=0.0, y=1e30)
+    with pytest.raises(ConfigError, match="x: must be >= 0 and finite, found"):
+        not_negative(x=value)
+
+
+@pytest.mark.parametrize("value", [-1e-9, 1.0, float("nan")])
+def test_below_one(value):
+    below_one(x=0.0, y=0.999, z=None)
+    with pytest.raises(ConfigError, match=r"x: must lie in \[0, 1\), found"):
+        below_one(x=value)
+
+
+def test_whole_numbers_beyond_64_bits_are_refused_before_they_overflow():
+    expected = "expected a whole number of less than 64 bits, found one of"
+    refused({"count": 2**70}, f"top.count: {expected} 71 bits")
+    refused({"count": -(10**5000)}, f"top.count: {expected}")
+    refused({"count": 1, "inner": {"rate": 10**400}}, f"top.inner.rate: {expected}")
+    assert from_dict(Outer, {"count": 2**63 - 1}).count == 2**63 - 1
+
+
 def test_require_and_one_of():
     require(True, "never")
     with pytest.raises(ConfigError, match=r"^said$"):
@@ -230,17 +254,29 @@ def test_nearest_lists_all_where_none_is_near():
         {"optimizer": {"name": "rmsprop"}},
         {"optimizer": {"momentum": 1.5}},
         {"optimizer": {"weight_decay": -1.0}},
+        {"optimizer": {"weight_decay": float("inf")}},
+        {"optimizer": {"weight_decay": float("nan")}},
+        {"optimizer": {"betas": [1.0, 1.0]}},
+        {"optimizer": {"betas": [0.9, 1.0]}},
+        {"optimizer": {"betas": [-0.1, 0.9]}},
         {"optimizer": {"eps": 0.0}},
         {"schedule": {"epochs": 0}},
+        {"schedule": {"epochs": 10**6 + 1}},
+        {"schedule": {"rates": [float("inf")], "milestones": [1]}},
         {"schedule": {"lr": 0.0}},
         {"schedule": {"factor": -1.0}},
         {"schedule": {"beta1_after": 2.0}},
+        {"schedule": {"beta1_after": 1.0}},
+        {"schedule": {"lr": 10**400}},
         {"augment": {"crop": -1}},
         {"normalize": "mean"},
         {"precision": "float16"},
         {"validation_fraction": 1.0},
         {"validation_fraction": -0.1},
         {"batch_size": 0},
+        {"batch_size": 2**31},
+        {"batch_size": 2**70},
+        {"max_batches": 2**62},
         {"budget": 0.0},
         {"evaluate_every": 0},
         {"test_every": 0},

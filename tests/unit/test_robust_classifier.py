@@ -1,5 +1,6 @@
 """scikit-learn's own checks of the estimator, what it finds, and company with cleanlab."""
 
+import inspect
 import pickle
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import labelrepair
-from labelrepair import RobustClassifier
+from labelrepair import RobustClassifier, robust_classifier
 from labelrepair.errors import ConfigError, DataError, TransitionError
 
 FAST = {
@@ -183,6 +184,14 @@ def test_a_known_transition_is_used(noisy):
     [
         ({"method": "jocr"}, "did you mean 'jocor'"),
         ({"options": {"epoch": 1}}, "epoch: unknown option of cross_entropy"),
+        ({"options": {"seed": 3}}, "options.seed: no option of a method; set by random_state"),
+        ({"options": {"method": "jocor"}}, "options.method: no option .* set by method"),
+        ({"options": {"features": [1]}}, "options.features: .* set by X"),
+        ({"options": {"num_classes": 3}}, "options.num_classes: .* set by y"),
+        ({"options": [1]}, r"options: expected a mapping of names to values, found \[1\]"),
+        ({"options": {3: 4}}, "options: expected text as names, found 3"),
+        ({"options": "abc"}, "options: expected a mapping of names to values, found 'abc'"),
+        ({"options": ""}, "options: expected a mapping of names to values, found ''"),
         ({"probe": {"fold": 2}}, "probe.fold: unknown option; did you mean 'folds'"),
         ({"probe": {"training": {"lr": 1}}}, "probe.training.lr: unknown option"),
         ({"policy": {"floor": 1}}, "policy.floor: unknown option"),
@@ -193,6 +202,25 @@ def test_wrong_settings_are_refused_by_fit(more, message, noisy):
     features, _, given = noisy
     with pytest.raises(ConfigError, match=message):
         RobustClassifier(**{**FAST, **more}).fit(features, given)
+
+
+def test_every_name_that_repair_takes_has_its_place():
+    """A parameter added to ``repair`` must not clash with an option unnoticed."""
+    taken = set(inspect.signature(labelrepair.repair).parameters) - {"options"}
+    assert set(robust_classifier._ELSEWHERE) == taken
+
+
+@pytest.mark.parametrize("blank", [None, np.nan, pd.NA, pd.NaT])
+@pytest.mark.parametrize("names", [["cat", "dog"], [0, 1]])
+def test_a_blank_label_is_named(blank, names):
+    y = names * 10
+    y[5] = blank
+    forms = [np.array(y, object), pd.Series(y, dtype=object)]
+    if blank is not pd.NaT:
+        forms.append(pd.Series(y, dtype="string" if names[0] == "cat" else "Int64"))
+    for labels in forms:
+        with pytest.raises(DataError, match="y: row 5 is blank"):
+            RobustClassifier(**FAST).fit(np.ones((20, 2)), labels)
 
 
 def test_nothing_before_fit():

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from labelrepair.config import require
+from labelrepair.config import not_negative, require
 from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import kl_to_targets
@@ -49,7 +49,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.alpha >= 0, f"alpha: must be >= 0, found {self.alpha}")
+        not_negative(alpha=self.alpha)
         require(self.anneal >= 0, f"anneal: must be >= 0, found {self.anneal}")
 
 

@@ -23,11 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labelrepair.config import positive, require
+from labelrepair.config import positive, require, within
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
 from labelrepair.networks.penultimate import penultimate
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs_field
+from labelrepair.training.config import MOST_ROWS
 from labelrepair.training.state import Keep
 
 TRAINING: Mapping[str, Any] = {
@@ -35,6 +36,7 @@ TRAINING: Mapping[str, Any] = {
     "schedule": {"epochs": 50, "lr": 0.1, "milestones": [20, 40]},
 }
 BATCH = 128  # rows among which neighbours are looked for
+LEAST = 3  # rows, as two have one distance, and LID compares distances
 _KEPT = "before."  # prefix of the weights of the epoch before, in the shared state
 
 
@@ -46,8 +48,8 @@ class Options:
         initial: epochs before the dimensionality is watched (MNIST 5, CIFAR-10 40, CIFAR-100 60).
         window: epochs whose LID the present one is compared with.
         deviations: standard deviations above the window's mean that make a turning point.
-        neighbours: k of the estimate.
-        rows: training rows that it is averaged over.
+        neighbours: k of the estimate, at least 2 and fewer than the 128 rows of a batch.
+        rows: training rows that it is averaged over, at least 3.
         turning_epoch: turn after this epoch (0-based) instead of looking for the turning point.
         keep: which weights leave the training, by noisy validation.
     """
@@ -64,7 +66,10 @@ class Options:
         """Check ranges."""
         require(self.initial >= 0, f"initial: must be >= 0, found {self.initial}")
         require(self.deviations >= 0, f"deviations: must be >= 0, found {self.deviations}")
-        positive(window=self.window, neighbours=self.neighbours, rows=self.rows)
+        positive(window=self.window)
+        # The nearest neighbour alone is as far as the farthest: its LID is never defined.
+        within(LEAST - 1, BATCH - 1, neighbours=self.neighbours)
+        within(LEAST, MOST_ROWS, rows=self.rows)
 
 
 def intrinsic_dimensionality(features: Tensor, neighbours: int) -> Tensor:
@@ -114,9 +119,8 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
                 weights = run.networks.state_dict().items()
                 shared.update({_KEPT + name: value.clone() for name, value in weights})
         if int(shared["turning_epoch"]) >= 0:
-            lowest = min(lids[:-1], default=lids[-1])
-            alpha = math.exp(-(run.epoch + 1) / epochs * lids[-1] / lowest)
-            shared["alpha"] = torch.tensor(alpha).to(shared["alpha"])
+            share = (run.epoch + 1) / epochs
+            shared["alpha"] = torch.tensor(_alpha(share, lids)).to(shared["alpha"])
 
     def finish(run: Run) -> None:
         _forget(run)
@@ -135,6 +139,15 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     ]
 
 
+def _alpha(share: float, lids: list[float]) -> float:
+    """Return the weight of the given labels after this share of the epochs."""
+    known = [lid for lid in lids[:-1] if not math.isnan(lid)]
+    # Where LID is not defined, now (all rows alike) or in every epoch before, nothing tells that it
+    # has grown: the ratio to the lowest is 1, and alpha falls with the epochs alone.
+    growth = lids[-1] / min(known) if known and not math.isnan(lids[-1]) else 1.0
+    return math.exp(-share * growth)
+
+
 def _turns(lids: list[float], options: Options) -> bool:
     """Return whether the last epoch is the turning point."""
     if options.turning_epoch is not None:
@@ -146,11 +159,14 @@ def _turns(lids: list[float], options: Options) -> bool:
 
 
 def _mean_dimensionality(run: Run, options: Options) -> float:
+    """Return the mean LID of some training rows; NaN where it is defined for none of them."""
     rows = run.data.train_rows
     chosen = torch.randperm(len(rows), generator=run.generator, device=rows.device)
     rows = rows[chosen[: options.rows]]
     features = penultimate(run.networks[0], run.normalizer, run.data.features, rows)
-    parts = [part for part in torch.split(features, BATCH) if len(part) > 2]
+    parts = [part for part in torch.split(features, BATCH) if len(part) >= LEAST]
+    if not parts:  # two training rows
+        return math.nan
     found = torch.cat([intrinsic_dimensionality(part, options.neighbours) for part in parts])
     return float(found.nanmean())
 

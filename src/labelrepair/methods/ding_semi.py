@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labelrepair.config import in_unit_interval, positive, require
+from labelrepair.config import in_unit_interval, not_negative, positive, require
 from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
@@ -65,7 +65,7 @@ class Options:
             noise_rate=self.noise_rate, threshold=self.threshold, momentum=self.momentum
         )
         require(self.momentum < 1, "momentum: must be less than 1")
-        require(self.consistency >= 0, f"consistency: must be >= 0, found {self.consistency}")
+        not_negative(consistency=self.consistency)
         positive(ramp=self.ramp)
 
 

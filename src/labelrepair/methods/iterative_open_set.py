@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labelrepair.config import in_unit_interval, positive, require
+from labelrepair.config import in_unit_interval, not_negative, positive, require, within
 from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
@@ -36,6 +36,7 @@ from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig, epochs
 from labelrepair.training.state import Keep
 
 TRAINING: Mapping[str, Any] = {"schedule": {"epochs": 100, "lr": 0.001, "decay_from": 50}}
+MOST_REFERENCES = 10_000  # the distances between all of them are in memory at once
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Options:
         neighbours: of the local outlier factor, of all rows of the class; None = half of them.
             Wrong rows that are alike lie together, and look usual unless this exceeds their number.
         references: rows of a class, drawn anew at each detection, among which neighbours are looked
-            for: time and memory grow with the rows, not with their square.
+            for, at most 10,000: time and memory grow with the rows, not with their square.
         noise_rate: share of rows called noisy; None = the estimated rate. Set it only in presets
             named oracle.
         contrast: weight of the contrastive term.
@@ -69,9 +70,10 @@ class Options:
         """Check ranges."""
         in_unit_interval(noise_rate=self.noise_rate)
         positive(every=self.every, neighbours=self.neighbours)
-        positive(references=self.references, margin=self.margin)
+        positive(margin=self.margin)
+        within(1, MOST_REFERENCES, references=self.references)
         require(self.warmup >= 0, f"warmup: must be >= 0, found {self.warmup}")
-        require(self.contrast >= 0, f"contrast: must be >= 0, found {self.contrast}")
+        not_negative(contrast=self.contrast)
         require(self.margin <= 2, f"margin: must be at most 2, found {self.margin}")
 
 

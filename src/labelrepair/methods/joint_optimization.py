@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from labelrepair import losses
-from labelrepair.config import positive, require
+from labelrepair.config import not_negative, require, within
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.training import (
     Batch,
@@ -37,6 +37,7 @@ from labelrepair.training import (
     TrainingConfig,
     epochs_field,
 )
+from labelrepair.training.config import MOST_ROWS, MOST_WINDOW
 from labelrepair.training.state import Keep
 
 TRAINING: Mapping[str, Any] = {
@@ -56,7 +57,7 @@ class Options:
         top_k: hard labels only: change at most so many labels an epoch; None = all.
         start_epoch: labels are first replaced at the end of this epoch (1-based).
         stop_epoch: and last at the end of this one; None = until the stage ends.
-        window: epochs averaged.
+        window: epochs averaged, at most 100.
         prior: ``uniform``, or ``given`` = the given labels' frequencies.
         relabel: schedule of step 1.
         retrain: schedule of step 2.
@@ -77,9 +78,10 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.alpha >= 0, f"alpha: must be >= 0, found {self.alpha}")
-        require(self.beta >= 0, f"beta: must be >= 0, found {self.beta}")
-        positive(window=self.window, top_k=self.top_k)
+        not_negative(alpha=self.alpha, beta=self.beta)
+        within(1, MOST_WINDOW, window=self.window)
+        if self.top_k is not None:
+            within(1, MOST_ROWS, top_k=self.top_k)
 
 
 def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None) -> list[Stage]:

@@ -29,14 +29,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from labelrepair import losses
-from labelrepair.config import in_unit_interval, positive, require
+from labelrepair.config import in_unit_interval, require, within
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.training import Batch, Run, Schedule, Stage, Step, TrainingConfig
+from labelrepair.training.config import MOST_WINDOW
 
 TRAINING: Mapping[str, Any] = {
     "optimizer": {"name": "sgd", "weight_decay": 1e-4},
     "normalize": "channel_mean",
 }
+MOST_DRAWN = 100_000  # the default for 3,000 classes; all are drawn for every row of a batch
 _PSEUDO = Schedule(epochs=480, lr=0.1, milestones=(192, 288))
 
 
@@ -50,7 +52,7 @@ class Options:
             C (C - 1) / 90, at least 1, which keeps the pull of 10 classes (110 for 100 classes).
         class_balance: weight rows by the inverse frequency of their given label.
         carry_optimizer: keep the optimizer's state between the first three stages.
-        window: epochs of confidence averaged.
+        window: epochs of confidence averaged, at most 100.
         negative: schedule of NL.
         selective_negative: schedule of SelNL; None leaves the stage out.
         selective_positive: schedule of SelPL; None leaves the stage out.
@@ -74,7 +76,9 @@ class Options:
     def __post_init__(self) -> None:
         """Check ranges."""
         in_unit_interval(gamma=self.gamma)
-        positive(complementary_labels=self.complementary_labels, window=self.window)
+        within(1, MOST_WINDOW, window=self.window)
+        if self.complementary_labels is not None:
+            within(1, MOST_DRAWN, complementary_labels=self.complementary_labels)
         require(
             self.clip is None or 0 < self.clip < 1, f"clip: must lie in (0, 1), found {self.clip}"
         )

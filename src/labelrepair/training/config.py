@@ -1,12 +1,25 @@
 """Settings of the training loop: what every method shares. Defaults are JoCoR's on MNIST."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from labelrepair.config import affordable, in_unit_interval, one_of, positive, require, within
+from labelrepair.config import (
+    affordable,
+    below_one,
+    in_unit_interval,
+    not_negative,
+    one_of,
+    positive,
+    require,
+    within,
+)
 
 T = TypeVar("T")
+MOST_EPOCHS = 10**6  # the longest of the papers are 720; the history has a row for each
+MOST_ROWS = 2**31 - 1  # in effect all of them, in one batch or in one look
+MOST_WINDOW = 100  # ten times the papers'; each epoch in it keeps all rows' probabilities
 MOST_CROP = 512  # pixels: the papers pad by 4, and each side of every image in a batch grows by it
 
 
@@ -40,12 +53,16 @@ class Schedule:
     def __post_init__(self) -> None:
         """Check ranges."""
         positive(epochs=self.epochs, lr=self.lr, factor=self.factor)
-        in_unit_interval(beta1_after=self.beta1_after)
+        within(1, MOST_EPOCHS, epochs=self.epochs)
+        below_one(beta1_after=self.beta1_after)
         require(
             len(self.rates) in (0, len(self.milestones)),
             f"rates: one for each of {len(self.milestones)} milestones, found {len(self.rates)}",
         )
-        require(all(rate > 0 for rate in self.rates), f"rates: must be > 0, found {self.rates}")
+        require(
+            all(0 < rate < math.inf for rate in self.rates),
+            f"rates: must be > 0 and finite, found {self.rates}",
+        )
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of a 0-based epoch."""
@@ -74,8 +91,12 @@ class Optimizer:
     def __post_init__(self) -> None:
         """Check names and ranges."""
         one_of(("adam", "sgd", "adagrad"), name=self.name)
-        in_unit_interval(momentum=self.momentum, beta1=self.betas[0], beta2=self.betas[1])
-        require(self.weight_decay >= 0, f"weight_decay: must be >= 0, found {self.weight_decay}")
+        in_unit_interval(momentum=self.momentum)
+        require(
+            all(0 <= beta < 1 for beta in self.betas),
+            f"betas: both must lie in [0, 1), found {self.betas}",
+        )
+        not_negative(weight_decay=self.weight_decay)
         positive(eps=self.eps)
 
 
@@ -189,7 +210,8 @@ class TrainingConfig:
             test_every=self.test_every,
             checkpoint_every=self.checkpoint_every,
         )
-        require(self.max_batches >= 0, f"max_batches: must be >= 0, found {self.max_batches}")
+        within(1, MOST_ROWS, batch_size=self.batch_size)
+        within(0, MOST_ROWS, max_batches=self.max_batches)
         affordable(threads=self.threads)
 
 

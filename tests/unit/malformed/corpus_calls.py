@@ -64,6 +64,7 @@ def features() -> Iterator[Case]:
             at(np.ones((N, 3), np.uint64), (5, 1), np.uint64(2**63)),
             "row 5 holds a token of 16777216 or more",
         ),
+        ("quantities", at(np.ones((N, 3), np.int64), (5, 1), 2**24 - 1), "row 5 .*astype"),
         (
             "token_two_to_40",
             at(np.ones((N, 3), np.int64), (5, 1), 2**40),
@@ -121,6 +122,10 @@ def labels() -> Iterator[Case]:
         ("lr_nan", {"lr": float("nan")}, "lr: must be greater than 0", ConfigError),
         ("lr_inf", {"lr": float("inf")}, "lr: must be .* finite, found inf", ConfigError),
         ("batch_zero", {"batch_size": 0}, "batch_size: must", ConfigError),
+        ("batch_two_to_70", {"batch_size": 2**70}, "batch_size: .* 64 bits", ConfigError),
+        ("batch_two_to_40", {"batch_size": 2**40}, "batch_size: must lie in", ConfigError),
+        ("betas", {"optimizer": {"betas": [1.0, 1.0]}}, "optimizer.betas: both must", ConfigError),
+        ("decay", {"optimizer": {"weight_decay": np.inf}}, "weight_decay: .*finite", ConfigError),
         ("batch_negative", {"batch_size": -1}, "batch_size: must", ConfigError),
         ("epochs_text", {"budget": "1"}, "budget: expected float", ConfigError),
         ("device", {"device": "cdua"}, "device: 'cdua'", ConfigError),

@@ -10,9 +10,9 @@ from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.losses import cross_entropy
 from labelrepair.methods.d2l import Options as D2lOptions
-from labelrepair.methods.d2l import _turns, intrinsic_dimensionality
+from labelrepair.methods.d2l import _alpha, _turns, intrinsic_dimensionality
 from labelrepair.methods.iterative_open_set import contrastive
-from labelrepair.training import TrainingConfig
+from labelrepair.training import TrainingConfig, TrainSet
 
 C, RATE = 4, 0.3
 T = np.full((C, C), RATE / (C - 1)) + (1 - RATE - RATE / (C - 1)) * np.eye(C)
@@ -59,6 +59,32 @@ def test_copies_have_no_dimensionality():
 )
 def test_the_turning_point(lids, turns):
     assert _turns([float(v) for v in lids], D2lOptions(initial=3, window=4)) == turns
+
+
+@pytest.mark.parametrize(
+    ("lids", "growth"),
+    [
+        ([4.0, 2.0, 6.0], 3.0),
+        ([np.nan, 4.0, 2.0, np.nan, 6.0], 3.0),  # in whatever order, NaN is not the lowest
+        ([4.0, np.nan], 1.0),
+        ([np.nan, 6.0], 1.0),
+        ([6.0], 1.0),
+    ],
+)
+def test_alpha_where_the_dimensionality_is_not_defined(lids, growth):
+    assert _alpha(0.5, lids) == pytest.approx(np.exp(-0.5 * growth))
+
+
+@pytest.mark.parametrize("rows", [2, 40])
+def test_rows_without_a_dimensionality_train_all_the_same(rows, train_method):
+    """Two rows have one distance alone, and equal rows none."""
+    features = torch.ones(rows, 8)
+    data = TrainSet(features, torch.arange(rows) % 4, 4, torch.arange(rows), torch.arange(0))
+    found = train_method("d2l", {"turning_epoch": 1}, data=data, **SHORT)
+    assert found.shared["lid"].isnan().all()
+    assert float(found.shared["alpha"]) == pytest.approx(np.exp(-1))
+    assert found.probs.isfinite().all()
+    assert np.isfinite([row["loss"] for row in found.history]).all()
 
 
 def test_training_goes_back_and_then_believes_itself(train_method, copied):
@@ -289,10 +315,25 @@ def test_a_missing_estimate_is_named(name, message):
     [
         ("d2l", {"window": 0}, "window: must be greater than 0"),
         ("d2l", {"deviations": -1.0}, "deviations: must be >= 0"),
+        ("d2l", {"rows": 2}, r"rows: must lie in \[3, 2147483647\], found 2"),
+        ("d2l", {"rows": 2**40}, "rows: must lie in"),
+        ("d2l", {"neighbours": 1}, r"neighbours: must lie in \[2, 127\], found 1"),
+        ("d2l", {"neighbours": 128}, "neighbours: must lie in"),
         ("ding_semi", {"momentum": 1.0}, "momentum: must be less than 1"),
         ("ding_semi", {"threshold": 1.5}, "threshold: must lie in"),
         ("iterative_open_set", {"margin": 3.0}, "margin: must be at most 2"),
+        ("iterative_open_set", {"contrast": np.inf}, "contrast: must be >= 0 and finite"),
+        ("iterative_open_set", {"references": 10**9}, r"references: must lie in \[1, 10000\]"),
+        ("ding_semi", {"consistency": np.inf}, "consistency: must be >= 0 and finite"),
         ("crf_em", {"alpha": -0.1}, "alpha: must be >= 0"),
+        ("crf_em", {"alpha": np.inf}, "alpha: must be >= 0 and finite"),
+        ("nlnl", {"window": 2**40}, r"window: must lie in \[1, 100\], found 1099511627776"),
+        ("nlnl", {"window": 0}, "window: must lie in"),
+        ("nlnl", {"complementary_labels": 10**9}, r"complementary_labels: .* \[1, 100000\]"),
+        ("nlnl", {"negative": {"epochs": 10**9}}, "negative.epochs: must lie in"),
+        ("joint_optimization", {"window": 10**8}, r"window: must lie in \[1, 100\]"),
+        ("joint_optimization", {"top_k": 2**40}, "top_k: must lie in"),
+        ("joint_optimization", {"alpha": np.inf}, "alpha: must be >= 0 and finite"),
     ],
 )
 def test_values_out_of_range_are_named(name, options, message):
