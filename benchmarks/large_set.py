@@ -64,6 +64,7 @@ def main() -> None:
         step, source, rows = options.step
         print(json.dumps(STEPS[step](options, source, int(rows))))
         return
+    options.folder /= f"{options.pixels}_pixels"  # what was made at another size is no result here
     made = 0.0 if options.blank else make_images(options.folder, max(options.rows), options.pixels)
     found = [result for rows in options.rows for result in measure(options, rows)]
     table = report(found, made)
@@ -81,7 +82,8 @@ def measure(options: argparse.Namespace, rows: int) -> list[dict[str, Any]]:
         if options.blank:
             make_blank(store(options.folder, source, rows), rows, options.pixels)
         for step in ["epoch"] if options.blank else STEPS:
-            file = options.folder / f"{source}-{rows}-{step}.json"
+            by = f"-{options.workers}" if options.workers else ""
+            file = options.folder / f"{source}-{rows}-{step}{by}.json"
             if not file.exists():
                 arguments = [sys.executable, __file__, "--step", step, source, str(rows)]
                 arguments += ["--folder", str(options.folder), "--pixels", str(options.pixels)]

@@ -63,15 +63,3 @@ def keep_freed_memory() -> None:
     if mallopt is not None and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
         mallopt(_MMAP_THRESHOLD, 32 << 20)  # the most it takes
         mallopt(_TRIM_THRESHOLD, KEPT)
-
-
-def give_back_memory(_worker: int = 0) -> None:
-    """Undo :func:`keep_freed_memory` in a process that only reads.
-
-    A process that decodes images of some hundred kilobytes would keep what it freed in pieces that
-    the next ones do not fit into, and grow with the rows.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-        mallopt(_MMAP_THRESHOLD, 128 << 10)  # glibc's own values
-        mallopt(_TRIM_THRESHOLD, 128 << 10)

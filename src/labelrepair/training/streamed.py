@@ -15,7 +15,6 @@ from labelrepair.data.rows import RowStore, Taken
 from labelrepair.data.storage import load_features
 from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.networks.features import Stream
-from labelrepair.training.device import give_back_memory
 
 T = TypeVar("T")
 AHEAD = 2  # portions read before they are asked for
@@ -136,7 +135,6 @@ def _loader(store: RowStore, pieces: list[Any]) -> Iterable[Tensor | LabelRepair
         num_workers=min(store.workers, len(pieces)),
         generator=torch.Generator(),  # else it draws from the one that dropout draws from
         collate_fn=_as_is,
-        worker_init_fn=give_back_memory,
     )
 
 
