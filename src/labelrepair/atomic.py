@@ -66,7 +66,7 @@ def whole_file(path: Path, writer: str = "") -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}{writer}.part")
     with _refusals(path):
-        _check_replaceable(path, "a file")
+        _check_replaceable(path, folders=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as stream:
@@ -102,7 +102,7 @@ def whole_path(path: Path) -> Iterator[Path]:
     hidden = path.with_name(f".{path.name}.parts")
     new, old = hidden / path.name, hidden / "old"
     with _refusals(path):
-        _check_replaceable(path, "a file or a folder")
+        _check_replaceable(path, folders=True)
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir(parents=True)
         try:
@@ -113,10 +113,11 @@ def whole_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _check_replaceable(path: Path, expected: str) -> None:
+def _check_replaceable(path: Path, *, folders: bool) -> None:
     """Refuse what a rename would put a file in the place of: a pipe, a device and the like."""
-    if not path.exists() or path.is_file() or (path.is_dir() and "folder" in expected):
+    if not path.exists() or path.is_file() or (path.is_dir() and folders):
         return
+    expected = "a file or a folder" if folders else "a file"
     found = "a folder" if path.is_dir() else "neither a file nor a folder (a pipe, a device)"
     raise StoreError(
         f"{path}: is {found}, expected {expected} or nothing there; nothing has been written"

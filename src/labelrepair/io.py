@@ -121,11 +121,11 @@ class TorchStateDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
         Raises:
             DatasetError: there is no such file, or it holds something else.
         """
-        import torch  # noqa: PLC0415
+        from labelrepair import torch_files  # noqa: PLC0415 - imports torch
 
         if not self._filepath.exists():
             raise DatasetError(f"{self._filepath}: no such file; run the training pipeline")
-        state: Any = torch.load(self._filepath, map_location="cpu", weights_only=True)
+        state = torch_files.load(self._filepath)
         found = list(state) if isinstance(state, dict) else type(state).__name__
         if not isinstance(state, dict) or not set(self._keys) <= {*state}:
             raise DatasetError(

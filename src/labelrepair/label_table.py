@@ -275,6 +275,20 @@ def check_made_from(table: pd.DataFrame, record: Mapping[str, Any], maker: str) 
     )
 
 
+def check_estimated_on(table: pd.DataFrame, estimate: Mapping[str, Any]) -> None:
+    """Refuse a noise estimate of another label table; one that notes none, a host's own, passes.
+
+    Args:
+        table: the label table.
+        estimate: as the estimation pipeline wrote it.
+
+    Raises:
+        DataError: the hashes differ.
+    """
+    if DATA_HASH in estimate:
+        check_made_from(table, estimate, "estimation")
+
+
 def origin(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return what tells one training from another: its label table and its checkpoint's name.
 

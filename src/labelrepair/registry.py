@@ -57,9 +57,8 @@ def hand_over(
         registry.set_alias(CHALLENGER, version)
         if version.tags.get(f"{TAG}gate_key") == case.key:
             record, card = _known(registry, version, case)
-            if (
-                record.get("gate_key") == case.key
-            ):  # else cut off while it was judged by another rule
+            # Else a handoff under another rule was cut off after it had written its own record.
+            if record.get("gate_key") == case.key:
                 logger.info("judged before, nothing changes; the decision was: %s", said(record))
                 return record, card
         return _judge_and_move(registry, version, case)

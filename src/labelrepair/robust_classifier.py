@@ -22,10 +22,19 @@ CHUNK_ROWS = 4096
 MAX_SEED = 2**31 - 1
 # What of ``repair`` is set by a parameter of the classifier, or by the data, not by ``options``.
 _ELSEWHERE = {
-    **{name: name for name in ("method", "network", "device", "transition", "policy")},
-    **{name: name for name in ("probe", "refinement")},
-    **{"seed": "random_state", "progress": "verbose", "features": "X", "given_labels": "y"},
-    **{"num_classes": "y", "sample_ids": "the index of X"},
+    "method": "method",
+    "network": "network",
+    "device": "device",
+    "transition": "transition",
+    "policy": "policy",
+    "probe": "probe",
+    "refinement": "refinement",
+    "seed": "random_state",
+    "progress": "verbose",
+    "features": "X",
+    "given_labels": "y",
+    "num_classes": "y",
+    "sample_ids": "the index of X",
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
 import mlflow
@@ -139,6 +140,20 @@ def test_a_broken_write_leaves_the_old_state(tmp_path):
 
     assert dataset.load()["a"].tolist() == [1, 1]
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_compressed_state_is_refused(tmp_path):
+    """Megabytes of it would become gigabytes."""
+    dataset = TorchStateDataset(filepath=str(tmp_path / "model.pt"), keys=["spec"])
+    dataset.save({"spec": torch.zeros(1000)})
+    with zipfile.ZipFile(tmp_path / "model.pt") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "model.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+    with pytest.raises(DatasetError, match=r"is compressed, expected what torch\.save writes"):
+        dataset.load()
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda x, f: f.write_bytes(pickle.dumps(x))])

@@ -108,7 +108,8 @@ class Classifier(nn.Module):
                 with arguments of the file's choice, so a stranger's file could run anything.
 
         Raises:
-            DataError: the state is none of a model, or it names an import path and is not trusted.
+            DataError: the state is none of a model, its weights are not those of the network
+                that it names, or it names an import path and is not trusted.
         """
         missing = {"spec", "weights"} - {*state}
         if missing:

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from labelrepair import torch_files
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.networks.classifier import Classifier
 from labelrepair.networks.features import Features, chunk_rows, in_order
-from labelrepair.torch_files import check_stored
 
 ROWS = 2048  # rows per forward pass
 
@@ -73,8 +73,7 @@ def model_features(file: str | Path, features: Features) -> Tensor:
         DataError: no such file, or not a model of ours.
     """
     try:
-        check_stored(file)
-        model = Classifier.from_state(torch.load(file, map_location="cpu", weights_only=True))
+        model = Classifier.from_state(torch_files.load(file))
     # A damaged file, or one that holds code, fails in many ways.
     except Exception as error:
         raise DataError(f"{file}: not a model file of labelrepair ({error})") from error

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from labelrepair import torch_files
 from labelrepair.atomic import whole_file
 from labelrepair.errors import CheckpointError, shown
-from labelrepair.torch_files import check_stored
 
 FORMAT = 1
 _NOT_A_CHECKPOINT = (EOFError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -157,13 +157,7 @@ def discard(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read with checksums, which torch writes and does not check, and without running code."""
-    check_stored(path)
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"checksum of {damaged} differs")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = torch_files.load(path)
     if not isinstance(state, dict):
         raise TypeError(f"holds a {type(state).__name__}")
     return state

@@ -6,7 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.config import from_dict
-from labelrepair.label_table import DATA_HASH, check_made_from, origin
+from labelrepair.label_table import check_estimated_on, check_made_from, origin
 from labelrepair.refinement import RefinementSpec
 from labelrepair.sealed import check_seal, seal
 from labelrepair.workflow import (
@@ -43,8 +43,7 @@ def look_again(  # one argument per catalog entry
             another one.
     """
     check_made_from(table, training_report, "training")
-    if DATA_HASH in noise_estimate:  # a host's own estimate has none
-        check_made_from(table, noise_estimate, "estimation")
+    check_estimated_on(table, noise_estimate)
     check_probs_of(table, probs, len(class_names), "training")
     check_seal(training_report, "training", training_probs=probs, class_names=class_names)
     spec = from_dict(RefinementSpec, refinement, "refinement")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair.label_table import DATA_HASH, check_made_from, data_hash
+from labelrepair.label_table import DATA_HASH, check_estimated_on, data_hash
 from labelrepair.sealed import seal
 from labelrepair.workflow import (
     TrainedParts,
@@ -41,8 +41,7 @@ def train_model(  # one argument per catalog entry
     """
     chosen = choose_preset(recipe, preset)
     check_alignment(table, features)
-    if DATA_HASH in noise_estimate:  # a host's own estimate has none
-        check_made_from(table, noise_estimate, "estimation")
+    check_estimated_on(table, noise_estimate)
     fraction = chosen.training.validation_fraction
     data, test = train_set(table, features, len(class_names), fraction, seed)
     # What is served may hold words that no feature holds: long texts were cut.
