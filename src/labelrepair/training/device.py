@@ -59,7 +59,23 @@ def keep_freed_memory() -> None:
     page: a quarter of a training step of the word-embedding network. Whoever has set
     MALLOC_TRIM_THRESHOLD_, and other C libraries, are left alone.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    mallopt = _of_c_library("mallopt")
     if mallopt is not None and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
         mallopt(_MMAP_THRESHOLD, 32 << 20)  # the most it takes
         mallopt(_TRIM_THRESHOLD, KEPT)
+
+
+def hand_back_memory() -> None:
+    """Hand what the C library keeps back to the system, before processes are forked.
+
+    A forked process holds on to every page that this one has then, also to those of freed blocks
+    once they are written anew here: at each start another copy of them.
+    """
+    trim = _of_c_library("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_c_library(name: str) -> Any:
+    """Return one of glibc's own functions; None with another C library."""
+    return getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None

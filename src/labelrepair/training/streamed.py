@@ -15,6 +15,7 @@ from labelrepair.data.rows import RowStore, Taken
 from labelrepair.data.storage import load_features
 from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.networks.features import Stream
+from labelrepair.training.device import hand_back_memory
 
 T = TypeVar("T")
 AHEAD = 2  # portions read before they are asked for
@@ -129,6 +130,7 @@ class _Reader(Dataset[Any]):
 
 
 def _loader(store: RowStore, pieces: list[Any]) -> Iterable[Tensor | LabelRepairError]:
+    hand_back_memory()
     return DataLoader(
         _Reader(store),
         batch_sampler=pieces,

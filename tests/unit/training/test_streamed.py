@@ -301,3 +301,34 @@ def test_memory_does_not_grow_with_the_rows_read(tmp_path):
     command = [sys.executable, "-c", READ_ALL, str(found.folder)]
     megabytes = int(subprocess.run(command, check=True, capture_output=True).stdout)
     assert megabytes < 200
+
+
+HELD = """
+import numpy as np, torch
+from pathlib import Path
+from labelrepair.data.rows import RowStore
+from labelrepair.training.device import keep_freed_memory
+from labelrepair.training.streamed import Streamed
+
+class Held(RowStore):
+    shape, dtype, workers = (8, 1), np.dtype(np.int64), 2
+    def read(self, rows):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        held = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("RssAnon"))
+        return np.full((len(rows), 1), held)
+
+keep_freed_memory()
+blocks = [torch.ones(1 << 20) for _ in range(60)]  # of 4 MB
+del blocks[:-1]  # what is left lies on top: the others stay with the process
+parts = [torch.arange(4), torch.arange(4, 8)]
+here = Held().read([0])
+found = torch.cat(list(Streamed(Held()).portions(parts)))
+print(here.item() - found.max().item())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
+def test_processes_that_decode_hold_no_memory_that_this_one_had_freed():
+    """59 blocks of 4 MB are free when they start."""
+    done = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True)
+    assert int(done.stdout) > 200
