@@ -118,5 +118,6 @@ bench-large: $(READY)  ## a set larger than the memory; LARGE=folder with 35 GB,
 ui: $(READY)  ## look at the runs in MLflow
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-clean:  ## remove what runs wrote, keep the environment
-	@find data -type f ! -name .gitkeep ! -name '*.dvc' ! -name human_decisions.csv -delete
+KEPT = .gitkeep *.dvc human_decisions.csv label_ledger.parquet review.csv
+clean:  ## remove what runs can write again; your data, decisions, the ledger, MLflow's runs and the environment stay
+	@find data/0[2-9]* -type f $(foreach name,$(KEPT),! -name '$(name)') -delete

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from labelrepair.errors import DataError
@@ -66,6 +67,18 @@ def test_noise_that_was_estimated_on_other_labels(made):
         made.edit(file, "datasets", "small", noise={**noise, "rate": 0.3})
         made.run("ingestion")
     made.run("refinement")
+
+
+def test_the_ledger_names_the_training_that_was(made):
+    """``kedro run --params preset=other``, then repair alone as the review page says."""
+    made.run("training", "refinement", preset="cross_entropy_digits")
+    made.run("repair", policy={"relabel_confidence": 0.95})
+    events = pd.read_parquet(made / "data/07_model_output/label_ledger.parquet")
+    assert "cross_entropy_digits" in set(events["method"])
+    assert events["method"].iloc[-1] == "cross_entropy_digits"
+    policy = json.loads((made / "data/07_model_output/policy.json").read_text())
+    assert policy["relabel_confidence"] == 0.95
+    made.run("training", "refinement")
 
 
 def test_a_second_look_at_another_training(made):  # last: what it leaves is mixed

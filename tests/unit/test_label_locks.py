@@ -106,7 +106,7 @@ def repair(host, reading):
         "label_table": table[list(INGESTED_COLUMNS)],
         "refined_probs": probs,
         "training_selected": np.empty(0, bool),
-        "training_report": {"data_hash": data_hash(table)},
+        "training_report": {"preset": "jocor", "data_hash": data_hash(table)},
         "refined_noise": {
             "data_hash": data_hash(table),
             "method": "known",
@@ -119,7 +119,6 @@ def repair(host, reading):
         "params:scoring": {},
         "params:policy": {},
         "params:thresholds_from_reviews": {},
-        "params:preset": "jocor",
     }
     catalog = DataCatalog(
         {

@@ -24,7 +24,6 @@ def choose_policy(  # one argument per catalog entry
     probs: NDArray[Any],
     selected: NDArray[Any],
     class_names: list[str],
-    preset: str,
     scoring: dict[str, Any],
     policy: dict[str, Any],
     reviewed: dict[str, Any],
@@ -53,7 +52,7 @@ def choose_policy(  # one argument per catalog entry
         known,
         decided,
         table,
-        preset,
+        training_report["preset"],
     )
     return record, thresholds.metrics(record)
 
@@ -93,7 +92,7 @@ def record_changes(
     human_decisions: pd.DataFrame,
     class_names: list[str],
     policy_in_force: dict[str, Any],
-    preset: str,
+    training_report: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what the ledger is told, and the changes as a text for git."""
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
@@ -102,7 +101,7 @@ def record_changes(
         policy_in_force["chosen_by"] != "conf",
     )
     note = f"relabel_confidence {value:g}, chosen by audits" if by_reviews else ""
-    proposed = ledger.propose(repaired, preset, decided, note, class_names)
+    proposed = ledger.propose(repaired, training_report["preset"], decided, note, class_names)
     return proposed, label_diff.label_changes(repaired, class_names)
 
 
