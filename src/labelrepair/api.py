@@ -1,6 +1,7 @@
 """The Python face: features (or probabilities) and given labels in, a repaired label table out."""
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,8 @@ from labelrepair.workflow import (
     repair_rows,
 )
 
+logger = logging.getLogger(__name__)
+LARGE_PIXEL = 20.0  # of a float image; standardized ones reach about 10
 MOST_TOKENS = 2**24  # the embedding has a row for every token
 FEW_TOKENS = 1000  # ids up to this are token ids in the smallest of tables
 IDS_PER_VALUE = 10  # a vocabulary built from the texts has fewer words than the table has values
@@ -101,11 +104,12 @@ def repair(
     """Estimate the label noise, train a robust model and repair the labels.
 
     Args:
-        features: N samples: uint8 or float images ``(N, H, W)``, ``(N, ch, H, W)`` or
-            ``(N, H, W, ch)`` with ch = 1 or 3, float vectors ``(N, D)``, or integers ``(N, L)``:
-            token ids of texts, from 0. Whole numbers that are quantities (ages, prices) are passed
-            as floats (``X.astype(float)``). Integers above 1,000 and ten times N L are refused
-            unless a ``network`` is named, as they are hardly token ids.
+        features: N samples: images ``(N, H, W)``, ``(N, ch, H, W)`` or ``(N, H, W, ch)`` with
+            ch = 1 or 3, integers in 0..255 or floats of about -1 to 1; float vectors ``(N, D)`` of
+            any scale; or integers ``(N, L)``: token ids of texts, from 0. Whole numbers that are
+            quantities (ages, prices) are passed as floats (``X.astype(float)``). Integers above
+            1,000 and ten times N L are refused unless a ``network`` is named, as they are hardly
+            token ids.
         given_labels: ``(N,)`` whole numbers in 0..C-1, perhaps wrong.
         method: one of :func:`labelrepair.methods.available`.
         network: name, import path, or ``{"name": ..., "options": {...}}``; None = ``mlp`` for
@@ -140,6 +144,8 @@ def repair(
     """
     whole(0, seed=seed)
     array = as_features(features)
+    if options.get("normalize", "none") == "none":
+        _warn_of_scale(array)
     if network is None and array.dtype == np.int64:  # a named network says that they are tokens
         _check_vocabulary(array)
     labels, classes = _labels(given_labels, len(array), num_classes)
@@ -148,7 +154,8 @@ def repair(
     if known is not None and "transition" in _options_of(method):
         options["transition"] = "given"  # the method's option of this name cannot be passed as well
     chosen = _network(network, array)
-    preset = _preset(method, options, chosen, device)
+    vectors = array.ndim == 2 and array.dtype.kind == "f"
+    preset = _preset(method, options, chosen, device, vectors=vectors)
     rules = policy if isinstance(policy, Policy) else from_dict(Policy, policy, "policy")
     second_look = from_dict(RefinementSpec, refinement, "refinement")
     held_out = holdout(labels, preset.training.validation_fraction, derive_seed(seed, "validation"))
@@ -192,8 +199,8 @@ def repair_with_probs(
     """Repair labels with probabilities that another model made; nothing is trained.
 
     Args:
-        probs: ``(N, C)`` class probabilities, rows sum to 1. Out-of-sample ones (as
-            ``cross_val_predict(..., method="predict_proba")`` makes them, cleanlab's
+        probs: ``(N, C)`` class probabilities, rows sum to 1, column j for class j. Out-of-sample
+            ones (as ``cross_val_predict(..., method="predict_proba")`` makes them, cleanlab's
             ``pred_probs``) give a sound estimate of the noise.
         given_labels: ``(N,)`` whole numbers in 0..C-1, perhaps wrong.
         transition: a known ``(C, C)`` T; None = estimated.
@@ -212,6 +219,7 @@ def repair_with_probs(
         TransitionError: ``transition`` is not row-stochastic.
     """
     whole(0, seed=seed)
+    _check_columns(probs)
     values = check_probs(plain_array(probs, "probs"))
     labels, classes = _labels(given_labels, len(values), values.shape[1], empty_classes=True)
     ids = _ids(sample_ids, len(values))
@@ -273,11 +281,12 @@ def as_features(features: ArrayLike | torch.Tensor) -> NDArray[Any]:
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
         if bad.any():
             raise DataError(f"features: row {int(np.argmax(bad))} holds a NaN or infinite value")
+    elif array.ndim == 2 and array.dtype != np.uint8:
+        _check_tokens(array)
+        array = array.astype(np.int64)
     elif array.dtype != np.uint8:
-        kind = np.int64 if array.ndim == 2 else np.float32
-        if array.ndim == 2:
-            _check_tokens(array)
-        array = array.astype(kind)
+        _check_pixels(array)
+        array = array.astype(np.uint8)
     return np.ascontiguousarray(array)
 
 
@@ -323,6 +332,26 @@ def _check_tokens(tokens: NDArray[Any]) -> None:
     ):
         if wrong.any():
             raise DataError(f"features: row {int(np.argmax(wrong.any(1)))} holds {found}")
+
+
+def _check_pixels(images: NDArray[Any]) -> None:
+    least, most = images.min(), images.max()
+    if least < 0 or most > 255:
+        raise DataError(
+            f"features: images of {images.dtype} with values from {least} to {most}, expected "
+            "0 to 255: scale them (16 bits: images / 257), or pass floats from about -1 to 1"
+        )
+
+
+def _warn_of_scale(array: NDArray[Any]) -> None:
+    """Warn of float images of a scale that networks hardly learn from; vectors are standardized."""
+    most = float(np.abs(array).max()) if array.ndim == 4 and array.dtype.kind == "f" else 0.0
+    if most > LARGE_PIXEL:
+        logger.warning(
+            "the images hold numbers up to %g: networks learn badly from more than about 1; pass "
+            "uint8, divide them, or set normalize='standardize'",
+            most,
+        )
 
 
 def _check_vocabulary(tokens: NDArray[np.int64]) -> None:
@@ -421,10 +450,31 @@ def _options_of(method: str) -> set[str]:
     return {field.name for field in dataclasses.fields(methods.load(method).Options)}
 
 
+def _check_columns(probs: Any) -> None:
+    """Refuse a frame whose columns are the class numbers in another order than 0, 1, ..."""
+    if not isinstance(probs, pd.DataFrame):
+        return
+    names: list[Any] = list(probs.columns)
+    expected = list(range(probs.shape[1]))
+    if names != expected and set(names) == set(expected):
+        raise DataError(
+            f"probs: columns {shown(names)}, expected them in the order of the classes; "
+            "pass probs[sorted(probs.columns)]"
+        )
+
+
 def _preset(
-    method: str, options: Mapping[str, Any], network: Mapping[str, Any], device: str
+    method: str,
+    options: Mapping[str, Any],
+    network: Mapping[str, Any],
+    device: str,
+    *,
+    vectors: bool,
 ) -> Preset:
-    """Sort the options into the method's and the loop's, over the method's defaults."""
+    """Sort the options into the method's and the loop's, over the method's defaults.
+
+    Those for pixels, as the mean that some subtract, are not taken for vectors.
+    """
     module, of_method = methods.load(method), _options_of(method)
     of_loop = {f.name for f in dataclasses.fields(TrainingConfig)} - {"network", "device"}
     short = {"epochs", "lr"}
@@ -443,6 +493,8 @@ def _preset(
     if isinstance(chosen, Mapping):  # else it is refused below
         network = {**network, "options": {**needed, **chosen}}
     loop = {**module.TRAINING, "network": network, "device": device}
+    if vectors:
+        loop["normalize"] = "standardize"
     loop |= {k: v for k, v in options.items() if k in of_loop and k not in of_method}
     changed = {k: v for k, v in options.items() if k in short and k not in of_method}
     schedule = to_dict(loop.get("schedule") or {})

@@ -157,7 +157,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             probe=self.probe,
             refinement=self.refinement,
             progress=self.verbose,
-            **self._options(vectors=array.ndim == 2 and not self.tokens),
+            **self._options(),
         )
         index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(array))
         self._keep(result, index)
@@ -190,8 +190,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _training_arrays(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Check X and y together; remember what a sample looks like."""
-        X, y = plain_array(X, "X"), plain_array(y, "y")
-        _check_no_blank(y)
+        X, y = plain_array(X, "X"), _of_one_kind(plain_array(y, "y"))
         if _dimensions(X) > 2:
             array, given = check_X_y(X, y, dtype=None, allow_nd=True)
         else:
@@ -237,8 +236,8 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         except ValueError as error:
             raise ConfigError(f"random_state: {error}") from None
 
-    def _options(self, *, vectors: bool) -> dict[str, Any]:
-        """Return the options that are set; numbers of no known scale are standardized."""
+    def _options(self) -> dict[str, Any]:
+        """Return the options that are set."""
         options = {} if self.options is None else self.options
         if not isinstance(options, Mapping):
             found = shown(repr(options))
@@ -252,8 +251,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
         named = {name: getattr(self, name) for name in ("epochs", "lr", "batch_size", "budget")}
         chosen = {name: value for name, value in named.items() if value is not None}
-        scaled = {"normalize": "standardize"} if vectors else {}
-        return scaled | chosen | dict(options)
+        return chosen | dict(options)
 
     def _keep(self, result: RepairResult, index: "pd.Index[Any]") -> None:
         """Set the fitted attributes, labels in the user's own words."""
@@ -264,8 +262,9 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = result.table.set_index(index)
         codes = table["repaired_label"]
         repaired = pd.Series(self.classes_[codes.fillna(0).to_numpy(np.int64)], index=index)
-        if repaired.dtype.kind in "iu":
-            repaired = repaired.astype("Int64")  # the integers that may be missing
+        # The kinds whose values may be missing.
+        kinds: dict[str, Any] = {"i": "Int64", "u": "UInt64", "b": "boolean"}
+        repaired = repaired.astype(kinds.get(repaired.dtype.kind, repaired.dtype))
         self.repaired_labels_ = repaired.mask(codes.isna())
         self.label_issues_ = pd.DataFrame(
             {
@@ -282,6 +281,31 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _dimensions(X: Any) -> int:
     return int(X.ndim) if hasattr(X, "ndim") else np.asarray(X).ndim
+
+
+def _of_one_kind(y: Any) -> Any:
+    """Return labels that NumPy takes as they are.
+
+    It makes floats of pandas' nullable integers, which merges large ones, and texts of a list of
+    texts and numbers, which merges "1" and 1.
+
+    Raises:
+        DataError: a label is missing, or texts and others are mixed, naming the first rows.
+    """
+    _check_no_blank(y)
+    kind = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if isinstance(kind, np.dtype) and kind.kind in "iub":
+        return y.to_numpy(kind)
+    plain = getattr(getattr(y, "dtype", np.dtype(object)), "kind", "O") == "O"
+    labels = list(y) if plain and isinstance(y, (list, tuple, pd.Series, np.ndarray)) else []
+    texts = np.array([isinstance(label, str) for label in labels], bool)
+    if texts.any() and not texts.all():
+        text, other = int(texts.argmax()), int(texts.argmin())
+        raise DataError(
+            f"y: row {text} is the text {shown(labels[text])} and row {other} is "
+            f"{shown(repr(labels[other]))}, expected labels of one kind"
+        )
+    return y
 
 
 def _check_no_blank(y: Any) -> None:

@@ -71,6 +71,32 @@ def test_every_kind_of_feature(features):
     assert len(result.history) == 2
 
 
+@pytest.mark.parametrize("method", ["cross_entropy", "joint_optimization", "nlnl"])
+def test_the_unit_of_a_column_does_not_matter(method):
+    """Whatever the method does with pixels; powers of two leave the bits alone."""
+    columns = (rng.normal(size=(ROWS, 6)) + 3 * np.eye(6)[LABELS]).astype(np.float32)
+    first, second = (
+        labelrepair.repair(columns * scale, LABELS, method=method, device="cpu", budget=0.01)
+        for scale in (1, 2.0 ** np.arange(-12, 12, 4))
+    )
+    np.testing.assert_array_equal(first.probs, second.probs)
+
+
+def test_whole_numbers_of_images_are_pixels():
+    pixels = images(8, 8, dtype=np.int64)
+    first, second = repair(pixels), repair(pixels.astype(np.uint8))
+    np.testing.assert_array_equal(first.probs, second.probs)
+
+
+def test_float_images_of_a_large_scale_are_warned_of(caplog):
+    repair(images(8, 8, dtype=np.float32))
+    assert "the images hold numbers up to 209" in caplog.text
+    caplog.clear()
+    repair(images(8, 8, dtype=np.float32), normalize="standardize")
+    repair(images(8, 8, dtype=np.float32) / 255)
+    assert "hold numbers" not in caplog.text
+
+
 def test_channels_may_come_first_or_last():
     last = images(8, 8, 3)
     first, second = repair(last), repair(last.transpose(0, 3, 1, 2))
@@ -249,6 +275,8 @@ def test_small_data_shrink_the_batch_of_methods_that_drop_the_last():
             r"features: 1 rows hold masked values \(row 5\)",
         ),
         (torch.ones(ROWS, 2).to_sparse(), "features: a tensor that is no array: .*Sparse"),
+        (images(8, 8, dtype=np.uint16) * 257, r"images of uint16 with values from 0 to \d{5}, exp"),
+        (images(8, 8, dtype=np.int64) - 1, "images of int64 with values from -1 to"),
     ],
 )
 def test_features_that_cannot_be_used(features, message):
@@ -386,6 +414,13 @@ def test_tensors_of_any_kind_of_float_that_may_need_gradients(dtype):
     np.testing.assert_array_equal(api.as_features(np.ma.masked_array(expected)), expected)
     probs = torch.full((4, 2), 0.5, dtype=dtype).requires_grad_()
     assert labelrepair.repair_with_probs(probs, [0, 1, 0, 1]).probs.tolist() == [[0.5, 0.5]] * 4
+
+
+def test_columns_of_probabilities_in_another_order_are_refused():
+    probs = pd.DataFrame(np.eye(C)[LABELS])
+    labelrepair.repair_with_probs(probs.set_axis(["a", "b", "c"][:C], axis=1), LABELS)
+    with pytest.raises(DataError, match=r"probs: columns \[2, 1, 0\], expected them in the order"):
+        labelrepair.repair_with_probs(probs[[2, 1, 0]], LABELS)
 
 
 def test_masked_probabilities_and_transitions_are_refused():

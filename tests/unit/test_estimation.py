@@ -511,6 +511,18 @@ def digits_with_a_mistyped_label(mistyped, count=300):
     return probs, given_labels, true
 
 
+def test_of_classes_too_small_for_an_estimate_nothing_is_claimed():
+    """A quarter of the labels is wrong; four of each class are given."""
+    true = np.repeat(np.arange(50), 4)
+    given_labels = true.copy()
+    given_labels[::4] = (true[::4] + 1) % 50
+    probs = np.full((200, 50), 0.05 / 49)
+    probs[np.arange(200), true] = 0.95
+    with pytest.warns(UserWarning, match=r"50 of 50 classes have fewer than 5 .*0, 1, .*9, \.\.\."):
+        found = estimate_noise(probs, given_labels, EstimationSpec(), np.random.default_rng(0))
+    assert found.interval == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("mistyped", [1, 2])
 def test_a_mistyped_label_is_no_class_that_other_rows_are_taken_for(mistyped):
     plain, odd = (

@@ -136,12 +136,38 @@ def test_the_same_as_repair(noisy):
     model = RobustClassifier(**FAST).fit(features, given)
     more = {k: v for k, v in FAST.items() if k != "random_state"}
     codes = np.searchsorted(CLASSES, given)
-    result = labelrepair.repair(features, codes, seed=0, normalize="standardize", **more)
+    result = labelrepair.repair(features, codes, seed=0, **more)
     np.testing.assert_array_equal(model.train_probs_, result.probs)
     np.testing.assert_array_equal(model.out_of_sample_probs_, result.probe_probs)
 
 
 # -- inputs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"), [("Int64", "Int64"), ("uint64", "UInt64"), ("UInt64", "UInt64")]
+)
+def test_large_whole_numbers_stay_themselves(kind, missing):
+    """As floats 2**63 and its neighbours are one number."""
+    first = 2**53 if kind == "Int64" else 2**63
+    labels = pd.Series([first + row % 3 for row in range(60)], dtype=kind)
+    model = RobustClassifier(**FAST).fit(np.random.default_rng(0).normal(size=(60, 4)), labels)
+    assert model.classes_.tolist() == [first, first + 1, first + 2]
+    assert model.label_issues_["given_label"].tolist() == labels.tolist()
+    assert model.repaired_labels_.dtype == missing
+
+
+def test_yes_and_no_stay_themselves():
+    labels = pd.Series(np.arange(60) % 2 == 0, dtype="boolean")
+    model = RobustClassifier(**FAST).fit(np.random.default_rng(0).normal(size=(60, 4)), labels)
+    assert model.classes_.tolist() == [False, True]
+    assert model.repaired_labels_.dtype == "boolean"
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda labels: np.array(labels, object)])
+def test_texts_and_numbers_are_not_mixed(make):
+    with pytest.raises(DataError, match="y: row 1 is the text 1 and row 0 is 1, exp"):
+        RobustClassifier(**FAST).fit(np.eye(6), make([1, "1", "b"] * 2))
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (3, 8, 8)])

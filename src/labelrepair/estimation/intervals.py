@@ -6,7 +6,7 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from labelrepair.config import require
 from labelrepair.estimation.accuracy import cohens_kappa, probe_accuracy
@@ -69,15 +69,18 @@ def estimate_noise(
         TransitionError: for an invalid ``spec.transition``.
 
     Warns:
-        UserWarning: T, given or estimated, is ill-conditioned; with its condition number.
+        UserWarning: T, given or estimated, is ill-conditioned, with its condition number; or
+            classes have too few labels for the confident joint, which are then believed.
     """
     lazy = spec.method == "confident_joint"  # reads and checks the rows in portions
     array: Any = shaped(probs) if lazy else check_probs(probs)
     labels = matching_labels(array, given_labels)
     needed = spec.method == "curated"
     require((curated is not None) == needed, "curated: trusted rows go with method=curated only")
+    believed = np.zeros(array.shape[1], bool)
     if spec.method == "confident_joint":
         cells = confident_cells(array, labels, FEWEST_LABELS)
+        believed = _believed(cells)
         (transition, prior), resamples = _from_cells(cells, spec, rng)
     elif spec.method in ("anchor", "cleanlab"):
         (transition, prior), resamples = _from_rows(array, labels, spec, rng)
@@ -86,7 +89,8 @@ def estimate_noise(
         (transition, prior), resamples = _from_pairs(given_counts, spec, rng, curated)
     warn_if_doubtful(transition)
     rates, matrices = _bootstrap(resamples, spec, array.shape[1])
-    low, high = np.quantile(rates, _tails(spec))
+    # Of classes that are too small for an estimate, nothing is known.
+    low, high = (0.0, 1.0) if believed.all() else np.quantile(rates, _tails(spec))
     return NoiseEstimate(
         transition=transition,
         noise_rate=noise_rate_of(transition, prior=prior),
@@ -160,6 +164,21 @@ def _from_cells(
         return normalise_rows(found), found.sum(axis=1) / found.sum()
 
     return point, map(fitted, _redraw(cells, spec.bootstrap, rng))
+
+
+def _believed(cells: Labels) -> NDArray[np.bool_]:
+    """Return which classes (C,) are too small for an estimate, and warn of those that occur."""
+    given = cells.sum(axis=0)
+    small: NDArray[np.bool_] = given < FEWEST_LABELS
+    found = np.flatnonzero(small & (given > 0))
+    if len(found):
+        some = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
+        warnings.warn(
+            f"{len(found)} of {len(given)} classes have fewer than {FEWEST_LABELS} given labels, "
+            f"too few to tell wrong ones: nothing is known of their noise (class {some})",
+            stacklevel=3,
+        )
+    return small
 
 
 def _from_rows(

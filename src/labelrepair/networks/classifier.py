@@ -34,11 +34,15 @@ class Normalizer(nn.Module):
         """Fit on the training rows.
 
         Args:
-            kind: ``none`` ([0, 1] only), ``pixel_mean`` (per-pixel mean), ``channel_mean``, or
-                ``standardize`` (zero mean and unit variance per feature).
+            kind: ``none`` ([0, 1] only), ``pixel_mean`` (per-pixel mean), ``channel_mean``,
+                ``standardize`` (zero mean and unit variance per feature), or ``auto``: the last for
+                vectors of numbers, none for images and tokens.
             features: all rows, ``(N, ...)``.
             rows: the training rows, int64 ``(n,)``.
         """
+        if kind == "auto":
+            vectors = len(features.shape) == 2 and features.dtype.is_floating_point
+            kind = "standardize" if vectors else "none"
         unit = 1.0 / 255.0 if features.dtype == torch.uint8 else 1.0
         if kind == "none" or is_tokens(features):
             return cls(scale=torch.tensor([unit]))

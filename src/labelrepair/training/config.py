@@ -158,7 +158,8 @@ class TrainingConfig:
         drop_last: leave the epoch's last, smaller batch out (two-network methods).
         max_batches: batches after which an epoch ends, the rows drawn anew in each; 0 = all of
             them. The code of JoCoR stops after 401 of MNIST's 468.
-        normalize: ``none``, ``pixel_mean``, ``channel_mean`` or ``standardize``.
+        normalize: ``none``, ``pixel_mean``, ``channel_mean``, ``standardize``, or ``auto``, which
+            standardizes vectors, whose numbers have any scale, and leaves images and tokens alone.
         augment: crop and flip, on images.
         validation_fraction: share of the training rows held out, stratified by given label, when
             the label table brings no validation split; 0 trains on all.
@@ -182,7 +183,7 @@ class TrainingConfig:
     batch_size: int = 128
     drop_last: bool = False
     max_batches: int = 0
-    normalize: str = "none"
+    normalize: str = "auto"
     augment: Augment = Augment()
     validation_fraction: float = 0.0
     budget: float = 1.0
@@ -197,7 +198,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
-        kinds = ("none", "pixel_mean", "channel_mean", "standardize")
+        kinds = ("auto", "none", "pixel_mean", "channel_mean", "standardize")
         one_of(kinds, normalize=self.normalize)
         one_of(("float32", "bfloat16"), precision=self.precision)
         one_of(("auto", "contiguous", "channels_last"), memory_format=self.memory_format)

@@ -35,7 +35,7 @@ from labelrepair.training.launch import together
 from labelrepair.training.probe import ProbeSpec, cross_validated_probs
 from labelrepair.training.ranks import Ranks
 from labelrepair.training.seeds import derive_seed
-from labelrepair.transition import check_transition, lost_classes
+from labelrepair.transition import check_transition, lost_classes, warn_if_doubtful
 from labelrepair.workflow.building import network_builder
 
 logger = logging.getLogger(__name__)
@@ -203,6 +203,7 @@ def refine(
             noise = refined_noise(second, given, likely.transition, spec, rng)
         joined = second if len(lost) else (probs + second) / 2
         logger.info("round %d: noise rate %.1f %%", number + 1, 100 * noise.noise_rate)
+    warn_if_doubtful(noise.transition)
     return joined.astype(np.float32), noise
 
 

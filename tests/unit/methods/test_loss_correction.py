@@ -11,7 +11,7 @@ from labelrepair.training import Batch, TrainingConfig
 from labelrepair.training.seeds import derive_seed
 
 T = np.array([[0.7, 0.3, 0, 0], [0, 0.7, 0.3, 0], [0, 0, 0.7, 0.3], [0.3, 0, 0, 0.7]])
-OVERFIT = {"optimizer": {"name": "sgd"}, "schedule": {"epochs": 15, "lr": 1.0}}
+OVERFIT = {"normalize": "none", "optimizer": {"name": "sgd"}, "schedule": {"epochs": 15, "lr": 1.0}}
 SHORT = {"schedule": {"epochs": 2, "lr": 0.05}}
 
 

@@ -27,7 +27,7 @@ from labelrepair.training import (
 from labelrepair.training.device import layout
 from labelrepair.training.seeds import derive_seed, generator
 
-CONFIG = TrainingConfig(optimizer=Optimizer("sgd"), batch_size=16, device="cpu")
+CONFIG = TrainingConfig(optimizer=Optimizer("sgd"), batch_size=16, normalize="none", device="cpu")
 TWO = Schedule(2, 0.05)
 
 
