@@ -129,6 +129,19 @@ def test_backward_with_a_singular_matrix(train_method):
     train_method("loss_correction", options, noise=estimate(singular), **SHORT)
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_given_matrix_is_mixed_with_the_identity(train_method, direction):
+    """Once: also a singular one, as the refusal of backward correction advises."""
+    singular = np.array([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    expected = np.array([[0.75, 0.25, 0, 0], [0.25, 0.75, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    operand = np.log if direction == "forward" else np.linalg.inv
+    options = {"transition": "given", "direction": direction, "identity_mix": 0.5}
+    found = train_method("loss_correction", options, noise=estimate(singular), **SHORT).shared
+    np.testing.assert_array_equal(found["transition"].numpy(), expected)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found["operand"].numpy(), operand(expected), rtol=1e-6)
+
+
 def test_given_without_an_estimate_is_refused_before_training():
     with pytest.raises(ConfigError, match="transition: 'given' needs the estimation pipeline"):
         methods.plan("loss_correction", {"transition": "given"}, TrainingConfig(), None)
