@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from labelrepair.chunks import row_slices
 from labelrepair.config import positive
 from labelrepair.errors import DataError
+from labelrepair.estimation import check_probs
 from labelrepair.transition import check_labels, check_transition, noise_rate_of
 
 Floats = NDArray[np.float64]
@@ -129,7 +130,8 @@ def score(
         class; the given one on a tie) and ``confidence`` (its probability).
 
     Raises:
-        DataError: shapes do not fit, a row of ``probs`` is not finite, or a label is no class.
+        DataError: shapes do not fit, a row of ``probs`` holds no probabilities (see
+            :func:`labelrepair.estimation.check_probs`), or a label is no class.
         TransitionError: T is not row-stochastic.
     """
     spec = spec or ScoringSpec()
@@ -137,9 +139,7 @@ def score(
     if values.ndim != 2 or len(values) != len(given_labels):
         raise DataError(f"probs: shape {values.shape} does not fit {len(given_labels)} labels")
     for part in row_slices(*values.shape):
-        bad = ~np.isfinite(values[part]).all(1)
-        if bad.any():
-            raise DataError(f"probs: row {part.start + int(np.argmax(bad))} is not finite")
+        check_probs(values[part], first=part.start)
     given_labels = check_labels(given_labels, values.shape[1], "given_labels")
     matrix = check_transition(transition, values.shape[1])
     if temperature is None and spec.calibrate and len(values):

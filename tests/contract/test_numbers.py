@@ -23,6 +23,8 @@ from labelrepair.training import (
     TrainSet,
     train,
 )
+from labelrepair.training.collapse import Collapse
+from labelrepair.training.replicas import train_replicas
 from labelrepair.transition import lost_classes
 
 pytestmark = [
@@ -156,6 +158,49 @@ def test_collapse_to_one_class_is_reported_once(step, collapses, small, caplog):
     else:
         assert shares[-1] < 0.5
         assert found == []
+
+
+def _towards(targets):
+    """Return a step that pulls each network to a class of its own, or to the labels (None)."""
+
+    def step(logits, batch, _run):
+        labels = batch.labels
+        wanted = [labels if t is None else torch.full_like(labels, t) for t in targets]
+        return Step(sum(cross_entropy(*pair).mean() for pair in zip(logits, wanted, strict=True)))
+
+    return step
+
+
+@pytest.mark.parametrize("replicas", [False, True])
+@pytest.mark.parametrize("targets", [(None, 0), (0, 1), (0, 0), (None, None)])
+def test_each_collapsed_network_is_named(targets, replicas, small, caplog):
+    config, shares = TrainingConfig(batch_size=32, device="cpu"), []
+
+    def share_of_the_mean(run):
+        best = run.samples.probs[small.train_rows].argmax(1)
+        shares.append(int(best.bincount().max()) / len(best))
+
+    plan = Schedule(epochs=8, lr=0.05)
+    stages = [Stage("two", plan, _towards(targets), 2, after_epoch=share_of_the_mean)]
+    if replicas:
+        result = train_replicas([small], [stages], network, config, seeds=[0])[0]
+    else:
+        result = train(small, stages, network, config, seed=0, progress=False)
+    found = "\n".join(record.getMessage() for record in caplog.records)
+    expected = [(k + 1, label) for k, label in enumerate(targets) if label is not None]
+    assert len(caplog.records) == len(expected)
+    for number, label in expected:
+        assert f"of class {label} by network {number} of 2 for 3 epochs: the network has" in found
+    assert [row["largest_class_share"] for row in result.history] == shares
+
+
+def test_a_mean_that_collapses_by_itself_is_reported(small, caplog):
+    collapse = Collapse(small)
+    for epoch in range(3):
+        collapse.look("two", epoch, [(0.9, 0), (0.9, 0), (1.0, 0)])
+    assert "of class 0 by the networks' mean for 3 epochs: the networks have" in caplog.text
+    collapse.leave("two", [])
+    assert len(caplog.records) == 1
 
 
 def test_a_short_stage_that_ends_collapsed_is_reported(small, caplog):

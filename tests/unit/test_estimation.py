@@ -96,6 +96,18 @@ def test_quantile_anchor_equals_the_released_rule_without_overwriting(quantile):
     np.testing.assert_allclose(anchor_transition(probs, quantile), expected, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("rule", ["code", "at"])
+def test_anchors_of_coarse_probabilities_do_not_fall_to_the_next_lower_value(rule):
+    """Trees and neighbours say 0, 0.2, ..., 1: a third of the rows tie at the quantile."""
+    certain = np.repeat(np.eye(3), 100, axis=0)
+    certain[::10] = [[0.6, 0.2, 0.2]] * 10 + [[0.2, 0.6, 0.2]] * 10 + [[0.2, 0.2, 0.6]] * 10
+    np.testing.assert_array_equal(anchor_transition(certain, 0.97, rule=rule), np.eye(3))
+    # Order statistics 3 and 4 of 0, .1, .4, .4, .8: a tie below the quantile is none at it.
+    first = np.array([0.4, 0.8, 0.1, 0.4, 0.0])
+    found = anchor_transition(np.column_stack([first, 1 - first]), 0.99, rule=rule)
+    np.testing.assert_array_equal(found[0, 0], {"code": 0.4, "at": 0.8}[rule])
+
+
 def test_columns_that_share_anchors_do_not_disturb_each_other():
     # The two largest rows of column 1 are the ones excluded for column 0; the released code
     # would read their column 0 as zero.

@@ -194,16 +194,30 @@ def test_errors():
         score(probs, labels[:3], T)
     with pytest.raises(DataError, match="does not fit"):
         score(probs[0], labels, T)
-    broken = probs.copy()
-    broken[2, 1] = np.nan
-    with pytest.raises(DataError, match="row 2 is not finite"):
-        score(broken, labels, T)
     with pytest.raises(TransitionError):
         score(probs, labels, np.ones((3, 3)))
     with pytest.raises(TransitionError, match=r"expected shape \(3, 3\)"):
         score(probs, labels, np.eye(2))
     with pytest.raises(ConfigError, match="calibration_rows"):
         ScoringSpec(calibration_rows=0)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0.5, np.nan, 0.5], "expected finite values"),
+        ([-0.2, 0.7, 0.5], "expected no negative value"),
+        ([2.0, 3.0, 5.0], "sum 10, expected a sum of 1 within 0.001"),
+        ([0.0, 0.0, 0.0], "sum 0, expected a sum of 1 within 0.001"),
+    ],
+)
+@pytest.mark.parametrize("temperature", [None, 1.0])
+def test_rows_that_are_no_probabilities_are_refused(row, message, temperature, monkeypatch):
+    monkeypatch.setattr("labelrepair.chunks.ELEMENTS", 12)
+    probs, labels = random_probs(0, rows=30), np.zeros(30, np.int64)
+    probs[17] = row
+    with pytest.raises(DataError, match=f"^probs: row 17 is .*{message}"):
+        score(probs, labels, T, temperature=temperature)
 
 
 def test_scores_are_the_same_in_any_portion(monkeypatch):

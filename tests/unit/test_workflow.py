@@ -283,6 +283,19 @@ def test_refine():
         assert look(1, known)[1] is known
 
 
+def test_a_second_look_that_hardly_tells_classes_apart_is_warned_of(monkeypatch):
+    data, _ = train_set()
+    flat = np.full((C, C), 1 / C) + 1e-4 * np.eye(C)
+    flat /= flat.sum(1, keepdims=True)
+    found = dataclasses.replace(noise(), method="maximum_likelihood", transition=flat)
+    monkeypatch.setattr(workflow.noise, "refined_noise", lambda *_: found)
+    probs = np.full((48, C), 1 / C, np.float32)
+    first = dataclasses.replace(noise(), method="confident_joint")
+    spec = RefinementSpec(rounds=1, folds=2, bootstrap=5)
+    with pytest.warns(UserWarning, match=r"transition: condition number 1e\+04"):
+        workflow.refine(data, probs, first, ProbeSpec(folds=2, training=TRAINING), spec, 0)
+
+
 def test_refine_only_begins_with_a_network_that_has_lost_a_class(caplog):
     data, _ = train_set()
     probe = ProbeSpec(folds=2, training=TRAINING)

@@ -64,6 +64,9 @@ class Shards(RowStore):
     def read(self, rows: Positions) -> Array:
         """Copy rows out of their shards.
 
+        A shard that was cut since it was mapped is refused; one that is cut in the instant of the
+        copy ends the process (SIGBUS).
+
         Raises:
             DataError: a shard is missing, truncated, or of another data set.
             StoreError: the system does not let it be opened, e.g. for want of memory.
@@ -92,7 +95,10 @@ class Shards(RowStore):
 
     def _mapped(self, number: int) -> tuple[mmap.mmap, Array, int]:
         """Return a shard's map, array and where the array begins."""
-        found = self._open.pop(number, None) or self._opened(number)
+        found = self._open.pop(number, None)
+        # Touching pages that a file has lost since ends the process: open it anew, and be refused.
+        if found is None or found[0].size() < len(found[0]):
+            found = self._opened(number)
         self._open[number] = found
         # Another thread may be reading: what it still has in hand is closed when it lets go of it.
         for old in list(self._open)[:-KEPT]:

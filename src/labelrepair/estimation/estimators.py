@@ -21,14 +21,16 @@ def anchor_transition(
         probs: (N, C) noisy posteriors, each row summing to 1; not modified.
         quantile: None takes the row with the largest ``probs[:, i]``; in [0, 1] (paper: 0.97) the
             row at that quantile of the column, upper interpolation.
-        rule: ``at`` takes the row at the quantile, as the text says; ``code`` the largest one
-            strictly below it, as the released code does (equal to ``at`` where none is below).
+        rule: ``at`` takes the row at the quantile, as the text says; ``code`` the one before it in
+            the column's order, as the released code does (equal to ``at`` where none is before).
+            Of rows with the same value it is the first.
 
     Returns:
         (C, C) float64, rows divided by their sums.
 
     Deviations: the code blanks the excluded rows inside ``probs``, so later classes read zeros;
-    here the input stays whole.
+    here the input stays whole. Of rows that tie at the quantile it excludes all, and falls to the
+    next lower value, however low that is; here they count one by one.
 
     Raises:
         ConfigError: for a quantile outside [0, 1] or an unknown rule.
@@ -52,12 +54,10 @@ def anchor_transition(
     if quantile is None:
         rows = array.argmax(axis=0)
     else:
-        theta = np.quantile(array, quantile, axis=0, method="higher")
-        rows = (array == theta).argmax(axis=0)
+        place = int(np.ceil(quantile * (len(array) - 1)))
         if rule == "code":
-            below = array < theta
-            largest = np.where(below, array, -np.inf).argmax(axis=0)
-            rows = np.where(below.any(axis=0), largest, rows)
+            place = max(place - 1, 0)
+        rows = (array == np.partition(array, place, axis=0)[place]).argmax(axis=0)
     anchors: Floats = array[rows] / array[rows].sum(axis=1, keepdims=True)
     return anchors
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate, anchor_transition
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig
 from labelrepair.training.state import Keep
-from labelrepair.transition import invert_transition
+from labelrepair.transition import Floats, invert_transition, warn_if_doubtful
 
 TRAINING: Mapping[str, Any] = {
     "optimizer": {"name": "adagrad", "eps": 1e-6},
@@ -41,7 +42,7 @@ class Options:
             ``given`` takes the matrix that the estimation pipeline (or the user) hands over.
         quantile: percentile of the anchor points, 0.97 in the paper; None = argmax (many classes).
         rule: which row that is, ``code`` or ``at``, see :func:`anchor_transition`.
-        identity_mix: a in ``a I + (1 - a) T``, against ill conditioning.
+        identity_mix: a in ``a I + (1 - a) T``, against ill conditioning, wherever T comes from.
         warm_start: go on from the first network instead of a fresh one.
         clip: lower bound of probabilities in the backward loss, e.g. 1e-7; None = exact.
         keep: which weights leave each training; the paper's are those of the lowest loss on the
@@ -69,7 +70,8 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
 
     Raises:
         ConfigError: ``transition: given`` without a matrix.
-        TransitionError: when the corrected stage begins, if T cannot be inverted (backward).
+        TransitionError: when the corrected stage begins, if the mixed T cannot be inverted
+            (backward).
     """
 
     def step(logits: Tensor, batch: Batch, run: Run) -> Step:
@@ -83,7 +85,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
 
     def prepare(run: Run) -> None:
         if options.transition == "given":
-            run.samples.shared["transition"] = torch.from_numpy(_given(noise).transition).clone()
+            run.samples.shared["transition"] = mixed(_given(noise).transition)
         transition = run.samples.shared["transition"].cpu().numpy()
         if options.direction == "forward":
             operand = torch.from_numpy(transition).log()
@@ -94,11 +96,12 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     def estimate(run: Run) -> None:
         probs = run.predict_probs().double().cpu().numpy()
         found = anchor_transition(probs, options.quantile, rule=options.rule)
-        mix = options.identity_mix
-        mixed = mix * torch.eye(len(found), dtype=torch.float64) + (1 - mix) * torch.from_numpy(
-            found
-        )
-        run.samples.shared["transition"] = mixed
+        run.samples.shared["transition"] = mixed(found)
+        warn_if_doubtful(run.samples.shared["transition"].numpy())
+
+    def mixed(transition: Floats) -> Tensor:
+        share = options.identity_mix
+        return torch.from_numpy(share * np.eye(len(transition)) + (1 - share) * transition)
 
     correction = Stage(
         f"{options.direction}_corrected",

@@ -12,22 +12,30 @@ from labelrepair.networks import available, build
 from labelrepair.networks.features import Features, chunk_rows, is_tokens, portions
 
 PIECE_BYTES = 1 << 22  # of float64 rows summed at once: they fit a processor's cache
+FLOAT = torch.finfo(torch.float32)
+FAR = 1 / FLOAT.eps  # a mean so many spreads away from 0 is itself rounded by a spread
 
 
 class Normalizer(nn.Module):
     """Turns stored features into network input; travels with the model, so users feed raw data.
 
     uint8 images become [0, 1] floats, minus a mean if one was fitted; tokens pass as int64.
+
+    Attributes:
+        far: some features lie more than :data:`FAR` spreads from 0. Known beforehand, as an
+            exported graph has no branches.
     """
 
     shift: Tensor
     scale: Tensor
+    far = False  # of modules that were pickled without it
 
     def __init__(self, shift: Tensor | None = None, scale: Tensor | None = None) -> None:
         """Keep ``(x - shift) * scale``; both broadcast against one batch of features."""
         super().__init__()
         self.register_buffer("shift", torch.zeros(1) if shift is None else shift)
         self.register_buffer("scale", torch.ones(1) if scale is None else scale)
+        self.far = not bool(self._near().all())
 
     @classmethod
     def fit(cls, kind: str, features: Features, rows: Tensor) -> "Normalizer":
@@ -35,8 +43,9 @@ class Normalizer(nn.Module):
 
         Args:
             kind: ``none`` ([0, 1] only), ``pixel_mean`` (per-pixel mean), ``channel_mean``,
-                ``standardize`` (zero mean and unit variance per feature), or ``auto``: the last for
-                vectors of numbers, none for images and tokens.
+                ``standardize`` (zero mean and unit variance per feature; one that never changes
+                becomes 0, one that spreads by less than 3e-39 keeps less), or ``auto``: the last
+                for vectors of numbers, none for images and tokens.
             features: all rows, ``(N, ...)``.
             rows: the training rows, int64 ``(n,)``.
         """
@@ -67,15 +76,24 @@ class Normalizer(nn.Module):
             mean = mean.mean(dim=tuple(range(1, mean.dim())), keepdim=True)
         scale = torch.full_like(mean, unit)
         if kind == "standardize":
-            scale = torch.where(variance > 0, 1.0 / variance.sqrt().clamp_min(1e-12), 1.0)
+            spread = variance.sqrt().clamp_min(1 / FLOAT.max)
+            scale = torch.where(variance > 0, 1.0 / spread, 1.0)
         return cls(mean.float(), scale.float())
 
     def forward(self, features: Tensor) -> Tensor:
         """Return network input, float32 ``(B, ...)`` (tokens: int64 ``(B, L)``)."""
         if features.dtype == torch.uint8 or features.is_floating_point():
             # One fused operation over the data instead of two.
-            return torch.addcmul(-self.shift * self.scale, features.float(), self.scale)
+            values = features.float()
+            found = torch.addcmul(-self.shift * self.scale, values, self.scale)
+            if self.far:
+                found = torch.where(self._near(), found, (values - self.shift) * self.scale)
+            return found
         return features.long()
+
+    def _near(self) -> Tensor:
+        """Return for which features the rounding of ``shift * scale`` does no harm."""
+        return (self.shift * self.scale).abs() <= FAR
 
 
 class Classifier(nn.Module):

@@ -1,7 +1,8 @@
 """Notice that a network predicts one class for everything, or that a stage learns from nothing."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +16,10 @@ EPOCHS = 3  # in a row; networks that have just been started often begin like th
 
 
 class Collapse:
-    """Counts the epochs in a row in which one class was predicted; warns once a stage.
+    """Counts the epochs in a row in which one class was predicted; warns once a stage and network.
 
-    Where a stage ends before they are enough, its last epoch decides.
+    Of several networks their mean is looked at as well: it may collapse where none does. Where a
+    stage ends before the epochs are enough, its last one decides.
     """
 
     def __init__(self, data: TrainSet) -> None:
@@ -28,26 +30,30 @@ class Collapse:
 
     def enter(self) -> None:
         """Begin a stage."""
-        self._epochs, self._warned, self._last = 0, False, (0, 0.0, 0)
+        self._epochs: Counter[int] = Counter()  # by place in ``largest``
+        self._warned: set[int] = set()
+        self._last: tuple[int, Sequence[tuple[float, int]]] = 0, ()
 
-    def look(self, stage: str, epoch: int, share: float, label: int) -> None:
+    def look(self, stage: str, epoch: int, largest: Sequence[tuple[float, int]]) -> None:
         """Take note of an epoch.
 
         Args:
             stage: its stage.
             epoch: 0-based, within the stage.
-            share: of the training rows that were predicted to be of the most predicted class.
-            label: that class.
+            largest: see :class:`labelrepair.training.passes.Means`.
         """
-        self._epochs = self._epochs + 1 if self._possible and share >= SHARE else 0
-        self._last = epoch, share, label
-        if self._epochs == EPOCHS:
-            self._warn(stage, f"for {EPOCHS} epochs")
+        self._last = epoch, largest
+        for who, (share, _) in enumerate(largest):
+            flat = self._possible and share >= SHARE
+            self._epochs[who] = self._epochs[who] + 1 if flat else 0
+            if self._epochs[who] == EPOCHS:
+                self._warn(stage, who, f"for {EPOCHS} epochs")
 
     def leave(self, stage: str, history: Iterable[Mapping[str, Any]]) -> None:
         """End a stage; ``history``: of all epochs, those before a resume included."""
-        if self._epochs:
-            self._warn(stage, "in its last epoch")
+        for who, epochs in self._epochs.items():
+            if epochs:
+                self._warn(stage, who, "in its last epoch")
         used = [row["used_share"] for row in history if row["stage"] == stage]
         if used and not any(used):
             logger.warning(
@@ -56,18 +62,23 @@ class Collapse:
                 stage,
             )
 
-    def _warn(self, stage: str, when: str) -> None:
-        if self._warned:
+    def _warn(self, stage: str, who: int, when: str) -> None:
+        epoch, largest = self._last
+        networks = max(1, len(largest) - 1)
+        mean = who == networks
+        if who in self._warned or (mean and self._warned):  # no wonder that the mean has collapsed
             return
-        self._warned = True
-        epoch, share, label = self._last
+        self._warned.add(who)
+        share, label = largest[who]
+        by = f" by network {who + 1} of {networks}" if networks > 1 else ""
         logger.warning(
             "stage '%s', epoch %d: %.1f %% of the training rows have been predicted to be of "
-            "class %d %s: the network has collapsed; lower the learning rate, or choose another "
-            "method",
+            "class %d%s %s: the %s collapsed; lower the learning rate, or choose another method",
             stage,
             epoch,
             100 * share,
             label,
+            " by the networks' mean" if mean else by,
             when,
+            "networks have" if mean else "network has",
         )

@@ -271,8 +271,7 @@ class Loop:
         """Evaluate, and add the epoch's row to the history; ``seconds``: what it took so far."""
         run, started = self.run, time.perf_counter()
         stage, epoch = run.stage, run.epoch
-        share = means.values["largest_class_share"]
-        self.collapse.look(stage.name, epoch, share, means.most_predicted)
+        self.collapse.look(stage.name, epoch, means.largest)
         run.samples.push_history()
         _call(stage.after_epoch, run)
         row: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +25,12 @@ class Means:
 
     Attributes:
         values: for the history.
-        most_predicted: the class predicted most often.
+        largest: share of the rows, and the class that they were most often predicted to be of: of
+            each network, then, if they are several, of their mean.
     """
 
     values: dict[str, float]
-    most_predicted: int
+    largest: list[tuple[float, int]]
 
 
 class Pass:
@@ -42,8 +42,12 @@ class Pass:
         self.device = run.data.given_labels.device
         self._totals: dict[str, Tensor] = {}
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        # int64 (C,): how often each class was predicted.
-        self._predicted = torch.zeros(run.data.num_classes, dtype=torch.int64, device=self.device)
+        # How often each class was predicted, by whom as in ``Means.largest``.
+        count = len(run.networks)
+        by = count + 1 if count > 1 else 1
+        self._predicted = torch.zeros(
+            by, run.data.num_classes, dtype=torch.int64, device=self.device
+        )
         self._steps = 0
         self._logits: list[Tensor] = []  # since the last record
         self._used: list[Tensor | None] = []
@@ -109,15 +113,17 @@ class Pass:
         samples = self.run.samples
         rows = torch.cat([batch.rows for batch in chunk])
         labels = torch.cat([batch.labels for batch in chunk])
-        probs = torch.cat(self._logits, dim=1).softmax(-1).mean(0)
+        own = torch.cat(self._logits, dim=1).softmax(-1)
+        probs = own.mean(0)
         samples.probs[rows] = probs
         if all(item is None for item in self._used):
             samples.used[:, rows] = True
         else:
             samples.used[:, rows] = torch.cat([_two_dims(item) for item in self._used], dim=1)
-        best = probs.argmax(1)
-        self._predicted.index_add_(0, best, torch.ones_like(best))
+        best = probs.argmax(1)[None]
         self._correct += (best == labels).sum()
+        best = best if len(own) == 1 else torch.cat([own.argmax(2), best])
+        self._predicted.scatter_add_(1, best, torch.ones_like(best))
         self._logits, self._used = [], []
 
     def means(self, rows: int) -> Means:
@@ -125,11 +131,13 @@ class Pass:
         run = self.run
         # The only wait for the device in an epoch of training.
         names = list(self._totals)
-        predicted = self._predicted
-        counts = torch.stack([self._correct, predicted.max(), predicted.argmax()]).double()
+        most, which = self._predicted.max(1)
+        counts = torch.cat([self._correct[None], most, which]).double()
         sums = torch.stack([self._totals[n].double() / self._steps for n in names])
-        host: list[Any] = torch.cat([sums, counts]).tolist()
-        means = dict(zip(names, host[:-3], strict=True))
+        host: list[float] = torch.cat([sums, counts]).tolist()
+        means, counted = dict(zip(names, host, strict=False)), host[len(names) :]
+        shares = [number / rows for number in counted[1 : 1 + len(most)]]
+        classes = [int(label) for label in counted[1 + len(most) :]]
         if not np.isfinite(means["loss"]):
             raise LabelRepairError(
                 f"stage '{run.stage.name}', epoch {run.epoch}: the loss is {means['loss']}; lower "
@@ -137,13 +145,13 @@ class Pass:
             )
         values = {
             "loss": means.pop("loss"),
-            "train_accuracy_given": host[-3] / rows,
-            "largest_class_share": host[-2] / rows,
+            "train_accuracy_given": counted[0] / rows,
+            "largest_class_share": shares[-1],
             "used_share": float(run.samples.used[: len(run.networks)].double().sum())
             / (len(run.networks) * rows),
             **means,
         }
-        return Means(values, int(host[-1]))
+        return Means(values, list(zip(shares, classes, strict=True)))
 
 
 def shuffled(

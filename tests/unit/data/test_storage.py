@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -252,6 +253,22 @@ def test_a_shard_changed_after_it_was_mapped_is_looked_at_again(tmp_path, array,
     os.utime(file, ns=(1, 1))
     with pytest.raises(DataError, match="row 10 is another sample"):
         store[[12]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cuts no file that is mapped")
+def test_a_shard_cut_after_it_was_mapped_is_refused(tmp_path, array):
+    """Touching pages that it no longer has would end the process."""
+    store = shards(tmp_path, array)
+    np.testing.assert_array_equal(store[[12]], array[[12]])
+    file = tmp_path / "features" / shard_name(2)
+    whole = file.read_bytes()
+    os.truncate(file, 400)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"000002.npy: a truncated .*found 400 .*expected 428"):
+            store[[12]]
+    np.testing.assert_array_equal(store[[0, 20]], array[[0, 20]])
+    file.write_bytes(whole)
+    np.testing.assert_array_equal(store[[12]], array[[12]])
 
 
 @pytest.mark.parametrize(

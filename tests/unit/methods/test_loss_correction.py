@@ -6,6 +6,7 @@ from labelrepair import losses, methods
 from labelrepair.config import from_dict
 from labelrepair.errors import ConfigError, TransitionError
 from labelrepair.estimation import NoiseEstimate, anchor_transition
+from labelrepair.methods import loss_correction
 from labelrepair.methods.loss_correction import Options
 from labelrepair.training import Batch, TrainingConfig
 from labelrepair.training.seeds import derive_seed
@@ -54,6 +55,15 @@ def test_anchors_come_from_the_best_validation_network(train_method, fresh_netwo
     np.testing.assert_allclose(found, by(notes.epochs[notes.best]), atol=1e-6)
     assert np.abs(found - by(notes.epochs[-1])).max() > 1e-3
     np.testing.assert_allclose(found.sum(1), 1.0)
+
+
+def test_anchors_that_hardly_tell_classes_apart_are_warned_of(train_method, monkeypatch):
+    classes = train_method.data.num_classes
+    flat = np.full((classes, classes), 1 / classes) + 1e-4 * np.eye(classes)
+    flat /= flat.sum(1, keepdims=True)
+    monkeypatch.setattr(loss_correction, "anchor_transition", lambda *_, **__: flat)
+    with pytest.warns(UserWarning, match=r"transition: condition number 1e\+04"):
+        train_method("loss_correction", {}, **SHORT)
 
 
 def test_the_second_stage_starts_from_fresh_weights(train_method, fresh_network, copied, equal):
@@ -127,6 +137,19 @@ def test_backward_with_a_singular_matrix(train_method):
         train_method("loss_correction", options, noise=estimate(singular), **SHORT)
     options["direction"] = "forward"
     train_method("loss_correction", options, noise=estimate(singular), **SHORT)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_given_matrix_is_mixed_with_the_identity(train_method, direction):
+    """Once: also a singular one, as the refusal of backward correction advises."""
+    singular = np.array([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    expected = np.array([[0.75, 0.25, 0, 0], [0.25, 0.75, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    operand = np.log if direction == "forward" else np.linalg.inv
+    options = {"transition": "given", "direction": direction, "identity_mix": 0.5}
+    found = train_method("loss_correction", options, noise=estimate(singular), **SHORT).shared
+    np.testing.assert_array_equal(found["transition"].numpy(), expected)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found["operand"].numpy(), operand(expected), rtol=1e-6)
 
 
 def test_given_without_an_estimate_is_refused_before_training():

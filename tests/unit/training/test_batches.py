@@ -153,6 +153,44 @@ class TestNormalisation:
             Normalizer.fit("standardize", vectors, torch.arange(12_345)).scale, torch.ones(3)
         )
 
+    @pytest.mark.parametrize("spread", [1e30, 1e-13, 1e-15, 1e-30, 1e-37])
+    def test_standardize_takes_any_spread(self, spread):
+        vectors = torch.randn(500, 3, generator=draws()) * spread
+        vectors[:, 1] = spread  # never changes
+        found = Normalizer.fit("standardize", vectors, torch.arange(500))(vectors)
+        assert torch.equal(found[:, 1], torch.zeros(500))
+        some, values = found[:, ::2], vectors[:, ::2].numpy().astype(np.float64)
+        expected = (values - values.mean(0)) / values.std(0)
+        np.testing.assert_allclose(some.numpy(), expected, rtol=0, atol=1e-5)
+
+    def test_standardize_scales_denormal_numbers_as_far_as_floats_go(self):
+        vectors = torch.randn(500, 1, generator=draws()) * 1e-42
+        normalizer = Normalizer.fit("standardize", vectors, torch.arange(500))
+        assert normalizer.scale.item() == torch.finfo(torch.float32).max
+        found = normalizer(vectors)
+        assert found.isfinite().all()
+        assert 1e-4 < found.std().item() < 1e-3
+
+    def test_standardize_far_from_zero_and_exported(self):
+        """Column 1 changes in its last digit alone, 6e8 spreads away from 0."""
+        vectors = torch.randn(2_000, 2, generator=draws())
+        vectors[:, 1] = 1e-10
+        vectors[7, 1] = torch.nextafter(vectors[7, 1], torch.tensor(1.0))
+        normalizer = Normalizer.fit("standardize", vectors, torch.arange(len(vectors)))
+        assert normalizer.far
+        found = normalizer(vectors)
+        one = found[7, 1].item()
+        assert one == pytest.approx(len(vectors) ** 0.5, rel=1e-3)
+        assert torch.equal(
+            found[:, 1], torch.zeros(len(vectors)).index_fill_(0, torch.tensor([7]), one)
+        )
+        near = Normalizer.fit("standardize", vectors[:, :1], torch.arange(len(vectors)))
+        assert not near.far
+        assert torch.equal(found[:, :1], near(vectors[:, :1]))
+        sizes = ({0: torch.export.Dim.DYNAMIC},)
+        graph = torch.export.export(normalizer, (vectors[:4],), dynamic_shapes=sizes)
+        assert torch.equal(graph.module()(vectors[:9]), found[:9])
+
     def test_fitting_in_parts_is_the_same(self, monkeypatch):
         monkeypatch.setattr(features_module, "CHUNK_ROWS", 2)
         self.test_pixel_mean()
