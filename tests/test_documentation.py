@@ -33,6 +33,14 @@ def share(text, before):
     return float(re.search(rf"{before}\s*(\d+\.\d)%", text)[1])
 
 
+def test_the_licences_are_those_of_the_pinned_versions():
+    pinned = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "constraints.txt").read_text(), re.M)
+    page = (ROOT / "docs/licences.md").read_text()
+    listed = set(re.findall(r"^\| (\S+) \| (\S+) \|", page, re.M))
+    wanted = {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in pinned}
+    assert wanted - listed == set(), "run make licences"
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_lie_in_git_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)

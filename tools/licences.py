@@ -7,13 +7,16 @@ from pathlib import Path
 TITLE = """# Licences of all dependencies
 
 Everything that `make install` puts beside labelrepair, extras and development tools included, as
-the packages' own metadata state it. Written by `make licences`; read it again before you ship.
+the packages' own metadata state it, and what the extra `ray` adds. Written by `make
+licences`; read it again before you ship.
 
 | package | version | licence |
 |---|---|---|
 """
 OURS = "labelrepair"
 PREFIX = "License :: "
+# Of the extra that `make install` leaves out; read on PyPI.
+OF_RAY = {"msgpack": "Apache-2.0", "ray": "Apache-2.0", "tensorboardx": "MIT"}
 
 
 def licence(package: metadata.PackageMetadata) -> str:
@@ -34,7 +37,8 @@ def licence(package: metadata.PackageMetadata) -> str:
 
 def main() -> None:
     """Write the page."""
-    found = {}
+    pins = re.findall(r"^([\w-]+)==([^\s;]+)", Path("constraints.txt").read_text().lower(), re.M)
+    found = {name: (version, OF_RAY[name]) for name, version in pins if name in OF_RAY}
     for distribution in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
         if name != OURS:

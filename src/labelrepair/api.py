@@ -29,6 +29,7 @@ from labelrepair.policy import Policy
 from labelrepair.refinement import RefinementSpec
 from labelrepair.scoring import ScoringSpec
 from labelrepair.training import Schedule, TrainingConfig, TrainSet
+from labelrepair.training.loop import default_modes
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.training.seeds import derive_seed
 from labelrepair.transition import check_transition
@@ -84,6 +85,7 @@ class RepairResult(RepairedLabels):
     model: Classifier
 
 
+@default_modes()
 def repair(
     features: ArrayLike | torch.Tensor,
     given_labels: ArrayLike,

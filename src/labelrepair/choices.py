@@ -6,6 +6,7 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, InterpolationKeyError
+from yaml import YAMLError
 
 from labelrepair.defaults import conf_folder, shipped, shipped_file
 from labelrepair.errors import ConfigError, nearest, shown
@@ -31,6 +32,8 @@ class ChoiceLoader(OmegaConfigLoader):
         except ConfigTypeError as error:
             kind = "what --params sets is of another kind than in the files"
             raise ConfigError(f"{key}: {kind} ({shown(error.msg)})") from error
+        except YAMLError as error:
+            raise ConfigError(f"{key}: {_broken(error)}") from error
         except InterpolationKeyError as error:
             said = shown(str(error).partition("\n")[0])
             raise ConfigError(f"{key}: {error.full_key}: {said}; {self._advice()}") from error
@@ -70,4 +73,13 @@ def choose(group: str, name: str, *, _root_: DictConfig) -> Any:
     names = {*own, *shipped(group)}
     if name not in names:
         raise ConfigError(f"unknown name '{name}' under '{group}'; {nearest(name, names)}")
-    return OmegaConf.select(OmegaConf.load(shipped_file(group, name)), f"{group}.{name}")
+    file = shipped_file(group, name)
+    try:
+        return OmegaConf.select(OmegaConf.load(file), f"{group}.{name}")
+    except YAMLError as error:
+        raise ConfigError(f"{file}: {_broken(error)}") from error
+
+
+def _broken(error: YAMLError) -> str:
+    """Return in one line what of a file is no YAML, and where."""
+    return f"not readable as YAML: {shown(' '.join(str(error).split()), 400)}"

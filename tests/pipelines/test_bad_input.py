@@ -328,6 +328,27 @@ def test_a_workspace_that_is_no_folder(good, workspace):
     assert set(good.root.iterdir()) == before
 
 
+@pytest.mark.parametrize("folder", [None, 5, "", ["a"]])
+def test_checkpoints_in_no_folder(good, folder):
+    told = re.escape(f"checkpoints: expected a folder, found {folder!r}")
+    refused(good, ConfigError, told, pipelines=["training"], checkpoints=folder)
+
+
+@pytest.mark.parametrize("name", ["parameters_datasets/small.yml", "parameters_mine.yml"])
+def test_a_file_that_is_no_yaml(good, name):
+    file = good / "conf/base" / name
+    before = file.read_text() if file.exists() else None
+    file.write_text("mine: [1, 2\nother: 3\n")
+    try:
+        done = good.kedro(check=False)
+    finally:
+        file.unlink() if before is None else file.write_text(before)
+    assert done.returncode == 1
+    assert "not readable as YAML" in done.stderr
+    assert file.name in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 def test_a_part_of_a_data_set(good):
     told = (
         r"parameters: \S+: Interpolation key 'data\.\w+' not found",

@@ -10,6 +10,7 @@ import mlflow
 import pytest
 import yaml
 
+from labelrepair.errors import ConfigError
 from labelrepair.stages.workspace import absolute_store, home, in_home, stage_tags
 
 PRESET = "conf/base/parameters_presets/small.yml"
@@ -67,6 +68,13 @@ def test_checkpoints_lie_in_the_home_project(copy_of, monkeypatch, folder):
 )
 def test_absolute_store(uri, absolute):
     assert absolute_store(uri, Path("/project")) == absolute
+
+
+@pytest.mark.parametrize("folder", ["a?b", "100%41", "q%3f"])
+def test_a_folder_that_an_address_cannot_name_is_refused(folder):
+    with pytest.raises(ConfigError, match=rf"^/x/{re.escape(folder)}/mlflow.db: '.*move or rename"):
+        absolute_store("sqlite:///mlflow.db", Path("/x", folder))
+    assert absolute_store("sqlite:///m.db", Path("/x/5% #1 ü")) == "sqlite:////x/5% #1 ü/m.db"
 
 
 def test_tags_outside_dvc(monkeypatch):

@@ -1,15 +1,18 @@
 """Every file of the catalogs is whole or absent, whatever happens while it is written."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import matplotlib.figure
 import pandas as pd
 import pytest
+import yaml
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -17,6 +20,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from labelrepair.atomic import whole_path
 
+CATALOGS = Path(__file__).parents[2] / "conf/base"
 FRAME = pd.DataFrame({"sample_id": ["0001", "0002"], "given_label": [1, 0]})
 CSV = {"type": "pandas.CSVDataset", "save_args": {"index": False}}
 PARQUET = {"type": "pandas.ParquetDataset", "save_args": {"index": False}}
@@ -31,6 +35,17 @@ if sys.argv[2] != "0":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 frame = pd.DataFrame({"number": range(3_000_000), "text": "some text"})
 AbstractDataset.from_config("table", eval(sys.argv[1])).save(frame)
+"""
+
+
+TEXTS = r"""
+import json, sys
+import pandas as pd
+from kedro.io import AbstractDataset
+for name, entry in json.loads(sys.argv[1]).items():
+    data = {"a": pd.DataFrame({"name": ["\u732b"]})} if "partitions" in str(entry) else "\u732b"
+    data = pd.DataFrame({"name": ["\u732b"]}) if name == "label_changes" else data
+    AbstractDataset.from_config(name, entry).save(data)
 """
 
 
@@ -237,3 +252,21 @@ def test_every_product_of_the_catalogs_is_written_whole(project):
         if any(base.__module__.startswith("kedro_datasets") for base in type(dataset).__mro__)
     }
     assert in_place == set(), "wrap them in labelrepair.io.WholeFile"
+
+
+def test_texts_are_utf_8_whatever_the_machine_speaks(tmp_path):
+    """Class names are in any script, and a machine may be set to ASCII."""
+    entries = {}
+    for file in CATALOGS.glob("catalog_report*.yml"):
+        content = yaml.safe_load(file.read_text().replace("${_workspace}", str(tmp_path)))
+        for name, entry in content.items():
+            inner = entry.get("dataset", entry) if "kedro_mlflow" in str(entry["type"]) else entry
+            if "CSVDataset" in str(inner) or "TextDataset" in str(inner):
+                entries[name] = {key: value for key, value in inner.items() if key != "metadata"}
+    assert set(entries) >= {"label_changes", "summary", "report", "plot_data"}
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", TEXTS, json.dumps(entries)]
+    subprocess.run(command, check=True, env={**os.environ, **ascii_only})
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == len(entries)
+    assert all("\u732b" in path.read_text("utf-8") for path in written)

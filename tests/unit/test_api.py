@@ -153,6 +153,19 @@ def test_inputs_and_global_random_state_are_left_alone():
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_the_callers_modes_have_no_influence():
+    expected = repair().probs
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            np.testing.assert_array_equal(repair().probs, expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(repair().probs, expected)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_same_seed_same_result():
     first, again, other = repair(seed=1), repair(seed=1), repair(seed=2)
     pd.testing.assert_frame_equal(first.table, again.table)

@@ -119,7 +119,13 @@ def _class_codes(
     if numeric.all():
         whole = found.str.split(".").str[0]
         large = whole.str.len() > _DIGITS
-        codes = dict(zip(found, whole.mask(large, "0").astype(np.int64).tolist(), strict=True))
+        numbers = whole.mask(large, "0").astype(np.int64)
+        codes = dict(zip(found, numbers.tolist(), strict=True))
+        first = whole.groupby(numbers).transform("first")
+        if (twice := (first != whole) & ~large).any():  # 7 and 007 may be two classes
+            odd, other = found[twice].iloc[0], first[twice].iloc[0]
+            rule = f"label {odd} is the number {other} in another spelling"
+            raise DataError(f"{_place(odd, every, ids, where)}: {rule}; set class_names")
         if class_names is None:
             large |= found.map(codes) >= _MOST_CLASSES
         if large.any():

@@ -89,6 +89,8 @@ class ParameterHook:
                 require_file(spec.path, f"{place}.path")
         for place, _ in _places(read, ["seed"]):
             whole(0, **{place: catalog.load(f"params:{place}")})
+        for place, _ in _places(read, ["checkpoints"]):
+            _check_folder(place, catalog.load(f"params:{place}"), str)
         for place, _ in _places(read, ["recipe"]):
             preset = f"{place.removesuffix('recipe')}preset"
             if preset in read:
@@ -97,11 +99,14 @@ class ParameterHook:
 
 def _check_workspace(chosen: Mapping[str, Any]) -> None:
     """Refuse what would become a folder all the same, of the name ``None``, say."""
-    found = chosen.get("workspace", "data")
-    if found is None or isinstance(found, dict | list) or not str(found).strip():
+    _check_folder("workspace", chosen.get("workspace", "data"), str | int | float)
+
+
+def _check_folder(name: str, found: Any, kinds: Any) -> None:
+    if not isinstance(found, kinds) or not str(found).strip():
         raise ConfigError(
-            f"workspace: expected a folder, found {found!r}; name one (--params workspace=FOLDER), "
-            "or leave it out"
+            f"{name}: expected a folder, found {found!r}; name one (--params {name}=FOLDER), or "
+            "leave it out"
         )
 
 

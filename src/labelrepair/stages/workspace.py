@@ -5,12 +5,16 @@ must outlive it (MLflow's store, checkpoints) lies in the project that the copy 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from kedro.utils import find_kedro_project
 
+from labelrepair.errors import ConfigError
+
 SQLITE = "sqlite:///"
+_ESCAPES = re.compile(r"\?|%[0-9A-Fa-f]{2}")
 
 
 def home(project: Path) -> Path:
@@ -32,11 +36,22 @@ def in_home(path: str) -> str:
 
 
 def absolute_store(uri: str, project: Path) -> str:
-    """Return an SQLite address that means the same file from every folder; others as they are."""
+    """Return an SQLite address that means the same file from every folder; others as they are.
+
+    Raises:
+        ConfigError: the path holds what an address gives another meaning; the database would be
+            another file, perhaps another project's.
+    """
     file = uri.removeprefix(SQLITE)
     if file in (uri, "", ":memory:") or Path(file).is_absolute():
         return uri
-    return f"{SQLITE}{(home(project) / file).as_posix()}"
+    path = (home(project) / file).as_posix()
+    if found := _ESCAPES.search(path):
+        raise ConfigError(
+            f"{path}: '{found[0]}' means something else in MLflow's address of the database; move "
+            "or rename the project's folder"
+        )
+    return f"{SQLITE}{path}"
 
 
 def in_stage() -> bool:

@@ -84,8 +84,20 @@ def train(
 
 
 @contextmanager
+def default_modes() -> Iterator[None]:
+    """Have gradients and float32, whatever the caller has set for itself."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+@contextmanager
 def alone(threads: int) -> Iterator[None]:
-    """Have the process's seeds and threads to oneself, and leave both as they were.
+    """Have the process's seeds, threads and modes to oneself, and leave them as they were.
 
     Args:
         threads: number of CPU threads meanwhile; 0 = as they are.
@@ -101,7 +113,8 @@ def alone(threads: int) -> Iterator[None]:
         if threads:
             torch.set_num_threads(threads)
         try:
-            yield
+            with default_modes():
+                yield
         finally:
             cudnn.deterministic, cudnn.benchmark = chosen
             torch.set_rng_state(state)

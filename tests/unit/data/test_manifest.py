@@ -129,6 +129,8 @@ def test_typed_parquet_labels(make, labels):
         ({"label": ["cat", "  ", "dog"]}, {}, r"sample '0001' \(line 3\): the label is blank"),
         ({"label": ["1", "cat", "dog"]}, {}, "'0002': unknown class '1'; numbers and names"),
         ({"label": ["1", "0", "-1"]}, {}, r"'0003': label -1 outside 0\.\.1"),
+        ({"label": ["7", "0", "007"]}, {}, "'0003': label 007 is the number 7 in another spelling"),
+        ({"label": ["1", "+1", "0"]}, {}, "is the number 1 in another spelling; set class_names"),
         ({"label": ["1", "0", "123456789"]}, {}, "label 123456789 is no class number"),
         (
             {"label": ["1", "0", "2"]},

@@ -619,6 +619,21 @@ def test_global_random_state_and_threads_are_left_alone(data):
     assert (random_states(), torch.get_num_threads()) == (before, threads)
 
 
+def test_the_callers_modes_have_no_influence(data):
+    """A float64 by default, and no gradients: as in a script that evaluates."""
+    stage = Stage("a", TWO, learn)
+    expected = weights(go(data, stage).networks)
+    torch.set_default_dtype(torch.float64)
+    try:
+        for mode in (torch.no_grad(), torch.inference_mode()):
+            with mode:
+                assert same(weights(go(data, stage).networks), expected)
+                assert not torch.is_grad_enabled()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_the_global_random_state_has_no_influence(data):
     def dropping():
         return nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5))
