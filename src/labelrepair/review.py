@@ -22,18 +22,18 @@ from labelrepair.label_table import (
     CONFIDENCE,
     GIVEN_LABEL,
     LABEL_QUALITY,
+    NO_CLASS,
     SAMPLE_ID,
     SUGGESTED_LABEL,
     Action,
     LabelSource,
+    check_class_names,
     data_hash,
 )
 from labelrepair.ledger import SOURCE, TO_LABEL
 
 QUEUE = "queue"
 MODEL_VERSION = "labelrepair"  # constant: Label Studio sorts by the scores of one version only
-NO_CLASS = "(no class fits)"
-"""The answer that drops a sample."""
 
 URI, HASH, ANSWER, EXPORTED_AT = "uri", "data_hash", "reviewed_label", "exported_at"
 AUDITED = "audited"
@@ -220,31 +220,33 @@ def resolve(
         now: time of the decisions without one.
 
     Raises:
-        DataError: an answer to another table (stale), or an unknown sample or label.
+        DataError: an answer to another table (stale), an unknown sample or label, or a class that
+            is called ``NO_CLASS``.
     """
+    check_class_names(class_names, where)
     current = data_hash(table)
     rule = f"is not that of the label table, {current}: the export is stale; export again"
     refuse(answers, answers[HASH] != current, HASH, rule, where)
     given = answers[answers[ANSWER] != ""].reset_index(drop=True)
     valid = [*class_names, NO_CLASS]
     refuse(given, ~given[ANSWER].isin(valid), ANSWER, "is no class", where, valid)
+    codes = {name: code for code, name in enumerate(class_names)}
     decided, conflicts = [], []
     for sample, group in given.groupby(SAMPLE_ID, sort=True):
         row = group.sort_values(DECIDED_AT, kind="stable").iloc[-1].to_dict()
         row[REVIEWER] = ", ".join(sorted({str(name) for name in group[REVIEWER] if name}))
         row[DECIDED_AT] = row[DECIDED_AT] or now
-        row[ACTION] = str(Action.DROP)
+        row |= {ACTION: str(Action.DROP), LABEL: codes.get(row[ANSWER])}
         if len(set(group[ANSWER])) > 1:
             said = [
                 f"{a} ({r or '?'})" for a, r in zip(group[ANSWER], group[REVIEWER], strict=True)
             ]
-            row |= {ANSWER: NO_CLASS, ACTION: str(Action.REVIEW)}
+            row |= {ACTION: str(Action.REVIEW), LABEL: None}
             row[NOTE] = f"reviewers disagree: {', '.join(said)}"
             conflicts.append(str(sample))
         decided.append(row)
-    frame = pd.DataFrame(decided, columns=[*ANSWER_COLUMNS, ACTION])
-    codes: dict[str, int] = {name: code for code, name in enumerate(class_names)}
-    frame[LABEL] = pd.array([codes.get(name) for name in frame[ANSWER]], dtype="Int64")
+    frame = pd.DataFrame(decided, columns=[*ANSWER_COLUMNS, ACTION, LABEL])
+    frame[LABEL] = frame[LABEL].astype("Int64")
     parts = [
         decisions.make(table, part, batch=str(batch), where=where)
         for batch, part in frame.groupby(BATCH, sort=True)

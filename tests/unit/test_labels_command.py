@@ -761,6 +761,21 @@ def test_wrong_files_are_refused_whole(host, changes, message):
     assert host.content() == before
 
 
+def test_a_class_that_is_called_as_the_answer_for_none_is_never_answered(host):
+    (host.data / "class_names.json").write_text(json.dumps(["ant", "bee", "(no class fits)"]))
+    host.run("audit", "draw", "--of", "all", "--count", "2", "-o", "audit.csv")
+    sheet = pd.read_csv("audit.csv", dtype=str, keep_default_na=False)
+    both = pd.concat([sheet, sheet])  # one reviewer says ant, the other bee
+    both["reviewed_label"] = ["ant"] * len(sheet) + ["bee"] * len(sheet)
+    both.to_csv("audit.csv", index=False)
+    before = host.content()
+
+    shown = host.run("import", "audit.csv", fails=True)
+
+    assert "audit.csv: the class name '(no class fits)' means 'no class' in the files" in shown
+    assert host.content() == before
+
+
 def test_a_damaged_export_names_the_task(host):
     Path("bad.json").write_text('[{"data": {"sample_id": "s/14"}}]')
     assert "bad.json: task 0: data.data_hash is missing" in host.run(
