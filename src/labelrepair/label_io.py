@@ -9,6 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from labelrepair import decisions, ledger
 from labelrepair.atomic import whole_file
+from labelrepair.errors import DataError
 from labelrepair.locks import Lock
 from labelrepair.tracking import active_run_id
 
@@ -35,12 +36,17 @@ class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         """Return the events; none where there is no file yet.
 
         Raises:
-            DataError: a column is missing, or an event is there twice.
+            DataError: no Parquet file, or a damaged ledger; see
+                :func:`labelrepair.ledger.check_events`.
         """
         if not self._filepath.exists():
             return ledger.empty()
-        events = ledger.typed(pd.read_parquet(self._filepath))
-        ledger.check_events(events)
+        try:
+            raw = pd.read_parquet(self._filepath)
+        except (ValueError, OSError) as error:
+            raise DataError(f"{self._filepath}: not a Parquet file ({error})") from None
+        events = ledger.typed(raw, str(self._filepath))
+        ledger.check_events(events, str(self._filepath))
         return events
 
     def save(self, data: pd.DataFrame) -> None:
