@@ -162,7 +162,7 @@ def _check_order(ledger: pd.DataFrame, where: str) -> None:
     same = (again[told] == before).fillna(False) | (again[told].isna() & before.isna())
     repeated = same.all(axis=1) & again[SAMPLE_ID].duplicated()
     if repeated.any():
-        row = int(repeated.idxmax())
+        row = int(again.index.to_numpy()[repeated.to_numpy(dtype=bool).argmax()])
         raise DataError(
             f"{where}: event {row} repeats the one before it of sample "
             f"'{ledger[SAMPLE_ID].iloc[row]}' ({int(repeated.sum())} such events); {KEPT}"
@@ -278,6 +278,21 @@ def of_other_content(ledger: pd.DataFrame, table: pd.DataFrame) -> "pd.Series[bo
     now = ledger[SAMPLE_ID].map(table.set_index(SAMPLE_ID)[CONTENT_HASH])
     was = ledger[CONTENT_HASH]
     return now.notna() & (was != "") & (was != now)
+
+
+def without_decision(
+    ledger: pd.DataFrame, table: pd.DataFrame, decisions: pd.DataFrame
+) -> list[str]:
+    """Return the samples whose label in force is a person's, though no decision says so any more.
+
+    Args:
+        ledger: events.
+        table: label table.
+        decisions: those in force; a revert is one.
+    """
+    state = replay(ledger, table)
+    lost = (state[SOURCE] == LabelSource.HUMAN) & ~state[SAMPLE_ID].isin(decisions[SAMPLE_ID])
+    return [str(sample) for sample in state.loc[lost, SAMPLE_ID]]
 
 
 def changed(before: pd.DataFrame, after: pd.DataFrame) -> "pd.Series[bool]":

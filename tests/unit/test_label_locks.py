@@ -154,6 +154,26 @@ def test_a_run_does_not_overwrite_what_is_decided_meanwhile(host):
     assert ledger.blame(host.ledger(), "s/00").iloc[-1]["reviewer"] == "ada"
 
 
+def test_a_run_tells_of_decisions_that_are_gone(host, caplog, monkeypatch):
+    monkeypatch.setattr(nodes, "repair_table", nodes.repair_table)  # put back what repair() sets
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    host.run("revert", *[f"--sample=s/0{row}" for row in range(7)], "--reviewer", "ada")
+    repair(host, FORK.Event())
+    assert "human_decisions" not in caplog.text  # a revert is a decision
+
+    people = host.data / "people.csv"
+    lines = people.read_text().splitlines(keepends=True)
+    people.write_text("".join(lines[:2]))
+    repair(host, FORK.Event())
+    told = "no line any more about 6 samples whose label a person has decided: s/01, s/02, s/03, "
+    assert told + "s/04, s/05, ...;" in caplog.text
+    assert (host.table()["label_source"] == "human").sum() == 1
+
+    caplog.clear()
+    repair(host, FORK.Event())
+    assert "human_decisions" not in caplog.text
+
+
 def test_the_lock_is_given_back_after_an_error(host):
     hook, dataset = LabelLockHook(), LedgerDataset(filepath=str(host.data / "ledger.parquet"))
     pipeline = create_pipeline()

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -839,6 +840,49 @@ def test_a_pipe_for_decisions_is_not_opened(host):
     shown = host.run("revert", "--sample", "s/00", fails=True)
     assert shown.endswith("people.csv: no regular file\n")
     assert shown.startswith("Error: ")
+
+
+def test_a_link_for_decisions_that_leads_nowhere_is_not_nobodys_decision(host):
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")
+    people = host.data / "people.csv"
+    people.unlink()
+    people.symlink_to("../share/people.csv")
+    told = r"people\.csv: is a link to \.\./share/people\.csv, where nothing is; bring that file"
+    dataset = DecisionsDataset(filepath=str(people))
+    for use in (dataset.load, lambda: dataset.save(decisions.empty())):
+        with pytest.raises(DatasetError, match=told):  # of kedro run
+            use()
+    assert re.search(f"^Error: .*{told}", host.run("revert", "--sample", "s/01", fails=True))
+    assert not Path("share").exists()
+
+
+def test_decisions_are_written_where_a_link_leads(host):
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")
+    people, shared = host.data / "people.csv", host.root / "share/one/people.csv"
+    shared.parent.mkdir(parents=True)
+    people.rename(shared)
+    (host.data / "between.csv").symlink_to("../share/one/people.csv")
+    people.symlink_to("between.csv")
+
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+
+    assert people.is_symlink()
+    assert decisions.read_csv(shared)["sample_id"].tolist() == ["s/00", "s/01"]
+    assert os.listdir(shared.parent) == ["people.csv"]
+
+
+def test_decisions_are_not_written_into_dvcs_cache(host):
+    cached = host.root / "cache/files/md5/0a/1b2c"
+    cached.parent.mkdir(parents=True)
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")
+    (host.data / "people.csv").rename(cached)
+    (host.data / "people.csv").symlink_to(cached)
+    before = cached.read_bytes()
+
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+
+    assert cached.read_bytes() == before
+    assert len(decisions.read_csv(host.data / "people.csv")) == 2
 
 
 @pytest.mark.parametrize("command", ["apply", "import"])
