@@ -7,7 +7,7 @@ table is refused.
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC as UTC_ZONE
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -34,6 +34,9 @@ from labelrepair.ledger import SOURCE, TO_LABEL
 
 QUEUE = "queue"
 MODEL_VERSION = "labelrepair"  # constant: Label Studio sorts by the scores of one version only
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC_ZONE)
+AHEAD = timedelta(days=7)  # of this clock: another one may go wrong, and wins over later decisions
 
 URI, HASH, ANSWER, EXPORTED_AT = "uri", "data_hash", "reviewed_label", "exported_at"
 AUDITED = "audited"
@@ -187,7 +190,7 @@ def from_label_studio(content: str | bytes, where: str) -> pd.DataFrame:
     """Return the answers in Label Studio's JSON export.
 
     Skipped and empty annotations are no answers. Where a task has an annotation that is marked as
-    ground truth, the others of that task do not count.
+    ground truth, the others of that task do not count. The reviewer is blank where none is named.
 
     Raises:
         DataError: not that format; the message names the task.
@@ -310,12 +313,18 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
     for annotation in trusted or answered:
         choice = _choice(annotation, where, place)
         if choice:
-            person = annotation.get("completed_by", "")
-            person = person.get("email", person.get("id")) if isinstance(person, dict) else person
             time = _utc(annotation.get("updated_at"), where, place)
-            who = {ANSWER: choice, REVIEWER: str(person), DECIDED_AT: time}
+            who = {ANSWER: choice, REVIEWER: _person(annotation), DECIDED_AT: time}
             found.append(about | who)
     return found or [about | {ANSWER: "", REVIEWER: "", DECIDED_AT: ""}]
+
+
+def _person(annotation: Mapping[str, Any]) -> str:
+    """Return who made an annotation, or nothing: its user may be gone."""
+    person = annotation.get("completed_by")
+    if isinstance(person, dict):
+        person = person.get("email") or person.get("id")
+    return "" if person is None else str(person).strip()
 
 
 def _choice(annotation: Mapping[str, Any], where: str, place: str) -> str:
@@ -347,11 +356,12 @@ def _utc(time: Any, where: str, place: str) -> str:
     """Return a time of Label Studio, UTC unless it says otherwise, as decisions have it."""
     if not time:
         return ""
+    found = f"{where}: {place}: updated_at '{time!s:.60}'"
     try:
         moment = datetime.fromisoformat(str(time))
-    except ValueError:
-        raise DataError(
-            f"{where}: {place}: updated_at '{time!s:.60}' is no time like 2026-01-31T10:00:00Z"
-        ) from None
-    moment = moment.astimezone(UTC_ZONE) if moment.tzinfo else moment
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+        moment = moment.astimezone(UTC_ZONE) if moment.tzinfo else moment.replace(tzinfo=UTC_ZONE)
+    except (ValueError, OverflowError):
+        raise DataError(f"{found} is no time like 2026-01-31T10:00:00Z") from None
+    if not EARLIEST <= moment <= datetime.now(UTC_ZONE) + AHEAD:
+        raise DataError(f"{found}: expected a time from 1970 to {AHEAD.days} days from now")
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -801,6 +801,17 @@ def test_a_damaged_export_names_the_task(host):
                                                     "value": {"choices": ["ant"]}}]}],
             "updated_at '2.1.2026' is no time like 2026-01-31T10:00:00Z",
         ),
+        (
+            [{"updated_at": "0001-01-01T00:00:00+05:00", "result": [{"from_name": "label",
+                                                    "value": {"choices": ["ant"]}}]}],
+            "updated_at '0001-01-01T00:00:00+05:00' is no time like",
+        ),
+        *[
+            ([{"updated_at": time, "result": [{"from_name": "label",
+                                                    "value": {"choices": ["ant"]}}]}],
+             f"updated_at '{time}': expected a time from 1970 to 7 days from now")
+            for time in ("0001-01-01T00:00:00Z", "1969-12-31T23:59:59", "9999-12-31T23:59:59Z")
+        ],
     ],
 )  # fmt: skip
 def test_a_damaged_annotation_names_the_task(host, annotations, message):
@@ -817,6 +828,27 @@ def test_times_of_another_zone_are_those_of_utc():
     }
     answers = review.from_label_studio(json.dumps([task]), "a.json")
     assert answers["decided_at"].tolist() == ["2026-01-02T01:04:05Z"]
+
+
+@pytest.mark.parametrize("person", [None, {}, {"email": ""}, {"id": None}, " ", "absent"])
+def test_an_answer_of_nobody_is_of_the_reviewer_who_is_named(host, person):
+    host.run("export", "--format", "label-studio", "-o", "tasks.json")
+    tasks = json.loads(Path("tasks.json").read_text())
+    choice = {"from_name": "label", "type": "choices", "value": {"choices": ["ant"]}}
+    tasks[1]["annotations"] = [{"completed_by": person, "result": [choice]}]
+    if person == "absent":
+        del tasks[1]["annotations"][0]["completed_by"]
+    tasks[2]["annotations"] = [{"completed_by": {"id": 0}, "result": [choice]}]
+    Path("tasks.json").write_text(json.dumps(tasks))
+    before = host.content()
+
+    shown = host.run("import", "tasks.json", fails=True)
+
+    assert "tasks.json: task 1, sample 's/13': reviewer '' (completed_by) names nobody; " in shown
+    assert host.content() == before
+    host.run("import", "tasks.json", "--reviewer", "bob")
+    people = decisions.read_csv(host.data / "people.csv")
+    assert people["reviewer"].tolist() == ["0", "bob"]
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,26 @@ def test_a_carriage_return_ends_no_line_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("0999-12-31T23:59:59Z", NOW),
+        ("2026-12-31T23:59:59Z", "2027-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_a_decision_is_later_than_any_before_it(before, expected):
+    old = decide(label_table(), {"s1": 0}, decided_at=before)
+    new = decide(label_table(), {"s1": 2}, reviewer="bob", decided_at=NOW)
+
+    new = decisions.after(new, old)
+
+    assert new["decided_at"].tolist() == [expected]
+    assert decisions.merge(old, new)["reviewer"].tolist() == ["bob"]
+    late = decisions.after(decide(label_table(), {"s1": 2}, decided_at="0001-01-01T00:00:00Z"), old)
+    assert all(len(time) == len(NOW) for time in late["decided_at"])
+
+
+@pytest.mark.parametrize(
     ("column", "value", "message"),
     [
         ("label", "cta", "line 2, sample 's1': label 'cta' is no class; did you mean 'cat'"),
