@@ -1,5 +1,6 @@
 """Labels that are written by two processes at once: nothing is lost."""
 
+import errno
 import multiprocessing
 import os
 import sys
@@ -185,6 +186,26 @@ def test_the_lock_is_given_back_after_an_error(host):
     hook.on_pipeline_error()
     with other:
         pass
+
+
+@pytest.mark.parametrize("of", [errno.EACCES, errno.EROFS])
+def test_a_lock_of_somebody_else_is_one_line(host, monkeypatch, of):
+    before, real = host.content(), os.open
+
+    def refuse(path, *arguments, **options):
+        if str(path).endswith(".lock"):
+            raise OSError(of, os.strerror(of), path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    shown = host.run("revert", "--sample", "s/00", fails=True)
+
+    assert shown.startswith("Error: labels: /")
+    told = f".ledger.parquet.lock cannot be locked ({os.strerror(of)}); nothing has been done."
+    assert told in shown
+    assert shown.count("\n") == 1
+    monkeypatch.undo()
+    assert host.content() == before
 
 
 def test_a_part_of_the_pipeline_gives_it_back(host):
