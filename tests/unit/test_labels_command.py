@@ -235,6 +235,23 @@ def test_blame_tells_the_history(host):
     assert "did you mean 's/01'" in host.run("blame", "s/001", fails=True)
 
 
+@pytest.mark.parametrize("name", [":cat:", "[bold]", "[red]b[/red]", "[/]", ":x: [link=a]"])
+def test_names_are_shown_as_they_are(host, name):
+    (host.data / "class_names.json").write_text(json.dumps([f"{name}0", f"{name}1", name]))
+
+    shown = host.run("diff", "given", "--rows", "20")
+    assert shown.count(f" {name}0 ") > 2  # of the matrix and the rows
+    assert f"{name}0 -> {name}1" in shown
+    done = host.run("revert", "--sample", "s/00", "--reviewer", name, "--note", f"why {name}")
+    assert f"{name}1 -> {name}0" in done
+    history = host.run("blame", "s/00").splitlines()
+    assert history[2].split("given")[0].strip() == f"{name}0"
+    assert history[-1].count(name) == 3  # class, reviewer, note
+    names = [f"{name}{row}" for row in range(15)]  # more classes are shown as flows
+    (host.data / "class_names.json").write_text(json.dumps(names))
+    assert f"{name}2" in host.run("diff", "given", "--rows", "0")
+
+
 def test_revert_appends_and_holds(host):
     before = host.ledger()
     run = before["run_id"].iloc[0]
