@@ -225,7 +225,11 @@ def write_csv(frame: pd.DataFrame, stream: IO[bytes]) -> None:
 
 
 def _next_second(time: str) -> str:
-    return (datetime.strptime(time, _UTC_FORMAT) + timedelta(seconds=1)).strftime(_UTC_FORMAT)
+    """Return the second after a time; the last of all is its own: as late is late enough."""
+    moment = datetime.strptime(time, _UTC_FORMAT)
+    if moment < datetime.max.replace(microsecond=0):
+        moment += timedelta(seconds=1)
+    return f"{moment.isoformat()}Z"  # strftime does not fill up a year to four digits
 
 
 def _actions(decided: pd.DataFrame, given: Any) -> Any:

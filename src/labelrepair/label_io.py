@@ -1,5 +1,6 @@
 """Kedro datasets of the label ledger and of people's decisions; without a file they are empty."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,6 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from labelrepair import decisions, ledger
 from labelrepair.atomic import whole_file
+from labelrepair.errors import DataError, StoreError
 from labelrepair.locks import Lock
 from labelrepair.tracking import active_run_id
 
@@ -35,12 +37,17 @@ class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         """Return the events; none where there is no file yet.
 
         Raises:
-            DataError: a column is missing, or an event is there twice.
+            DataError: no Parquet file, or a damaged ledger; see
+                :func:`labelrepair.ledger.check_events`.
         """
         if not self._filepath.exists():
             return ledger.empty()
-        events = ledger.typed(pd.read_parquet(self._filepath))
-        ledger.check_events(events)
+        try:
+            raw = pd.read_parquet(self._filepath)
+        except (ValueError, OSError) as error:
+            raise DataError(f"{self._filepath}: not a Parquet file ({error})") from None
+        events = ledger.typed(raw, str(self._filepath))
+        ledger.check_events(events, str(self._filepath))
         return events
 
     def save(self, data: pd.DataFrame) -> None:
@@ -87,7 +94,10 @@ class KnownLedgerDataset(AbstractDataset[NoReturn, pd.DataFrame]):
 
 
 class DecisionsDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
-    """What people decided, in one CSV of text. Without the file nobody has decided anything."""
+    """What people decided, in one CSV of text. Without the file nobody has decided anything.
+
+    The file may be a link, to one that projects share: it is written where it lies.
+    """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; it belongs in git."""
@@ -95,15 +105,33 @@ class DecisionsDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
-        """Return the lines as text; see :func:`labelrepair.decisions.from_file`."""
-        if not self._filepath.exists():
-            return decisions.empty()
-        return decisions.read_csv(self._filepath)
+        """Return the lines as text; see :func:`labelrepair.decisions.from_file`.
+
+        Raises:
+            DataError: no CSV.
+            StoreError: a link that leads nowhere.
+        """
+        place = self._place()
+        return decisions.read_csv(self._filepath) if place.exists() else decisions.empty()
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the whole file."""
-        with whole_file(self._filepath) as stream:
+        with whole_file(self._place()) as stream:
             decisions.write_csv(data, stream)
+
+    def _place(self) -> Path:
+        """Return the file behind links; one into DVC's cache, which must stay, is itself replaced.
+
+        Raises:
+            StoreError: there is none: what people decided must not count as nothing.
+        """
+        if os.path.lexists(self._filepath) and not self._filepath.exists():
+            raise StoreError(
+                f"{self._filepath}: is a link to {self._filepath.readlink()}, where nothing is; "
+                "bring that file back (is its folder mounted?), or remove the link"
+            )
+        target = self._filepath.resolve()
+        return self._filepath if target.parts[-4:-2] == ("files", "md5") else target
 
     def _exists(self) -> bool:
         return True

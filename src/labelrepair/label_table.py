@@ -36,6 +36,9 @@ DATA_HASH = "data_hash"  # key of what training and refinement note about the ta
 OPEN_SET = -2
 """True label of a sample that belongs to no class: open-set noise, known in studies only."""
 
+NO_CLASS = "(no class fits)"
+"""What a reviewer answers to drop a sample; no class may be called so."""
+
 INGESTED_COLUMNS = (SAMPLE_ID, GIVEN_LABEL, SPLIT, CONTENT_HASH)
 REPAIR_COLUMNS = (
     LABEL_QUALITY,
@@ -70,6 +73,20 @@ class LabelSource(StrEnum):
     GIVEN = "given"
     MODEL = "model"
     HUMAN = "human"
+
+
+def check_class_names(names: Sequence[str], where: str) -> None:
+    """Refuse the names that mean no class in the files of a review: blank, and ``NO_CLASS``.
+
+    Raises:
+        DataError: a class is called so.
+    """
+    reserved = [name for name in names if name.strip().casefold() in ("", NO_CLASS)]
+    if reserved:
+        raise DataError(
+            f"{where}: the class name '{reserved[0]}' means 'no class' in the files of a review; "
+            "rename the class"
+        )
 
 
 def make_label_table(

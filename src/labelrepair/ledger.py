@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, shown
 from labelrepair.label_table import (
     ACTION,
     CONFIDENCE,
@@ -45,6 +45,7 @@ LABEL = "label"
 STATE = (LABEL, ACTION, SOURCE)
 REVERT = "revert"
 """Value of ``method`` of the events that :func:`revert` proposes."""
+KEPT = "take the file from the version control that keeps it"
 
 DTYPES = {
     SAMPLE_ID: "str",
@@ -76,39 +77,117 @@ def empty() -> pd.DataFrame:
     return typed(pd.DataFrame({name: [] for name in DTYPES}))
 
 
-def typed(ledger: pd.DataFrame) -> pd.DataFrame:
+def typed(ledger: pd.DataFrame, where: str = "label ledger") -> pd.DataFrame:
     """Return the ledger's columns in their order and types; a missing text is "".
 
+    Args:
+        ledger: events.
+        where: the file, to begin messages with.
+
     Raises:
-        DataError: a column is missing.
+        DataError: a column is missing, or holds no numbers where it must.
     """
     ledger = ledger.assign(**{name: "" for name in LATER if name not in ledger})
     missing = [name for name in DTYPES if name not in ledger]
     if missing:
-        raise DataError(f"label ledger: missing column {', '.join(missing)}")
+        raise DataError(f"{where}: missing column {', '.join(missing)}")
+    for name in (FROM_LABEL, TO_LABEL, CONFIDENCE):
+        if not pd.api.types.is_numeric_dtype(ledger[name]):
+            found = pd.to_numeric(ledger[name], errors="coerce")
+            _refuse(ledger, ledger[name].notna() & found.isna(), name, "a number or null", where)
+    for name in (FROM_LABEL, TO_LABEL):
+        if pd.api.types.is_float_dtype(ledger[name]):
+            whole = (ledger[name] % 1 == 0) | ledger[name].isna()
+            _refuse(ledger, ~whole, name, "a class number or null", where)
     texts = {name: "" for name, kind in DTYPES.items() if kind == "str"}
     return ledger[list(DTYPES)].fillna(texts).astype(DTYPES).reset_index(drop=True)
 
 
-def check_events(ledger: pd.DataFrame) -> None:
-    """Refuse a ledger that holds an event twice: a file that was appended to itself, say.
+def check_events(ledger: pd.DataFrame, where: str = "label ledger") -> None:
+    """Refuse a ledger that is damaged, was edited by hand, or was appended to itself.
 
     Args:
         ledger: as :func:`typed` returns it.
+        where: the file, to begin messages with.
 
     Raises:
-        DataError: an event leaves its sample in the state that the one before it left.
+        DataError: an event without a sample; an unknown action or source; a label that its class
+            list lacks, or that does not go with its action; a class list that is not the one of its
+            digest; an event that does not begin where the one before it of its sample ended, or
+            that leaves the sample in the same state. The message names the event.
     """
+    lists = _checked_lists(ledger, where)
+    _refuse(ledger, ledger[SAMPLE_ID] == "", SAMPLE_ID, "an id", where)
+    for column, valid in ((ACTION, list(Action)), (SOURCE, list(LabelSource))):
+        unknown = ~ledger[column].isin([str(name) for name in valid])
+        _refuse(ledger, unknown, column, f"one of {', '.join(valid)}", where)
+    # Events from before the class lists may be of classes that were gone when the first was named.
+    sizes = ledger[CLASSES].map({digest: len(names) for digest, names in lists.items()})
+    for column in (FROM_LABEL, TO_LABEL):
+        label = ledger[column]
+        outside = ((label < 0) | (label >= sizes.fillna(np.inf))).fillna(False)
+        _refuse(ledger, outside, column, "a number of the event's class list", where)
+    labelled = ledger[ACTION].isin([str(Action.KEEP), str(Action.RELABEL)])
+    odd = labelled == ledger[TO_LABEL].isna()
+    _refuse(ledger, odd, TO_LABEL, "a label if kept or relabelled, else null", where)
+    sure = ledger[CONFIDENCE]
+    _refuse(ledger, ((sure < 0) | (sure > 1 + 1e-3)).fillna(False), CONFIDENCE, "0 to 1", where)
+    _check_order(ledger, where)
+
+
+def _checked_lists(ledger: pd.DataFrame, where: str) -> dict[str, list[str]]:
+    """Return the class lists by digest; refuse one that is damaged, or not where it must be."""
+    held = ledger.index[ledger[CLASS_NAMES] != ""]
+    for row in held:
+        digest, text = ledger.loc[row, [CLASSES, CLASS_NAMES]]
+        try:
+            names = json.loads(text)
+        except (ValueError, RecursionError):
+            names = None
+        texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not texts or len(set(names)) < len(names) or _digest(names) != digest:
+            expected = f"the list of distinct names whose digest is '{digest}'"
+            _refuse(ledger, pd.Series(ledger.index == row), CLASS_NAMES, expected, where)
+    first = (ledger[CLASSES] != "") & ~ledger[CLASSES].duplicated()
+    rule = "its class list, which the first event of each list holds"
+    _refuse(ledger, first & (ledger[CLASS_NAMES] == ""), CLASS_NAMES, rule, where)
+    return _class_lists(ledger)
+
+
+def _check_order(ledger: pd.DataFrame, where: str) -> None:
+    """Refuse an event that does not follow on the one before it of its sample and content."""
     told = [TO_LABEL, ACTION, SOURCE, CLASSES, CONTENT_HASH]
-    before = ledger.groupby(SAMPLE_ID, sort=False)[told].shift()
-    same = (ledger[told] == before).fillna(False) | (ledger[told].isna() & before.isna())
-    again = same.all(axis=1) & ledger[SAMPLE_ID].duplicated()
-    if again.any():
-        row = int(again.to_numpy().argmax())
+    again = ledger[ledger[SAMPLE_ID].duplicated(keep=False)]
+    before = again.groupby(SAMPLE_ID, sort=False)[told].shift()
+    same = (again[told] == before).fillna(False) | (again[told].isna() & before.isna())
+    repeated = same.all(axis=1) & again[SAMPLE_ID].duplicated()
+    if repeated.any():
+        row = int(again.index.to_numpy()[repeated.to_numpy(dtype=bool).argmax()])
         raise DataError(
-            f"label ledger: event {row} repeats the one before it of sample "
-            f"'{ledger[SAMPLE_ID].iloc[row]}' ({int(again.sum())} such events); take the file from "
-            "the version control that keeps it"
+            f"{where}: event {row} repeats the one before it of sample "
+            f"'{ledger[SAMPLE_ID].iloc[row]}' ({int(repeated.sum())} such events); {KEPT}"
+        )
+    # Other content begins at the given label again, which is not told.
+    several = len(ledger[CLASSES].unique()) > 1
+    book = in_classes(ledger, [])[0].loc[again.index] if several else again
+    one = book.groupby([SAMPLE_ID, CONTENT_HASH], sort=False)
+    left, begun = one[TO_LABEL].shift(), book[FROM_LABEL]
+    follows = (left == begun).fillna(False) | (left.isna() & begun.isna())
+    wrong = (~follows & (one.cumcount() > 0)).reindex(ledger.index, fill_value=False)
+    expected = "the label that the event before it of the sample led to"
+    _refuse(ledger, wrong, FROM_LABEL, expected, where)
+
+
+def _refuse(
+    ledger: pd.DataFrame, wrong: "pd.Series[Any]", column: str, expected: str, where: str
+) -> None:
+    """Raise DataError naming the first wrong event, what was found and what was expected."""
+    if wrong.any():
+        row = int(wrong.to_numpy(dtype=bool).argmax())
+        sample, value = ledger[SAMPLE_ID].iloc[row], ledger[column].iloc[row]
+        raise DataError(
+            f"{where}: event {row}, sample '{shown(sample)}': {column} '{shown(value)}', expected "
+            f"{expected} ({int(wrong.sum())} such events); {KEPT}"
         )
 
 
@@ -199,6 +278,21 @@ def of_other_content(ledger: pd.DataFrame, table: pd.DataFrame) -> "pd.Series[bo
     now = ledger[SAMPLE_ID].map(table.set_index(SAMPLE_ID)[CONTENT_HASH])
     was = ledger[CONTENT_HASH]
     return now.notna() & (was != "") & (was != now)
+
+
+def without_decision(
+    ledger: pd.DataFrame, table: pd.DataFrame, decisions: pd.DataFrame
+) -> list[str]:
+    """Return the samples whose label in force is a person's, though no decision says so any more.
+
+    Args:
+        ledger: events.
+        table: label table.
+        decisions: those in force; a revert is one.
+    """
+    state = replay(ledger, table)
+    lost = (state[SOURCE] == LabelSource.HUMAN) & ~state[SAMPLE_ID].isin(decisions[SAMPLE_ID])
+    return [str(sample) for sample in state.loc[lost, SAMPLE_ID]]
 
 
 def changed(before: pd.DataFrame, after: pd.DataFrame) -> "pd.Series[bool]":

@@ -40,8 +40,24 @@ class Lock:
         """Wait for the lock.
 
         Raises:
-            StoreError: it is not free within the patience.
+            StoreError: it is not free within the patience, or its file is not ours to lock; then
+                the system's error is the cause.
         """
+        from filelock import Timeout  # noqa: PLC0415
+
+        try:
+            self._wait()
+        except Timeout:
+            raise StoreError(
+                f"{self.what}: another process holds {self.file} for more than {self.patience:g} s"
+            ) from None
+        except (OSError, NotImplementedError) as error:  # the second: a file system without locks
+            raise StoreError(
+                f"{self.what}: {self.file} cannot be locked ({getattr(error, 'strerror', error)}); "
+                "nothing has been done. To go on, make it and its folder writable and run again"
+            ) from error
+
+    def _wait(self) -> None:
         from filelock import Timeout  # noqa: PLC0415
 
         try:
@@ -49,13 +65,7 @@ class Lock:
         except Timeout:
             if self.patience:
                 logger.info("%s: waiting for whoever holds %s", self.what, self.file)
-            try:
-                self._lock.acquire(timeout=self.patience)
-            except Timeout:
-                raise StoreError(
-                    f"{self.what}: another process holds {self.file} for more than "
-                    f"{self.patience:g} s"
-                ) from None
+            self._lock.acquire(timeout=self.patience)
 
     def release(self) -> None:
         """Give it back, as often as it was taken."""

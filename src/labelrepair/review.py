@@ -7,7 +7,7 @@ table is refused.
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC as UTC_ZONE
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -22,18 +22,21 @@ from labelrepair.label_table import (
     CONFIDENCE,
     GIVEN_LABEL,
     LABEL_QUALITY,
+    NO_CLASS,
     SAMPLE_ID,
     SUGGESTED_LABEL,
     Action,
     LabelSource,
+    check_class_names,
     data_hash,
 )
 from labelrepair.ledger import SOURCE, TO_LABEL
 
 QUEUE = "queue"
 MODEL_VERSION = "labelrepair"  # constant: Label Studio sorts by the scores of one version only
-NO_CLASS = "(no class fits)"
-"""The answer that drops a sample."""
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC_ZONE)
+AHEAD = timedelta(days=7)  # of this clock: another one may go wrong, and wins over later decisions
 
 URI, HASH, ANSWER, EXPORTED_AT = "uri", "data_hash", "reviewed_label", "exported_at"
 AUDITED = "audited"
@@ -187,7 +190,7 @@ def from_label_studio(content: str | bytes, where: str) -> pd.DataFrame:
     """Return the answers in Label Studio's JSON export.
 
     Skipped and empty annotations are no answers. Where a task has an annotation that is marked as
-    ground truth, the others of that task do not count.
+    ground truth, the others of that task do not count. The reviewer is blank where none is named.
 
     Raises:
         DataError: not that format; the message names the task.
@@ -220,31 +223,33 @@ def resolve(
         now: time of the decisions without one.
 
     Raises:
-        DataError: an answer to another table (stale), or an unknown sample or label.
+        DataError: an answer to another table (stale), an unknown sample or label, or a class that
+            is called ``NO_CLASS``.
     """
+    check_class_names(class_names, where)
     current = data_hash(table)
     rule = f"is not that of the label table, {current}: the export is stale; export again"
     refuse(answers, answers[HASH] != current, HASH, rule, where)
     given = answers[answers[ANSWER] != ""].reset_index(drop=True)
     valid = [*class_names, NO_CLASS]
     refuse(given, ~given[ANSWER].isin(valid), ANSWER, "is no class", where, valid)
+    codes = {name: code for code, name in enumerate(class_names)}
     decided, conflicts = [], []
     for sample, group in given.groupby(SAMPLE_ID, sort=True):
         row = group.sort_values(DECIDED_AT, kind="stable").iloc[-1].to_dict()
         row[REVIEWER] = ", ".join(sorted({str(name) for name in group[REVIEWER] if name}))
         row[DECIDED_AT] = row[DECIDED_AT] or now
-        row[ACTION] = str(Action.DROP)
+        row |= {ACTION: str(Action.DROP), LABEL: codes.get(row[ANSWER])}
         if len(set(group[ANSWER])) > 1:
             said = [
                 f"{a} ({r or '?'})" for a, r in zip(group[ANSWER], group[REVIEWER], strict=True)
             ]
-            row |= {ANSWER: NO_CLASS, ACTION: str(Action.REVIEW)}
+            row |= {ACTION: str(Action.REVIEW), LABEL: None}
             row[NOTE] = f"reviewers disagree: {', '.join(said)}"
             conflicts.append(str(sample))
         decided.append(row)
-    frame = pd.DataFrame(decided, columns=[*ANSWER_COLUMNS, ACTION])
-    codes: dict[str, int] = {name: code for code, name in enumerate(class_names)}
-    frame[LABEL] = pd.array([codes.get(name) for name in frame[ANSWER]], dtype="Int64")
+    frame = pd.DataFrame(decided, columns=[*ANSWER_COLUMNS, ACTION, LABEL])
+    frame[LABEL] = frame[LABEL].astype("Int64")
     parts = [
         decisions.make(table, part, batch=str(batch), where=where)
         for batch, part in frame.groupby(BATCH, sort=True)
@@ -308,12 +313,18 @@ def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:
     for annotation in trusted or answered:
         choice = _choice(annotation, where, place)
         if choice:
-            person = annotation.get("completed_by", "")
-            person = person.get("email", person.get("id")) if isinstance(person, dict) else person
             time = _utc(annotation.get("updated_at"), where, place)
-            who = {ANSWER: choice, REVIEWER: str(person), DECIDED_AT: time}
+            who = {ANSWER: choice, REVIEWER: _person(annotation), DECIDED_AT: time}
             found.append(about | who)
     return found or [about | {ANSWER: "", REVIEWER: "", DECIDED_AT: ""}]
+
+
+def _person(annotation: Mapping[str, Any]) -> str:
+    """Return who made an annotation, or nothing: its user may be gone."""
+    person = annotation.get("completed_by")
+    if isinstance(person, dict):
+        person = person.get("email") or person.get("id")
+    return "" if person is None else str(person).strip()
 
 
 def _choice(annotation: Mapping[str, Any], where: str, place: str) -> str:
@@ -345,11 +356,12 @@ def _utc(time: Any, where: str, place: str) -> str:
     """Return a time of Label Studio, UTC unless it says otherwise, as decisions have it."""
     if not time:
         return ""
+    found = f"{where}: {place}: updated_at '{time!s:.60}'"
     try:
         moment = datetime.fromisoformat(str(time))
-    except ValueError:
-        raise DataError(
-            f"{where}: {place}: updated_at '{time!s:.60}' is no time like 2026-01-31T10:00:00Z"
-        ) from None
-    moment = moment.astimezone(UTC_ZONE) if moment.tzinfo else moment
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+        moment = moment.astimezone(UTC_ZONE) if moment.tzinfo else moment.replace(tzinfo=UTC_ZONE)
+    except (ValueError, OverflowError):
+        raise DataError(f"{found} is no time like 2026-01-31T10:00:00Z") from None
+    if not EARLIEST <= moment <= datetime.now(UTC_ZONE) + AHEAD:
+        raise DataError(f"{found}: expected a time from 1970 to {AHEAD.days} days from now")
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

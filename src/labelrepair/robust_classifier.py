@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from labelrepair.api import RepairResult, as_features, plain_array, repair
 from labelrepair.errors import ConfigError, DataError, shown
+from labelrepair.label_table import check_class_names
 from labelrepair.training import choose_device
 
 Array = NDArray[Any]
@@ -144,6 +145,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, codes = np.unique(given, return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(f"y: 1 class found ({self.classes_[0]!s}), at least 2 are needed")
+        check_class_names([str(name) for name in self.classes_], "y")
         result = repair(
             array,
             codes,

@@ -455,9 +455,9 @@ def test_the_lock_is_tagged(run, tmp_path):
 def test_the_summary_is_shown_once(capsys):
     hook = hooks.SummaryHook()
     hook.before_pipeline_run(Pipeline([]), DataCatalog())
-    hook.after_dataset_saved("summary", "all [well]")
+    hook.after_dataset_saved("summary", "all [well] :cat:")
     hook.after_pipeline_run()
-    assert "all [well]" in capsys.readouterr().out
+    assert "all [well] :cat:" in capsys.readouterr().out
 
     hook.before_pipeline_run(Pipeline([]), DataCatalog())
     hook.after_pipeline_run()

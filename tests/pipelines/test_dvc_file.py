@@ -51,6 +51,10 @@ def test_write_and_check(kedro, tmp_path):
     assert kedro("dvc", "write").output == "dvc.yaml is up to date\n"
     assert kedro("dvc", "write", "--check").exit_code == 0
     assert (tmp_path / people).read_text() == "mine"
+    (tmp_path / people).unlink()
+    (tmp_path / people).symlink_to(tmp_path / "share.csv")  # not mounted now
+    assert kedro("dvc", "write").output == "dvc.yaml is up to date\n"
+    assert not (tmp_path / "share.csv").exists()
 
 
 def test_a_stale_file_is_shown_and_left_alone(kedro, tmp_path, rendered):

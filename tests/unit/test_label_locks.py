@@ -1,5 +1,6 @@
 """Labels that are written by two processes at once: nothing is lost."""
 
+import errno
 import multiprocessing
 import os
 import sys
@@ -153,6 +154,26 @@ def test_a_run_does_not_overwrite_what_is_decided_meanwhile(host):
     assert ledger.blame(host.ledger(), "s/00").iloc[-1]["reviewer"] == "ada"
 
 
+def test_a_run_tells_of_decisions_that_are_gone(host, caplog, monkeypatch):
+    monkeypatch.setattr(nodes, "repair_table", nodes.repair_table)  # put back what repair() sets
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    host.run("revert", *[f"--sample=s/0{row}" for row in range(7)], "--reviewer", "ada")
+    repair(host, FORK.Event())
+    assert "human_decisions" not in caplog.text  # a revert is a decision
+
+    people = host.data / "people.csv"
+    lines = people.read_text().splitlines(keepends=True)
+    people.write_text("".join(lines[:2]))
+    repair(host, FORK.Event())
+    told = "no line any more about 6 samples whose label a person has decided: s/01, s/02, s/03, "
+    assert told + "s/04, s/05, ...;" in caplog.text
+    assert (host.table()["label_source"] == "human").sum() == 1
+
+    caplog.clear()
+    repair(host, FORK.Event())
+    assert "human_decisions" not in caplog.text
+
+
 def test_the_lock_is_given_back_after_an_error(host):
     hook, dataset = LabelLockHook(), LedgerDataset(filepath=str(host.data / "ledger.parquet"))
     pipeline = create_pipeline()
@@ -164,6 +185,26 @@ def test_the_lock_is_given_back_after_an_error(host):
     hook.on_pipeline_error()
     with other:
         pass
+
+
+@pytest.mark.parametrize("of", [errno.EACCES, errno.EROFS])
+def test_a_lock_of_somebody_else_is_one_line(host, monkeypatch, of):
+    before, real = host.content(), os.open
+
+    def refuse(path, *arguments, **options):
+        if str(path).endswith(".lock"):
+            raise OSError(of, os.strerror(of), path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    shown = host.run("revert", "--sample", "s/00", fails=True)
+
+    assert shown.startswith("Error: labels: /")
+    told = f".ledger.parquet.lock cannot be locked ({os.strerror(of)}); nothing has been done."
+    assert told in shown
+    assert shown.count("\n") == 1
+    monkeypatch.undo()
+    assert host.content() == before
 
 
 def test_a_part_of_the_pipeline_gives_it_back(host):

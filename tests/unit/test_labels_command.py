@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -232,6 +233,23 @@ def test_blame_tells_the_history(host):
     assert "bee" in words[2]
     assert shown[-1].rstrip().endswith("the bee is a bee")
     assert "did you mean 's/01'" in host.run("blame", "s/001", fails=True)
+
+
+@pytest.mark.parametrize("name", [":cat:", "[bold]", "[red]b[/red]", "[/]", ":x: [link=a]"])
+def test_names_are_shown_as_they_are(host, name):
+    (host.data / "class_names.json").write_text(json.dumps([f"{name}0", f"{name}1", name]))
+
+    shown = host.run("diff", "given", "--rows", "20")
+    assert shown.count(f" {name}0 ") > 2  # of the matrix and the rows
+    assert f"{name}0 -> {name}1" in shown
+    done = host.run("revert", "--sample", "s/00", "--reviewer", name, "--note", f"why {name}")
+    assert f"{name}1 -> {name}0" in done
+    history = host.run("blame", "s/00").splitlines()
+    assert history[2].split("given")[0].strip() == f"{name}0"
+    assert history[-1].count(name) == 3  # class, reviewer, note
+    names = [f"{name}{row}" for row in range(15)]  # more classes are shown as flows
+    (host.data / "class_names.json").write_text(json.dumps(names))
+    assert f"{name}2" in host.run("diff", "given", "--rows", "0")
 
 
 def test_revert_appends_and_holds(host):
@@ -761,6 +779,21 @@ def test_wrong_files_are_refused_whole(host, changes, message):
     assert host.content() == before
 
 
+def test_a_class_that_is_called_as_the_answer_for_none_is_never_answered(host):
+    (host.data / "class_names.json").write_text(json.dumps(["ant", "bee", "(no class fits)"]))
+    host.run("audit", "draw", "--of", "all", "--count", "2", "-o", "audit.csv")
+    sheet = pd.read_csv("audit.csv", dtype=str, keep_default_na=False)
+    both = pd.concat([sheet, sheet])  # one reviewer says ant, the other bee
+    both["reviewed_label"] = ["ant"] * len(sheet) + ["bee"] * len(sheet)
+    both.to_csv("audit.csv", index=False)
+    before = host.content()
+
+    shown = host.run("import", "audit.csv", fails=True)
+
+    assert "audit.csv: the class name '(no class fits)' means 'no class' in the files" in shown
+    assert host.content() == before
+
+
 def test_a_damaged_export_names_the_task(host):
     Path("bad.json").write_text('[{"data": {"sample_id": "s/14"}}]')
     assert "bad.json: task 0: data.data_hash is missing" in host.run(
@@ -785,6 +818,17 @@ def test_a_damaged_export_names_the_task(host):
                                                     "value": {"choices": ["ant"]}}]}],
             "updated_at '2.1.2026' is no time like 2026-01-31T10:00:00Z",
         ),
+        (
+            [{"updated_at": "0001-01-01T00:00:00+05:00", "result": [{"from_name": "label",
+                                                    "value": {"choices": ["ant"]}}]}],
+            "updated_at '0001-01-01T00:00:00+05:00' is no time like",
+        ),
+        *[
+            ([{"updated_at": time, "result": [{"from_name": "label",
+                                                    "value": {"choices": ["ant"]}}]}],
+             f"updated_at '{time}': expected a time from 1970 to 7 days from now")
+            for time in ("0001-01-01T00:00:00Z", "1969-12-31T23:59:59", "9999-12-31T23:59:59Z")
+        ],
     ],
 )  # fmt: skip
 def test_a_damaged_annotation_names_the_task(host, annotations, message):
@@ -801,6 +845,27 @@ def test_times_of_another_zone_are_those_of_utc():
     }
     answers = review.from_label_studio(json.dumps([task]), "a.json")
     assert answers["decided_at"].tolist() == ["2026-01-02T01:04:05Z"]
+
+
+@pytest.mark.parametrize("person", [None, {}, {"email": ""}, {"id": None}, " ", "absent"])
+def test_an_answer_of_nobody_is_of_the_reviewer_who_is_named(host, person):
+    host.run("export", "--format", "label-studio", "-o", "tasks.json")
+    tasks = json.loads(Path("tasks.json").read_text())
+    choice = {"from_name": "label", "type": "choices", "value": {"choices": ["ant"]}}
+    tasks[1]["annotations"] = [{"completed_by": person, "result": [choice]}]
+    if person == "absent":
+        del tasks[1]["annotations"][0]["completed_by"]
+    tasks[2]["annotations"] = [{"completed_by": {"id": 0}, "result": [choice]}]
+    Path("tasks.json").write_text(json.dumps(tasks))
+    before = host.content()
+
+    shown = host.run("import", "tasks.json", fails=True)
+
+    assert "tasks.json: task 1, sample 's/13': reviewer '' (completed_by) names nobody; " in shown
+    assert host.content() == before
+    host.run("import", "tasks.json", "--reviewer", "bob")
+    people = decisions.read_csv(host.data / "people.csv")
+    assert people["reviewer"].tolist() == ["0", "bob"]
 
 
 @pytest.mark.parametrize(
@@ -824,6 +889,49 @@ def test_a_pipe_for_decisions_is_not_opened(host):
     shown = host.run("revert", "--sample", "s/00", fails=True)
     assert shown.endswith("people.csv: no regular file\n")
     assert shown.startswith("Error: ")
+
+
+def test_a_link_for_decisions_that_leads_nowhere_is_not_nobodys_decision(host):
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")
+    people = host.data / "people.csv"
+    people.unlink()
+    people.symlink_to("../share/people.csv")
+    told = r"people\.csv: is a link to \.\./share/people\.csv, where nothing is; bring that file"
+    dataset = DecisionsDataset(filepath=str(people))
+    for use in (dataset.load, lambda: dataset.save(decisions.empty())):
+        with pytest.raises(DatasetError, match=told):  # of kedro run
+            use()
+    assert re.search(f"^Error: .*{told}", host.run("revert", "--sample", "s/01", fails=True))
+    assert not Path("share").exists()
+
+
+def test_decisions_are_written_where_a_link_leads(host):
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")
+    people, shared = host.data / "people.csv", host.root / "share/one/people.csv"
+    shared.parent.mkdir(parents=True)
+    people.rename(shared)
+    (host.data / "between.csv").symlink_to("../share/one/people.csv")
+    people.symlink_to("between.csv")
+
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+
+    assert people.is_symlink()
+    assert decisions.read_csv(shared)["sample_id"].tolist() == ["s/00", "s/01"]
+    assert os.listdir(shared.parent) == ["people.csv"]
+
+
+def test_decisions_are_not_written_into_dvcs_cache(host):
+    cached = host.root / "cache/files/md5/0a/1b2c"
+    cached.parent.mkdir(parents=True)
+    host.run("revert", "--sample", "s/00", "--reviewer", "ada")
+    (host.data / "people.csv").rename(cached)
+    (host.data / "people.csv").symlink_to(cached)
+    before = cached.read_bytes()
+
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+
+    assert cached.read_bytes() == before
+    assert len(decisions.read_csv(host.data / "people.csv")) == 2
 
 
 @pytest.mark.parametrize("command", ["apply", "import"])

@@ -1,14 +1,17 @@
 """The label ledger, decisions of people and differences of tables."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kedro.io import DatasetError
 
 from labelrepair import decisions, label_diff, ledger
 from labelrepair.errors import DataError
-from labelrepair.label_io import DecisionsDataset
+from labelrepair.label_io import DecisionsDataset, LedgerDataset
 from labelrepair.label_table import make_label_table
 from labelrepair.pipelines.ingestion.nodes import choose_curated
 
@@ -50,7 +53,9 @@ def repaired(table, choices):
 
 def record(book, frame, run="r1", decided=None):
     proposed = ledger.propose(frame, "jocor", decided)
-    return ledger.append(book, frame, proposed, run_id=run, now=NOW)
+    book = ledger.append(book, frame, proposed, run_id=run, now=NOW)
+    ledger.check_events(book)
+    return book
 
 
 def decide(table, labels, reviewer="ann", **columns):
@@ -243,6 +248,26 @@ def test_a_carriage_return_ends_no_line_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("0999-12-31T23:59:59Z", NOW),
+        ("2026-12-31T23:59:59Z", "2027-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_a_decision_is_later_than_any_before_it(before, expected):
+    old = decide(label_table(), {"s1": 0}, decided_at=before)
+    new = decide(label_table(), {"s1": 2}, reviewer="bob", decided_at=NOW)
+
+    new = decisions.after(new, old)
+
+    assert new["decided_at"].tolist() == [expected]
+    assert decisions.merge(old, new)["reviewer"].tolist() == ["bob"]
+    late = decisions.after(decide(label_table(), {"s1": 2}, decided_at="0001-01-01T00:00:00Z"), old)
+    assert all(len(time) == len(NOW) for time in late["decided_at"])
+
+
+@pytest.mark.parametrize(
     ("column", "value", "message"),
     [
         ("label", "cta", "line 2, sample 's1': label 'cta' is no class; did you mean 'cat'"),
@@ -338,7 +363,9 @@ def test_a_class_list_that_changes_rewrites_no_history():
 
     def add(book, frame, names, run):
         proposed = ledger.propose(frame, "jocor", class_names=names)
-        return ledger.append(book, frame, proposed, run_id=run, now=NOW)
+        book = ledger.append(book, frame, proposed, run_id=run, now=NOW)
+        ledger.check_events(book)
+        return book
 
     first = add(ledger.empty(), repaired(label_table(), [1, 2, "drop", 0, 1, 2]), older, "r1")
     table = label_table([1, 2, 2, 1, 2, 2])  # the same names, but for the owls
@@ -363,6 +390,74 @@ def test_a_class_list_that_changes_rewrites_no_history():
     assert again["sample_id"].tolist()[len(first) :] == ["s0", "s1"]
 
 
+def set_value(column, value, row=1):
+    """Return what changes one value of a ledger, whatever its type."""
+
+    def change(book):
+        book = book.astype({column: object})
+        book.loc[row, column] = value
+        return book
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_value("to_label", 99), "event 1, sample 's1': to_label '99', expected a number of"),
+        (set_value("to_label", -1), "event 1, sample 's1': to_label '-1', expected a number of"),
+        (set_value("from_label", 3), "event 1, sample 's1': from_label '3', expected a number of"),
+        (
+            set_value("to_label", 0.5),
+            r"event 1, .* to_label '0\.5', expected a class num",
+        ),
+        (set_value("to_label", None), "event 1, .* to_label '<NA>', expected a label if"),
+        (lambda b: b.assign(to_label="a"), "event 0, sample 's0': to_label 'a', expected a number"),
+        (set_value("action", "foo"), "event 1, sample 's1': action 'foo', expected one of keep, r"),
+        (set_value("source", None), "event 1, sample 's1': source '', expected one of given, mod"),
+        (set_value("sample_id", None), "event 1, sample '': sample_id '', expected an id"),
+        (set_value("confidence", 7), "event 1, sample 's1': confidence '7.*', expected 0 to 1"),
+        (set_value("class_names", "x", 0), "event 0, sample 's0': class_names 'x', expected the l"),
+        (set_value("class_names", "null", 0), "class_names 'null', expected the list of distinct"),
+        (set_value("class_names", "[1, 2, 3]", 0), r"class_names '\[1, 2, 3\]', expected the list"),
+        (set_value("class_names", '["cat", "bee", "ant"]', 0), "whose digest is '[0-9a-f]{16}'"),
+        (set_value("class_names", "[" * 100_000, 0), "expected the list of distinct names"),
+        (set_value("classes", "zzz", 2), "event 2, .* class_names '', expected its class list"),
+        (lambda book: book[1:], "event 0, sample 's1': class_names '', expected its class list"),
+        (lambda book: book[::-1], "event 0, .* class_names '', expected its class list"),
+        (
+            lambda book: book.iloc[[0, 1, 4, 3, 2, *range(5, len(book))]],
+            "event 4, sample 's2': from_label '2', expected the label that the event before it",
+        ),
+        (
+            lambda book: book.drop(index=3),
+            "event 4, sample 's0': from_label '2', expected the label that the event before it",
+        ),
+        (lambda book: b"PAR1 but not really", r"not a Parquet file \("),
+    ],
+)
+def test_a_damaged_ledger_is_refused_by_file_and_event(tmp_path, change, message):
+    file, table, book = tmp_path / "ledger.parquet", label_table(), ledger.empty()
+    for number, choices in enumerate([[1, 2, 1, 0], [2, 2, "drop", 0], ["drop", 0, 0, 0]]):
+        frame = repaired(table, [*choices, 1, 2])
+        proposed = ledger.propose(frame, "jocor", class_names=NAMES)
+        book = ledger.append(book, frame, proposed, run_id=f"r{number}", now=NOW)
+    book.to_parquet(file)
+    dataset = LedgerDataset(filepath=str(file))
+    assert same(dataset.load(), book)
+
+    damaged = change(book)
+    if isinstance(damaged, bytes):
+        file.write_bytes(damaged)
+    else:
+        damaged.to_parquet(file, index=False)
+
+    with pytest.raises(DatasetError) as caught:
+        dataset.load()
+    assert isinstance(caught.value.__cause__, DataError)
+    assert re.search(rf"ledger\.parquet: .*{message}", str(caught.value.__cause__))
+
+
 def test_a_ledger_from_before_is_of_the_first_class_list_that_it_names():
     table = label_table()
     columns = [name for name in ledger.DTYPES if name not in ledger.LATER]
@@ -371,7 +466,9 @@ def test_a_ledger_from_before_is_of_the_first_class_list_that_it_names():
     book = ledger.typed(old)
     assert same(ledger.in_classes(book, NAMES)[0][columns], old)
     proposed = ledger.propose(repaired(table, [1, 1, 2, 0, 1, 2]), "jocor", class_names=NAMES)
+    ledger.check_events(book)
     book = ledger.append(book, table, proposed, run_id="r2")
+    ledger.check_events(book)
     read, names = ledger.in_classes(book, ["aaa", *NAMES])
 
     assert [names[code] for code in read["to_label"]] == ["bee", "cat", "bee"]

@@ -249,6 +249,12 @@ def test_a_blank_label_is_named(blank, names):
             RobustClassifier(**FAST).fit(np.ones((20, 2)), labels)
 
 
+@pytest.mark.parametrize("name", ["(no class fits)", " "])
+def test_a_reserved_class_name_is_refused(name):
+    with pytest.raises(DataError, match=r"y: the class name '.*' means 'no class' in the"):
+        RobustClassifier(**FAST).fit(np.ones((20, 2)), ["cat", name] * 10)
+
+
 def test_nothing_before_fit():
     for ask in ("predict", "predict_proba"):
         with pytest.raises(NotFittedError):

@@ -25,7 +25,7 @@ from pluggy import PluginManager
 
 from labelrepair import decisions, label_diff, ledger
 from labelrepair.data.unpacked import check_parquet
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, LabelRepairError
 from labelrepair.label_table import (
     CONTENT_HASH,
     GIVEN_LABEL,
@@ -91,6 +91,7 @@ class LabelProject:
 
         Raises:
             DataError: it is not in the catalog, has not been written yet, or cannot be read.
+            StoreError: it is a link that leads nowhere.
         """
         dataset = self._dataset(name)
         if not dataset.exists():
@@ -98,7 +99,8 @@ class LabelProject:
         try:
             return dataset.load()
         except DatasetError as error:  # Kedro's cover, with which ours would not be one line
-            raise error.__cause__ if isinstance(error.__cause__, DataError) else error from None
+            ours = isinstance(error.__cause__, LabelRepairError)
+            raise error.__cause__ if ours else error from None  # type: ignore[misc]
 
     def save(self, name: str, data: Any) -> None:
         """Write a dataset; the file only, nothing goes to MLflow."""

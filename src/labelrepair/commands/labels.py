@@ -253,7 +253,10 @@ def export(project: Any, /, form: str, output: Path | None, **options: Any) -> N
 
 @labels.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--reviewer", help="Who answered, where the file does not say.")
+@click.option(
+    "--reviewer",
+    help="Who answered, where the file does not say.  [default, of a CSV: git's user.name]",
+)
 @click.option("--overrule", is_flag=True, help="Also answers older than what is decided now.")
 @click.pass_obj
 @_alone
@@ -271,6 +274,10 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     if file.suffix == ".json":
         check_file(file)
         answers = review.from_label_studio(file.read_bytes(), str(file))
+        # These are others' answers: whoever imports them did not give them.
+        nobody = (answers[review.ANSWER] != "") & (answers["reviewer"] == "") & (not reviewer)
+        rule = "(completed_by) names nobody; say who answered: --reviewer NAME"
+        decisions.refuse(answers, nobody, "reviewer", rule, str(file))
     else:
         answers = review.from_csv(decisions.read_csv(file), str(file))
     person = reviewer or label_project.reviewer(project.root)

@@ -152,7 +152,7 @@ def audits(
 
 
 def _console(width: int | None = None) -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def _flows(console: Console, matrix: pd.DataFrame, names: Sequence[str]) -> None:

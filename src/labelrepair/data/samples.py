@@ -11,7 +11,7 @@ import pandas as pd
 from labelrepair.data.lookalikes import check_names
 from labelrepair.data.rows import take
 from labelrepair.errors import DataError, nearest, shown
-from labelrepair.label_table import OPEN_SET, Split
+from labelrepair.label_table import OPEN_SET, Split, check_class_names
 
 UNKNOWN = -1
 """Value of ``true_labels`` where the truth of a row is not known."""
@@ -79,8 +79,8 @@ def check_samples(samples: Samples, where: str) -> None:
 
     Raises:
         DataError: lengths differ, an id is blank, repeated or not valid text, a split is unknown,
-            a label lies outside the classes, there are fewer than two classes, or the training
-            split is empty; the message names the sample.
+            a label lies outside the classes, there are fewer than two classes, one has a reserved
+            name, or the training split is empty; the message names the sample.
     """
     ids, count, classes = samples.sample_ids, len(samples.sample_ids), len(samples.class_names)
     for name in ("features", "labels", "splits", "true_labels"):
@@ -102,6 +102,7 @@ def check_samples(samples: Samples, where: str) -> None:
             f"{where}: found {classes} class ({samples.class_names}), expected two or more"
         )
     check_names(samples.class_names, "class name", where)
+    check_class_names(samples.class_names, where)
     check_range(samples.labels, classes, ids, where)
     if samples.true_labels is not None:
         known = ~np.isin(samples.true_labels, (UNKNOWN, OPEN_SET))

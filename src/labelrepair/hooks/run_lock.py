@@ -63,20 +63,21 @@ class RunLockHook:
             lock.acquire()
             self._held.append(lock)
             holder.write_text(me, "utf-8")
-        except StoreError:
+        except (StoreError, OSError) as error:
+            self.give_back()
+            refused = error if isinstance(error, OSError) else error.__cause__
+            if refused:
+                other = "use another folder: --params workspace=FOLDER"
+                advice = ADVICE.get(getattr(refused, "errno", None) or 0, other)
+                raise StoreError(
+                    f"{folder}: cannot be written ({getattr(refused, 'strerror', refused)}); "
+                    f"nothing has been done. To go on, {advice} and run again"
+                ) from None
             there = holder.exists()
             who = holder.read_text("utf-8", errors="replace") if there else "another process"
-            self.give_back()
             raise StoreError(
                 f"{folder}: another run works there ({who}); nothing has been done. Wait for its "
                 "end, or use another folder: --params workspace=FOLDER"
-            ) from None
-        except OSError as error:
-            self.give_back()
-            advice = ADVICE.get(error.errno or 0, "use another folder: --params workspace=FOLDER")
-            raise StoreError(
-                f"{folder}: cannot be written ({error.strerror}); nothing has been done. To go "
-                f"on, {advice} and run again"
             ) from None
 
     def give_back(self) -> None:

@@ -49,7 +49,7 @@ class SummaryHook:
         """Print the summary, if this run made one; one for each namespace."""
         if not self._summaries:
             return
-        console = Console(soft_wrap=True, highlight=False, markup=False)
+        console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
         for namespace, text in sorted(self._summaries.items()):
             console.print(f"\n{namespace}" if namespace else "", text, sep="\n")
         if self._tracked:

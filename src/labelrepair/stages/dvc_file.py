@@ -1,5 +1,6 @@
 """``dvc.yaml`` from the Kedro graph: one stage per pipeline of the default run."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,12 @@ def make_inputs(project: Path, text: str) -> list[str]:
     made = []
     for path in sorted({dep for stage in stages for dep in stage.get("deps", ())} - outs):
         file = project / path
-        if file.exists() or path.startswith("src/") or (file.suffix and file.name != DECISIONS):
+        # A link that leads nowhere now may lead to people's decisions, of a share.
+        if (
+            os.path.lexists(file)
+            or path.startswith("src/")
+            or (file.suffix and file.name != DECISIONS)
+        ):
             continue
         file = file if file.suffix else file / ".gitkeep"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -127,6 +127,11 @@ def samples(**changes):
         ({"true_labels": np.array([-1, 0, 2])}, "true label: sample 'c': label 2"),
         ({"true_labels": np.array([-3, 0, 1])}, "true label: sample 'a': label -3"),
         ({"class_names": ("cat",)}, "found 1 class"),
+        (
+            {"class_names": ("cat", "(No class fits)")},
+            r"src: the class name '\(No class fits\)' mean",
+        ),
+        ({"class_names": ("cat", " ")}, "src: the class name ' ' means 'no class' in the files"),
     ],
 )
 def test_check_samples_names_what_is_wrong(changes, message):

@@ -1,5 +1,6 @@
 """The nodes that decide about every row, and that write down what changed and why."""
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,8 @@ from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
 from labelrepair.sealed import check_seal
 from labelrepair.workflow import check_classes, check_probs_of, noise_from_dict, repair_table
+
+logger = logging.getLogger(__name__)
 
 
 def choose_policy(  # one argument per catalog entry
@@ -42,6 +45,7 @@ def choose_policy(  # one argument per catalog entry
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     known, _ = ledger.in_classes(known_ledger, class_names)
     decisions.check(table, decided)
+    _warn_of_lost(ledger.without_decision(known, table, decided))
     as_set = from_dict(Policy, policy, "policy")
     if decided[decisions.BATCH].str.startswith("audit:relabel:").any():  # only they need scores
         noise, spec = noise_from_dict(noise_estimate), from_dict(ScoringSpec, scoring, "scoring")
@@ -103,6 +107,18 @@ def record_changes(
     note = f"relabel_confidence {value:g}, chosen by audits" if by_reviews else ""
     proposed = ledger.propose(repaired, training_report["preset"], decided, note, class_names)
     return proposed, label_diff.label_changes(repaired, class_names)
+
+
+def _warn_of_lost(samples: list[str]) -> None:
+    """Tell of people's decisions that are gone: a line may have been removed, or the file lost."""
+    if samples:
+        logger.warning(
+            "human_decisions has no line any more about %d samples whose label a person has "
+            "decided: %s; this run decides about them again. If that is not meant, bring the lines "
+            "back from git and run again",
+            len(samples),
+            ", ".join(samples[:5]) + (", ..." if len(samples) > 5 else ""),
+        )
 
 
 def _check_origin(
