@@ -67,7 +67,7 @@ def whole_file(path: Path, writer: str = "") -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}{writer}.part")
     with _refusals(path):
         _check_replaceable(path, folders=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         try:
             with temporary.open("wb") as stream:
                 yield stream
@@ -104,13 +104,27 @@ def whole_path(path: Path) -> Iterator[Path]:
     with _refusals(path):
         _check_replaceable(path, folders=True)
         shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir(parents=True)
+        _make(path.parent)
+        hidden.mkdir()
         try:
             yield new
             _sync(new)
             _swap(new, path, old)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those around it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in ADVICE:
+            raise
+        raise StoreError(
+            f"{folder}: cannot be made ({os.strerror(error.errno or 0)}), expected a folder or "
+            "nothing there; nothing has been written"
+        ) from error
 
 
 def _check_replaceable(path: Path, *, folders: bool) -> None:

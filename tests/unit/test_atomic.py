@@ -74,3 +74,13 @@ def test_a_link_to_a_file_is_replaced(tmp_path):
         stream.write(b"new")
     assert (tmp_path / "target").read_bytes() == b"new"
     assert (tmp_path / "other").read_bytes() == b"other"
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_path])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, whole):
+    (tmp_path / "notes").write_text("a file")
+    path = tmp_path / "notes/run/table.csv"
+    told = r"notes/run: cannot be made \(Not a dir.*nothing has been written"
+    with pytest.raises(StoreError, match=told), whole(path):
+        pass
+    assert (tmp_path / "notes").read_text() == "a file"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from labelrepair.label_diff import NO_LABEL, counts
 from labelrepair.label_table import LabelSource
+from labelrepair.printed import terminal
 
 if TYPE_CHECKING:
     from labelrepair.audit import AuditResult
@@ -28,7 +29,7 @@ def differences(
     title: str,
 ) -> None:
     """Show counts, flows and the first rows of a patch."""
-    console = _console()
+    console = terminal()
     console.print(f"{title}: {len(patch):,} rows differ")
     if patch.empty:
         return
@@ -55,12 +56,12 @@ def history(row: "pd.Series[Any]", events: pd.DataFrame, class_names: Sequence[s
         run = "" if event["run_id"].startswith("run-") else event["run_id"][:8]
         what = (label, event["action"], event["source"], sure)
         table.add_row(when, *what, event["reviewer"], event["method"], run, event["note"])
-    _console(WIDE).print(table)
+    terminal(WIDE).print(table)
 
 
 def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
     """Show what was changed, or would be."""
-    console = _console()
+    console = terminal()
     word = "would change" if dry_run else "changed"
     console.print(f"{len(named):,} {'row' if len(named) == 1 else 'rows'} {word}")
     _rows(console, named, 10)
@@ -84,7 +85,7 @@ def imported(
     decided: int, conflicts: Sequence[str], unanswered: int, older: Sequence[str] = ()
 ) -> None:
     """Show what an import found."""
-    console = _console()
+    console = terminal()
     console.print(f"{decided:,} samples decided, {unanswered:,} without an answer")
     if conflicts:
         console.print(f"{len(conflicts):,} stay in review, reviewers disagree: {_some(conflicts)}")
@@ -98,7 +99,7 @@ def imported(
 def of_other_content(samples: Sequence[str]) -> None:
     """Show which samples a revert leaves out."""
     if samples:
-        _console().print(
+        terminal().print(
             f"{len(samples):,} left out, changed when they had other content than now: "
             f"{_some(samples)}"
         )
@@ -117,7 +118,7 @@ def audits(
     target: float | None,
 ) -> None:
     """Show what audits support."""
-    console = _console()
+    console = terminal()
     if not results:
         console.print("no audit has been answered; begin with: kedro labels audit draw")
         return
@@ -149,10 +150,6 @@ def audits(
             f"policy.relabel_confidence: {good['relabel_confidence'].iloc[-1]:g}  "
             "(by hand, or thresholds_from_reviews.apply: true)"
         )
-
-
-def _console(width: int | None = None) -> Console:
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def _flows(console: Console, matrix: pd.DataFrame, names: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
-from rich.console import Console
 
+from labelrepair.printed import terminal
 from labelrepair.provenance import without_password
 from labelrepair.training.checkpoint import discard
 
@@ -49,7 +49,7 @@ class SummaryHook:
         """Print the summary, if this run made one; one for each namespace."""
         if not self._summaries:
             return
-        console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+        console = terminal()
         for namespace, text in sorted(self._summaries.items()):
             console.print(f"\n{namespace}" if namespace else "", text, sep="\n")
         if self._tracked:

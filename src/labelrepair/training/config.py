@@ -173,7 +173,9 @@ class TrainingConfig:
         memory_format: how convolutions lay images out: ``contiguous``, ``channels_last``, or
             ``auto``, the latter on a CPU and under bfloat16. The formulas are the same.
         device: ``auto`` (CUDA, then CPU) or a torch device name.
-        threads: CPU threads of the training process; 0 leaves torch's choice.
+        threads: CPU threads of the training process; 0 leaves torch's choice, one per core. Sums in
+            another number of parts differ in their last bits: to get the same result on
+            machines of different sizes, set it.
         distributed: several processes or GPUs.
     """
 
