@@ -246,7 +246,7 @@ def data_hash(table: pd.DataFrame) -> str:
     digest.update(table[GIVEN_LABEL].to_numpy("<i8").tobytes())
     for name in (SAMPLE_ID, SPLIT, CONTENT_HASH):
         digest.update(table[name].str.len().to_numpy("<i8").tobytes())
-        digest.update(_joined(table[name]))
+        digest.update(joined(table[name]))
     return digest.hexdigest()
 
 
@@ -307,6 +307,20 @@ def repaired_hash(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def joined(texts: "pd.Series[str]") -> memoryview:
+    """Return the UTF-8 bytes of all texts, one after the other: Arrow holds them like that.
+
+    Raises:
+        DataError: a text is missing.
+    """
+    array = _arrow(texts)
+    if array.null_count:
+        raise DataError(f"label table: {texts.name} is missing in {array.null_count} rows")
+    _, offsets, content = array.buffers()
+    start, stop = np.frombuffer(offsets, "<i8")[[array.offset, array.offset + len(array)]]
+    return memoryview(content if content is not None else b"")[start:stop]
+
+
 def _check_decisions(table: pd.DataFrame) -> None:
     """Check which rows carry an action, and that these have a source and scores in [0, 1]."""
     action, source, test = table[ACTION], table[LABEL_SOURCE], table[SPLIT] == Split.TEST
@@ -354,16 +368,6 @@ def _strictly_increasing(texts: "pd.Series[str]") -> bool:
     array = _arrow(texts)
     # Arrow compares bytes of UTF-8, which have the order of the code points.
     return bool(pc.all(pc.less(array[:-1], array[1:]), skip_nulls=False, min_count=0).as_py())
-
-
-def _joined(texts: "pd.Series[str]") -> memoryview:
-    """Return the UTF-8 bytes of all texts, one after the other: Arrow holds them like that."""
-    array = _arrow(texts)
-    if array.null_count:
-        raise DataError(f"label table: {texts.name} is missing in {array.null_count} rows")
-    _, offsets, content = array.buffers()
-    start, stop = np.frombuffer(offsets, "<i8")[[array.offset, array.offset + len(array)]]
-    return memoryview(content if content is not None else b"")[start:stop]
 
 
 def _check_members(

@@ -1,18 +1,21 @@
 """Files of two runs, or changed ones, are refused by the step that would mix them."""
 
 import json
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from labelrepair.errors import DataError
+from labelrepair.workflow.rows import SPOT_CHECKS
 
 
 @pytest.fixture(scope="module")
 def made(make_project, tmp_path_factory):
     """A project whose default run is done."""
     project = make_project(tmp_path_factory.mktemp("mixed") / "project")
-    project.run("ingestion", "estimation", "training", "refinement", "repair")
+    project.run("ingestion", "estimation", "training", "refinement", "repair", "evaluation")
     return project
 
 
@@ -66,6 +69,90 @@ def test_noise_that_was_estimated_on_other_labels(made):
         made.edit(file, "datasets", "small", noise={**noise, "rate": 0.3})
         made.run("ingestion")
     made.run("refinement")
+
+
+def reads_of(made, *, source=None, storage="resident", exchanged=()):
+    """Do only the first step of an ingestion, as one that is killed then does."""
+    small, raw = "conf/base/parameters_datasets/small.yml", made / "data/01_raw/digits.npz"
+    if source:
+        made.edit(small, "datasets", "small", source=source)
+    if len(exchanged):
+        held = dict(np.load(raw))
+        for name in ("features", "labels"):
+            held[name][exchanged] = held[name][exchanged[::-1]]
+        np.savez(raw, **held)
+    made.run("ingestion", to="read_samples", **{"ingestion.storage.kind": storage})
+
+
+@pytest.fixture
+def restored(made):
+    """Bring raw data, settings and what ingestion writes back after a test."""
+    files = [
+        made / "conf/base/parameters_datasets/small.yml",
+        made / "data/01_raw/digits.npz",
+        *(made / "data").glob("0[2-5]_*/*"),
+    ]
+    held = {file: file.read_bytes() for file in files if file.is_file()}
+    yield
+    for file, content in held.items():
+        if file.is_dir():  # shards
+            shutil.rmtree(file)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("storage", ["resident", "shards"])
+@pytest.mark.usefixtures("restored")
+def test_features_of_an_ingestion_that_was_killed(made, storage):
+    if storage == "shards":
+        made.run("ingestion", **{"ingestion.storage.kind": storage})
+    unseen = np.setdiff1d(np.arange(300), np.linspace(0, 299, SPOT_CHECKS).astype(int))
+    reads_of(made, storage=storage, exchanged=unseen[:26])
+    said = "^features: not what the same run wrote beside the label table.*--pipelines ingestion$"
+    for reads in ("estimation", "training", "refinement", "report"):
+        refused(made, said, reads)
+    made.run("ingestion", **{"ingestion.storage.kind": storage})
+    made.run("estimation")
+
+
+RENAMED = {"kind": "npz", "path": "data/01_raw/digits.npz", "labels_are_true": True}
+
+
+@pytest.mark.usefixtures("restored")
+def test_class_names_of_an_ingestion_that_was_killed(made):
+    reads_of(made, source={**RENAMED, "class_names": ["zero", "one", "two"]})
+    said = "^class_names: not what the same run wrote beside the label table.*ingestion$"
+    for reads in ("estimation", "training", "evaluation", "report"):
+        refused(made, said, reads)
+    done = made.command("kedro", "labels", "export", "--format", "csv", "-o", "q.csv", check=False)
+    assert done.returncode == 1
+    assert "class_names: not what the same run wrote beside the label table" in done.stderr
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_truth_of_an_ingestion_that_was_killed(made):
+    reads_of(made, source={**RENAMED, "labels_are_true": False})
+    refused(made, "^true_labels: not what the same run wrote beside the label", "evaluation")
+    (truth,) = (made / "data").glob("*/true_labels.parquet")
+    made.run("ingestion", to="read_samples")
+    assert len(pd.read_parquet(truth)) == 0
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_input_format_that_was_changed(made):
+    (file,) = (made / "data").glob("*/input_format.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "resize": True}))
+    for reads in ("training", "report"):
+        refused(made, "^input_format: not what the same run wrote beside the label table", reads)
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_table_that_notes_nothing_passes(made):
+    (file,) = (made / "data").glob("*/label_table.parquet")
+    table = pd.read_parquet(file)
+    assert set(table.attrs["sealed"]) == {"features", "true_labels", "class_names", "input_format"}
+    table.attrs = {}
+    table.to_parquet(file, index=False)
+    made.run("estimation")
 
 
 def test_a_second_look_at_another_training(made):  # last: what it leaves is mixed

@@ -3,9 +3,11 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from labelrepair.data.shards import write_shards
 from labelrepair.errors import DataError
 from labelrepair.sealed import check_seal, digest, seal
 
@@ -43,3 +45,30 @@ def test_a_part_that_differs_is_refused_by_name(name, part):
     said = rf"^{name}: not what the same run wrote.*{digest(PARTS[name])}.*--pipelines training$"
     with pytest.raises(DataError, match=said):
         check_seal(seal(**PARTS), "training", **{name: part})
+
+
+def test_a_frame_comes_back_from_parquet_as_it_was(tmp_path):
+    frame = pd.DataFrame({"sample_id": ["a", "é", "bc"], "true_label": [0, -1, 2]})
+    for rows in (frame, frame.iloc[:0]):
+        rows.to_parquet(tmp_path / "rows.parquet", index=False)
+        assert digest(pd.read_parquet(tmp_path / "rows.parquet")) == digest(rows)
+    others = [
+        frame.iloc[::-1],
+        frame.iloc[:2],
+        frame.assign(true_label=[0, -1, 1]),
+        frame.assign(sample_id=["a", "éb", "c"]),
+        frame.rename(columns={"true_label": "given_label"}),
+    ]
+    assert len({digest(other) for other in [frame, *others]}) == 6
+
+
+def test_every_row_of_a_store_counts_and_no_row_is_read(tmp_path, monkeypatch):
+    rows = np.arange(60, dtype=np.float32).reshape(20, 3)
+    found = digest(write_shards(tmp_path / "a", rows, 6))
+    assert digest(write_shards(tmp_path / "b", rows, 6)) == found
+    for row in range(20):
+        changed = rows.copy()
+        changed[row, 1] += 1
+        other = write_shards(tmp_path / f"changed{row}", changed, 6)
+        monkeypatch.setattr(other, "read", None)
+        assert digest(other) != found

@@ -24,6 +24,7 @@ from labelrepair.workflow.repairing import repair_rows, repair_table
 from labelrepair.workflow.rows import (
     check_alignment,
     check_classes,
+    check_ingested,
     check_probs_of,
     curated_pairs,
     held_out_rows,
@@ -38,6 +39,7 @@ __all__ = [
     "TrainedParts",
     "check_alignment",
     "check_classes",
+    "check_ingested",
     "check_probs_of",
     "checkpointer",
     "choose_preset",

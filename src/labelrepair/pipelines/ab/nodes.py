@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from labelrepair import ab
 from labelrepair.config import from_dict
 from labelrepair.label_table import repaired_hash
-from labelrepair.workflow import EstimationConfig, noise_from_dict
+from labelrepair.workflow import EstimationConfig, check_ingested, noise_from_dict
 
 Params = dict[str, Any]
 
@@ -22,7 +22,12 @@ def compare_labels(
     spec: Params,
     seed: int,
 ) -> tuple[Params, Params]:
-    """Return the evidence, and its metrics for MLflow."""
+    """Return the evidence, and its metrics for MLflow.
+
+    Raises:
+        DataError: features or truth are of another ingestion than the table.
+    """
+    check_ingested(repaired, features=features, true_labels=true_labels)
     recipe = from_dict(EstimationConfig, estimation, "estimation").probe.training
     found = ab.compare(
         features,

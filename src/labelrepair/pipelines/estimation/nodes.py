@@ -10,6 +10,7 @@ from labelrepair.label_table import DATA_HASH, data_hash
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
+    check_ingested,
     curated_pairs,
     estimate,
     noise_to_dict,
@@ -30,6 +31,7 @@ def estimate_label_noise(
     The estimate notes its label table: the training refuses that of another one.
     """
     config = from_dict(EstimationConfig, estimation, "estimation")
+    check_ingested(table, class_names=class_names)
     check_alignment(table, features)
     data, _ = train_set(table, features, len(class_names), 0.0, seed)
     pairs = curated_pairs(table, curated) if config.estimator.method == "curated" else None

@@ -11,7 +11,7 @@ from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of,
 from labelrepair.label_table import check_made_from
 from labelrepair.sealed import check_seal
 from labelrepair.tracking import run_tag, training_run
-from labelrepair.workflow import choose_preset, noise_from_dict
+from labelrepair.workflow import check_ingested, choose_preset, noise_from_dict
 
 Params = dict[str, Any]
 
@@ -35,10 +35,12 @@ def hand_over(  # one argument per catalog entry
 
     Raises:
         DataError: training, noise estimate or metrics are of another label table, the metrics of
-            another training, or the model is not the one that was trained.
+            another training, the model is not the one that was trained, or features or input format
+            are of another ingestion than the table.
     """
     spec = from_dict(HandoffSpec, handoff, "handoff")
     check_seal(training_report, "training,refinement,repair,evaluation", model=model)
+    check_ingested(table, features=features, input_format=input_format)
     network = choose_preset(recipe, preset).training.network
     bundle = package(model, input_format, table, features, training_report, network)
     noise_from_dict(noise_estimate)  # an edited one is refused

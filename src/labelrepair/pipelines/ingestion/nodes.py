@@ -17,6 +17,8 @@ from labelrepair.ingest import (
     tabulate,
 )
 from labelrepair.noise import NoiseSpec
+from labelrepair.sealed import seal
+from labelrepair.workflow import check_ingested
 
 Params = dict[str, Any]
 
@@ -24,19 +26,23 @@ Params = dict[str, Any]
 def read_samples(
     source: Params, split: Params, storage: Params, dataset: str
 ) -> tuple[Any, pd.DataFrame, pd.DataFrame, list[str], Params, Params]:
-    """Read a source.
+    """Read a source. The label table notes what is written beside it.
 
     Returns:
         Feature store, label table, known true labels, class names, input format, and what was read,
         by which later runs know whose table this is.
     """
     samples = read_source(from_dict(SourceSpec, source, "ingestion.source"), decode=False)
-    parts = tabulate(
+    features, table, true_labels, class_names = tabulate(
         samples,
         from_dict(SplitSpec, split, "ingestion.split"),
         from_dict(StorageSpec, storage, "ingestion.storage"),
     )
-    return (*parts, to_dict(input_format(samples)), {"dataset": dataset})
+    form = to_dict(input_format(samples))
+    table.attrs = seal(
+        features=features, true_labels=true_labels, class_names=class_names, input_format=form
+    )
+    return features, table, true_labels, class_names, form, {"dataset": dataset}
 
 
 def add_noise(
@@ -46,7 +52,12 @@ def add_noise(
     features: Any,
     noise: Params,
 ) -> tuple[pd.DataFrame, Params]:
-    """Replace given labels outside the test split by noisy ones, for studies."""
+    """Replace given labels outside the test split by noisy ones, for studies.
+
+    Raises:
+        DataError: truth or class names are of another ingestion than the table.
+    """
+    check_ingested(table, true_labels=true_labels, class_names=class_names)
     spec = from_dict(NoiseSpec, noise, "ingestion.noise")
     return inject_noise(table, true_labels, len(class_names), spec, features)
 
@@ -61,8 +72,10 @@ def choose_curated(
     """Return the trusted rows that the ``curated`` estimator may use.
 
     Raises:
-        DataError: also where the repair would refuse a decision: not only after the training.
+        DataError: also where the repair would refuse a decision: not only after the training; or
+            truth or class names are of another ingestion than the table.
     """
+    check_ingested(table, true_labels=true_labels, class_names=class_names)
     spec = from_dict(CuratedSpec, curated, "ingestion.curated")
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     decisions.check(table, decided)

@@ -12,6 +12,7 @@ from labelrepair.sealed import check_seal, seal
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
+    check_ingested,
     check_probs_of,
     noise_from_dict,
     noise_to_dict,
@@ -46,6 +47,7 @@ def look_again(  # one argument per catalog entry
     check_estimated_on(table, noise_estimate)
     check_probs_of(table, probs, len(class_names), "training")
     check_seal(training_report, "training", training_probs=probs, class_names=class_names)
+    check_ingested(table, class_names=class_names)
     spec = from_dict(RefinementSpec, refinement, "refinement")
     probe = from_dict(EstimationConfig, estimation, "estimation").probe
     check_alignment(table, features)

@@ -12,7 +12,13 @@ from labelrepair.label_table import check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
 from labelrepair.sealed import check_seal
-from labelrepair.workflow import check_classes, check_probs_of, noise_from_dict, repair_table
+from labelrepair.workflow import (
+    check_classes,
+    check_ingested,
+    check_probs_of,
+    noise_from_dict,
+    repair_table,
+)
 
 
 def choose_policy(  # one argument per catalog entry
@@ -95,7 +101,12 @@ def record_changes(
     policy_in_force: dict[str, Any],
     preset: str,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the ledger is told, and the changes as a text for git."""
+    """Return what the ledger is told, and the changes as a text for git.
+
+    Raises:
+        DataError: the class names are of another ingestion than the table.
+    """
+    check_ingested(repaired, class_names=class_names)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     value, by_reviews = (
         policy_in_force["relabel_confidence"],
@@ -128,3 +139,4 @@ def _check_origin(
     check_probs_of(table, probs, len(class_names), "refinement", selected)
     check_seal(noise_estimate, "refinement", refined_probs=probs)
     check_seal(training_report, "training", training_selected=selected, class_names=class_names)
+    check_ingested(table, class_names=class_names)

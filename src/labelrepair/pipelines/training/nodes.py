@@ -11,6 +11,7 @@ from labelrepair.sealed import seal
 from labelrepair.workflow import (
     TrainedParts,
     check_alignment,
+    check_ingested,
     checkpointer,
     choose_preset,
     fit,
@@ -37,9 +38,11 @@ def train_model(  # one argument per catalog entry
     """Train the chosen preset, going on from its checkpoint if a run was interrupted.
 
     Raises:
-        DataError: the noise was estimated on another label table.
+        DataError: the noise was estimated on another label table, or a file is of another ingestion
+            than the table.
     """
     chosen = choose_preset(recipe, preset)
+    check_ingested(table, class_names=class_names, input_format=input_format)
     check_alignment(table, features)
     check_estimated_on(table, noise_estimate)
     fraction = chosen.training.validation_fraction
