@@ -32,10 +32,15 @@ REPAIRED_LABEL = "repaired_label"
 LABEL_SOURCE = "label_source"
 REASON = "reason"
 DATA_HASH = "data_hash"  # key of what training and refinement note about the table they saw
+INPUT_FORMAT = "input_format"  # key of what they note beside it where the contents are texts
+SEALED = "sealed"  # key of the digests of what was written with a table, see labelrepair.sealed
+OF_TEXT = "text:"
+"""What the content hash of a text begins with: it is of the text, not of the row of features."""
 
 OPEN_SET = -2
 """True label of a sample that belongs to no class: open-set noise, known in studies only."""
 
+ALL_AGAIN = "kedro run --pipelines estimation,training,refinement,repair,evaluation"
 INGESTED_COLUMNS = (SAMPLE_ID, GIVEN_LABEL, SPLIT, CONTENT_HASH)
 REPAIR_COLUMNS = (
     LABEL_QUALITY,
@@ -84,7 +89,7 @@ def make_label_table(
         sample_ids: (N,) stable ids; kept as text.
         given_labels: (N,) observed class numbers.
         splits: (N,) values of :class:`Split`.
-        content_hashes: (N,) one hash per sample, see :func:`content_hashes`.
+        content_hashes: (N,) one hash per sample, see :func:`content_hashes`, :func:`text_hashes`.
 
     Returns:
         A frame of sample_id (str), given_label (int64), split (str), content_hash (str) with a
@@ -235,6 +240,32 @@ def content_hashes(features: npt.NDArray[Any]) -> list[str]:
     return [hashlib.blake2b(row.data, digest_size=8).hexdigest() for row in rows]
 
 
+def text_hashes(texts: Sequence[str]) -> list[str]:
+    """Return ``OF_TEXT`` and a 16-digit hex hash (blake2b) of each text's UTF-8.
+
+    Tokens are no content: they change with the other texts, which the vocabulary is counted on,
+    and texts of other words, or of other beginnings, may have the same.
+    """
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in texts)
+    return [OF_TEXT + digest for digest in digests]
+
+
+def of_texts(table: pd.DataFrame) -> bool:
+    """Return whether content hashes are of texts, which features cannot be compared with."""
+    return bool(table[CONTENT_HASH].str.startswith(OF_TEXT).any())
+
+
+def made_from(table: pd.DataFrame) -> dict[str, str]:
+    """Return what a maker notes of its label table, for :func:`check_made_from`.
+
+    Its hash; for texts also the input format, if the table notes one: by it texts become tokens,
+    and the hash is that of the texts.
+    """
+    found = {DATA_HASH: data_hash(table)}
+    form = table.attrs.get(SEALED, {}).get(INPUT_FORMAT)
+    return found | {INPUT_FORMAT: form} if form and of_texts(table) else found
+
+
 def data_hash(table: pd.DataFrame) -> str:
     """Return a 32-digit hex digest of id, given label, split and content hash of every row.
 
@@ -258,20 +289,28 @@ def check_made_from(table: pd.DataFrame, record: Mapping[str, Any], maker: str) 
 
     Args:
         table: the label table, perhaps repaired.
-        record: what the maker wrote beside them, with the ``data_hash`` of its table.
+        record: what the maker wrote beside them, with what :func:`made_from` returned.
         maker: ``estimation``, ``training`` or ``refinement``.
 
     Raises:
-        DataError: the hashes differ, or the maker noted none.
+        DataError: the hashes differ, or the maker noted none; or the tokens were made otherwise.
     """
-    current, seen = data_hash(table), record.get(DATA_HASH)
+    now = made_from(table)
+    current, seen = now[DATA_HASH], record.get(DATA_HASH)
+    form = record.get(INPUT_FORMAT)
+    if seen == current and form and form != now.get(INPUT_FORMAT, form):
+        raise DataError(
+            f"input_format: the {maker} worked on tokens of these texts by another vocabulary, "
+            f"length or token_pattern ({form}) than those of now ({now[INPUT_FORMAT]}); run it all "
+            f"again: {ALL_AGAIN}"
+        )
     if seen == current:
         return
     found = f"worked on label table {seen}" if seen else "did not note its label table"
     raise DataError(
         f"label table {current}: the {maker} {found} (hash of ids, given labels, splits and "
         "contents of all rows), so that what it made belongs to other rows; run it all again: "
-        "kedro run --pipelines estimation,training,refinement,repair,evaluation"
+        + ALL_AGAIN
     )
 
 
@@ -295,7 +334,8 @@ def origin(report: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         report: the training report.
     """
-    return {name: report.get(name) for name in (DATA_HASH, "checkpoint")}
+    found = {name: report.get(name) for name in (DATA_HASH, "checkpoint")}
+    return found | {name: report[name] for name in (INPUT_FORMAT,) if name in report}
 
 
 def repaired_hash(table: pd.DataFrame) -> str:

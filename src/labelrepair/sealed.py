@@ -14,9 +14,7 @@ from torch import Tensor
 
 from labelrepair.data.rows import RowStore
 from labelrepair.errors import DataError
-from labelrepair.label_table import joined
-
-SEALED = "sealed"
+from labelrepair.label_table import SEALED, joined
 
 
 def seal(**parts: Any) -> dict[str, dict[str, str]]:

@@ -162,3 +162,61 @@ def test_a_second_look_at_another_training(made):  # last: what it leaves is mix
     later = json.loads(report.read_text())["checkpoint"]
     assert later != earlier
     refused(made, rf"^refined_noise: .*{earlier}.*{later}; .*--pipelines refinement$", "repair")
+
+
+@pytest.fixture
+def texts(project):
+    """A project of reviews, and a writer of so many of them, each with a number of its own."""
+
+    def write(count, **options):
+        words = (["dull", "weak", "boring"], ["grand", "lovely", "moving"])
+        rows = [
+            {
+                "sample_id": f"r{row:03d}",
+                "text": f"number{row} {words[row % 2][row % 3]} film",
+                "label": ("bad", "good")[row % 2],
+                "split": ("train", "test")[row % 5 == 0],
+            }
+            for row in range(count)
+        ]
+        pd.DataFrame(rows).to_csv(project / "data/01_raw/reviews.csv", index=False)
+        source = {"kind": "manifest", "path": "data/01_raw/reviews.csv", "text_column": "text"}
+        source |= {"split_column": "split", "vocabulary_size": 9, "length": 4, **options}
+        project.dataset("reviews", source, network={"name": "embedding"})
+
+    project.edit("conf/base/globals.yml", dataset="reviews")
+    write(60)
+    return project, write
+
+
+def test_a_decision_about_a_text_outlives_other_rows_and_tokens(texts):
+    """And goes to no other text, though its words are not in the vocabulary."""
+    project, write = texts
+    decided = project / "data/03_primary/human_decisions.csv"
+    project.run("ingestion")
+    tokens = np.load(project / "data/04_feature/features.npy")
+    table = pd.read_parquet(project / "data/03_primary/label_table.parquet")
+    hashes = table.set_index("sample_id")["content_hash"]
+    assert (tokens[1] == tokens[7]).all()
+    assert hashes.is_unique
+    with decided.open("a") as stream:
+        stream.write(f"r001,relabel,bad,,,,,{hashes['r001']}\n")
+    write(65, vocabulary_size=30, length=5)
+    project.run("ingestion")
+    again = np.load(project / "data/04_feature/features.npy")
+    assert again.shape == (65, 5)
+    reviews = (project / "data/01_raw/reviews.csv").read_text()
+    (project / "data/01_raw/reviews.csv").write_text(reviews.replace("number1 ", "number7 "))
+    with pytest.raises(DataError, match="'r001' has other content than when it was decided"):
+        project.run("ingestion")
+
+
+@pytest.mark.parametrize("storage", ["resident", "shards"])
+def test_what_was_made_from_other_tokens_of_the_same_texts(texts, storage):
+    project, write = texts
+    kind = {"ingestion.storage.kind": storage}
+    project.run("ingestion", "estimation", **kind)
+    write(60, vocabulary_size=30)
+    project.run("ingestion", **kind)
+    with pytest.raises(DataError, match=r"^input_format: the estimation worked on tokens of these"):
+        project.run("training")

@@ -26,7 +26,7 @@ class RowStore(ABC):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     workers: int = 0
-    hashes: npt.NDArray[np.uint64] | None = None
+    hashes: Any = None
 
     @abstractmethod
     def read(self, rows: Positions) -> Array:

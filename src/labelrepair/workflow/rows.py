@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from labelrepair.chunks import row_slices
 from labelrepair.data.rows import RowStore
+from labelrepair.data.shards import hex_of
 from labelrepair.data.splits import holdout
 from labelrepair.errors import DataError
 from labelrepair.estimation import check_probs
@@ -21,6 +22,7 @@ from labelrepair.label_table import (
     Split,
     check_label_table,
     content_hashes,
+    of_texts,
 )
 from labelrepair.networks.features import Features
 from labelrepair.sealed import check_seal
@@ -63,7 +65,8 @@ def check_ingested(table: pd.DataFrame, **parts: Any) -> None:
 def check_alignment(table: pd.DataFrame, features: Array | RowStore) -> None:
     """Compare evenly spaced rows of the feature store with the table's content hashes.
 
-    Then all rows at once, see :func:`check_ingested`.
+    Tokens of texts are compared with the store's own hashes, if it has any. Then all rows at once,
+    see :func:`check_ingested`.
 
     Raises:
         DataError: lengths differ, or a feature row is not the one that the table row was made from.
@@ -73,12 +76,15 @@ def check_alignment(table: pd.DataFrame, features: Array | RowStore) -> None:
     rows = np.unique(np.linspace(0, len(table) - 1, SPOT_CHECKS).astype(int))
     found = content_hashes(np.asarray(features[rows]))
     expected = table[CONTENT_HASH].iloc[rows].tolist()
+    if of_texts(table):
+        hashes = features.hashes if isinstance(features, RowStore) else None
+        expected = found if hashes is None else [hex_of(number) for number in hashes[rows]]
     for row, is_, should in zip(rows, found, expected, strict=True):
         if is_ != should:
             name = table[SAMPLE_ID].iloc[row]
             raise DataError(
                 f"row {row} ('{name}'): the feature store does not hold this sample (content hash "
-                f"{is_}, label table {should}); run the ingestion pipeline again"
+                f"{is_}, expected {should}); run the ingestion pipeline again"
             )
     check_ingested(table, features=features)
 

@@ -6,7 +6,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.config import from_dict
-from labelrepair.label_table import DATA_HASH, data_hash
+from labelrepair.label_table import made_from
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
@@ -36,4 +36,4 @@ def estimate_label_noise(
     data, _ = train_set(table, features, len(class_names), 0.0, seed)
     pairs = curated_pairs(table, curated) if config.estimator.method == "curated" else None
     noise, probs = estimate(data, config, seed, pairs)
-    return {**noise_to_dict(noise), DATA_HASH: data_hash(table)}, probs
+    return {**noise_to_dict(noise), **made_from(table)}, probs

@@ -44,6 +44,7 @@ def hand_over(  # one argument per catalog entry
     network = choose_preset(recipe, preset).training.network
     bundle = package(model, input_format, table, features, training_report, network)
     noise_from_dict(noise_estimate)  # an edited one is refused
+    check_made_from(table, training_report, "training")
     check_made_from(table, noise_estimate, "refinement")
     check_measured(training_report, metrics_made_from)
     injected = injected_noise["kind"] != "none"

@@ -39,7 +39,7 @@ def read_samples(
         from_dict(StorageSpec, storage, "ingestion.storage"),
     )
     form = to_dict(input_format(samples))
-    table.attrs = seal(
+    table.attrs |= seal(
         features=features, true_labels=true_labels, class_names=class_names, input_format=form
     )
     return features, table, true_labels, class_names, form, {"dataset": dataset}

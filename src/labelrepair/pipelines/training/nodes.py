@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair.label_table import DATA_HASH, check_estimated_on, data_hash
-from labelrepair.sealed import seal
+from labelrepair.label_table import check_estimated_on, made_from
+from labelrepair.sealed import digest, seal
 from labelrepair.workflow import (
     TrainedParts,
     check_alignment,
@@ -49,7 +49,8 @@ def train_model(  # one argument per catalog entry
     data, test = train_set(table, features, len(class_names), fraction, seed)
     # What is served may hold words that no feature holds: long texts were cut.
     words = len(input_format.get("vocabulary") or ())
-    checkpoint = checkpointer(checkpoints, chosen, table, noise_estimate, seed, words)
+    tokens = digest(input_format) if words else ""  # what they are made by, beside the texts
+    checkpoint = checkpointer(checkpoints, chosen, table, noise_estimate, seed, words, tokens)
     noise = noise_from_dict(noise_estimate)
     model, result = fit(
         chosen, data, noise, seed=seed, test=test, checkpoint=checkpoint, vocabulary_size=words
@@ -57,7 +58,7 @@ def train_model(  # one argument per catalog entry
     example = np.asarray(features[:EXAMPLES])
     parts = trained_parts(chosen, model, result, class_names, example, checkpoint, noise)
     # What tells which rows the probabilities belong to, and which the model has seen.
-    parts.report.update({"seed": seed, DATA_HASH: data_hash(table)})
+    parts.report.update({"seed": seed, **made_from(table)})
     written = {
         "training_probs": parts.probs,
         "training_selected": parts.selected,
