@@ -220,3 +220,22 @@ def test_what_was_made_from_other_tokens_of_the_same_texts(texts, storage):
     project.run("ingestion", **kind)
     with pytest.raises(DataError, match=r"^input_format: the estimation worked on tokens of these"):
         project.run("training")
+
+
+def test_a_drawn_split_moves_decided_rows_and_a_split_of_the_source_does_not(project):
+    raw = project / "data/01_raw/digits.npz"
+    whole = {name: array for name, array in np.load(raw).items() if name != "split"}
+    tables = []
+    for count in (200, 300):
+        np.savez(raw, **{name: array[:count] for name, array in whole.items()})
+        project.run("ingestion")
+        tables.append(pd.read_parquet(project / "data/03_primary/label_table.parquet"))
+    then, now = (table.set_index("sample_id")["split"] for table in tables)
+    moved = then.index[(then == "train") & (now[then.index] == "test")][0]
+    content = tables[0].set_index("sample_id")["content_hash"][moved]
+    with (project / "data/03_primary/human_decisions.csv").open("a") as stream:
+        stream.write(f"{moved},drop,,,,,,{content}\n")
+    with pytest.raises(DataError, match=f"'{moved}' belongs to the test split.*grows.*'split' of"):
+        project.run("ingestion")
+    np.savez(raw, **whole, split=[*then, *["train"] * 100])
+    project.run("ingestion")
