@@ -52,6 +52,28 @@ def check_seal(
             )
 
 
+def check_ingested(table: pd.DataFrame, **parts: Any) -> None:
+    """Refuse what another ingestion wrote than the one that the label table is of.
+
+    An ingestion that was stopped has written some of its files and not the others. All rows count:
+    an array is read once from end to end, of shards and image files only the hashes are.
+
+    Args:
+        table: label table, perhaps repaired. One that notes nothing passes: a host's own, one that
+            was kept in another format than Parquet, or of an earlier version.
+        **parts: by catalog entry: features, true_labels, class_names, input_format.
+
+    Raises:
+        DataError: naming the file that does not fit, and what to run.
+    """
+    known = {
+        name: part
+        for name, part in parts.items()
+        if not isinstance(part, RowStore) or part.hashes is not None
+    }
+    check_seal(table.attrs, "ingestion", "the label table", **known)
+
+
 def digest(part: Any) -> str:
     """Return 16 hex characters of a part's content: dtypes, shapes and bytes, or JSON.
 

@@ -14,7 +14,7 @@ from labelrepair.label_table import content_hashes, make_label_table, text_hashe
 from labelrepair.policy import Policy
 from labelrepair.refinement import RefinementSpec
 from labelrepair.scoring import ScoringSpec
-from labelrepair.sealed import seal
+from labelrepair.sealed import check_ingested, seal
 from labelrepair.training import Checkpointer, Holdout, Network, Schedule, TrainingConfig, TrainSet
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.workflow import EstimationConfig, Preset, repairable
@@ -108,9 +108,9 @@ def test_every_row_counts_where_the_table_notes_its_features(monkeypatch, tmp_pa
         workflow.check_alignment(table(), changed)  # notes nothing
         with pytest.raises(DataError, match=r"^features: not what .* beside the label table"):
             workflow.check_alignment(noted, changed)
-    workflow.check_ingested(noted, class_names=["a", "b"], true_labels=pd.DataFrame())
+    check_ingested(noted, class_names=["a", "b"], true_labels=pd.DataFrame())
     with pytest.raises(DataError, match=r"^class_names: .*kedro run --pipelines ingestion$"):
-        workflow.check_ingested(noted, class_names=["b", "a"])
+        check_ingested(noted, class_names=["b", "a"])
 
 
 # -- train_set --------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from labelrepair.label_table import (
     data_hash,
 )
 from labelrepair.plain_csv import check_file
-from labelrepair.sealed import check_seal
+from labelrepair.sealed import check_ingested
 
 WORKSPACE = "workspace"
 """The revision that is not committed: what lies in the project now."""
@@ -136,7 +136,7 @@ class LabelProject:
         """
         table, ingested = pd.DataFrame(self.load("repaired_table")), self.load("label_table")
         _refuse_another(ingested, table, str(self.path("label_table")))
-        check_seal(ingested.attrs, "ingestion", "the label table", class_names=self.class_names)
+        check_ingested(ingested, class_names=self.class_names)
         return table
 
     @cached_property

@@ -24,7 +24,6 @@ from labelrepair.workflow.repairing import repair_rows, repair_table
 from labelrepair.workflow.rows import (
     check_alignment,
     check_classes,
-    check_ingested,
     check_probs_of,
     curated_pairs,
     held_out_rows,
@@ -39,7 +38,6 @@ __all__ = [
     "TrainedParts",
     "check_alignment",
     "check_classes",
-    "check_ingested",
     "check_probs_of",
     "checkpointer",
     "choose_preset",

@@ -25,7 +25,7 @@ from labelrepair.label_table import (
     of_texts,
 )
 from labelrepair.networks.features import Features
-from labelrepair.sealed import check_seal
+from labelrepair.sealed import check_ingested
 from labelrepair.training import Holdout, TrainSet
 from labelrepair.training.seeds import derive_seed
 from labelrepair.training.streamed import Streamed
@@ -40,33 +40,11 @@ def repairable(table: pd.DataFrame) -> NDArray[np.bool_]:
     return mask
 
 
-def check_ingested(table: pd.DataFrame, **parts: Any) -> None:
-    """Refuse what another ingestion wrote than the one that the label table is of.
-
-    An ingestion that was stopped has written some of its files and not the others. All rows count:
-    an array is read once from end to end, of shards and image files only the hashes are.
-
-    Args:
-        table: label table, perhaps repaired. One that notes nothing passes: a host's own, one that
-            was kept in another format than Parquet, or of an earlier version.
-        **parts: by catalog entry: features, true_labels, class_names, input_format.
-
-    Raises:
-        DataError: naming the file that does not fit, and what to run.
-    """
-    known = {
-        name: part
-        for name, part in parts.items()
-        if not isinstance(part, RowStore) or part.hashes is not None
-    }
-    check_seal(table.attrs, "ingestion", "the label table", **known)
-
-
 def check_alignment(table: pd.DataFrame, features: Array | RowStore) -> None:
     """Compare evenly spaced rows of the feature store with the table's content hashes.
 
     Tokens of texts are compared with the store's own hashes, if it has any. Then all rows at once,
-    see :func:`check_ingested`.
+    see :func:`labelrepair.sealed.check_ingested`.
 
     Raises:
         DataError: lengths differ, or a feature row is not the one that the table row was made from.

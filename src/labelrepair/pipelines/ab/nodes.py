@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from labelrepair import ab
 from labelrepair.config import from_dict
 from labelrepair.label_table import repaired_hash
-from labelrepair.workflow import EstimationConfig, check_ingested, noise_from_dict
+from labelrepair.sealed import check_ingested
+from labelrepair.workflow import EstimationConfig, noise_from_dict
 
 Params = dict[str, Any]
 

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from labelrepair.config import from_dict
 from labelrepair.label_table import made_from
+from labelrepair.sealed import check_ingested
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
-    check_ingested,
     curated_pairs,
     estimate,
     noise_to_dict,

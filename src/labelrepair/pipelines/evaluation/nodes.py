@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from labelrepair import evaluation, plots
 from labelrepair.label_table import check_made_from, origin
 from labelrepair.run_summary import summary
-from labelrepair.workflow import check_classes, check_ingested, noise_from_dict
+from labelrepair.sealed import check_ingested
+from labelrepair.workflow import check_classes, noise_from_dict
 
 
 def evaluate_repair(

@@ -9,9 +9,9 @@ from labelrepair import registry
 from labelrepair.config import from_dict
 from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of, package
 from labelrepair.label_table import check_made_from
-from labelrepair.sealed import check_seal
+from labelrepair.sealed import check_ingested, check_seal
 from labelrepair.tracking import run_tag, training_run
-from labelrepair.workflow import check_ingested, choose_preset, noise_from_dict
+from labelrepair.workflow import choose_preset, noise_from_dict
 
 Params = dict[str, Any]
 

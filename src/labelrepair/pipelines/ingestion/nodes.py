@@ -17,8 +17,7 @@ from labelrepair.ingest import (
     tabulate,
 )
 from labelrepair.noise import NoiseSpec
-from labelrepair.sealed import seal
-from labelrepair.workflow import check_ingested
+from labelrepair.sealed import check_ingested, seal
 
 Params = dict[str, Any]
 

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from labelrepair.config import from_dict
 from labelrepair.label_table import check_estimated_on, check_made_from, origin
 from labelrepair.refinement import RefinementSpec
-from labelrepair.sealed import check_seal, seal
+from labelrepair.sealed import check_ingested, check_seal, seal
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
-    check_ingested,
     check_probs_of,
     noise_from_dict,
     noise_to_dict,

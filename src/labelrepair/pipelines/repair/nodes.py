@@ -11,10 +11,9 @@ from labelrepair.errors import DataError
 from labelrepair.label_table import check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
-from labelrepair.sealed import check_seal
+from labelrepair.sealed import check_ingested, check_seal
 from labelrepair.workflow import (
     check_classes,
-    check_ingested,
     check_probs_of,
     noise_from_dict,
     repair_table,

@@ -11,7 +11,8 @@ from PIL import Image
 from labelrepair.config import from_dict
 from labelrepair.pictures import pngs
 from labelrepair.report import ReportSpec, Sources, build_context, drawings, render_context
-from labelrepair.workflow import check_classes, check_ingested, noise_from_dict
+from labelrepair.sealed import check_ingested
+from labelrepair.workflow import check_classes, noise_from_dict
 
 logger = logging.getLogger(__name__)
 

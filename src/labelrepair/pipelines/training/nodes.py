@@ -7,11 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelrepair.label_table import check_estimated_on, made_from
-from labelrepair.sealed import digest, seal
+from labelrepair.sealed import check_ingested, digest, seal
 from labelrepair.workflow import (
     TrainedParts,
     check_alignment,
-    check_ingested,
     checkpointer,
     choose_preset,
     fit,
