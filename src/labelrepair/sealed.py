@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from labelrepair.data.rows import RowStore
 from labelrepair.errors import DataError
 from labelrepair.label_table import SEALED, joined
 
@@ -21,7 +20,7 @@ def seal(**parts: Any) -> dict[str, dict[str, str]]:
     """Return the entry of a report that seals what was written with it.
 
     Args:
-        **parts: by catalog entry; arrays, stores of rows, tensors, frames of whole numbers and
+        **parts: by catalog entry; arrays, tensors, frames of whole numbers and
             texts, plain values, or mappings of them.
     """
     return {SEALED: {name: digest(part) for name, part in parts.items()}}
@@ -55,31 +54,22 @@ def check_seal(
 def check_ingested(table: pd.DataFrame, **parts: Any) -> None:
     """Refuse what another ingestion wrote than the one that the label table is of.
 
-    An ingestion that was stopped has written some of its files and not the others. All rows count:
-    an array is read once from end to end, of shards and image files only the hashes are.
+    An ingestion that was stopped has written some of its files and not the others. Features are
+    compared by :func:`labelrepair.workflow.check_alignment`.
 
     Args:
         table: label table, perhaps repaired. One that notes nothing passes: a host's own, one that
             was kept in another format than Parquet, or of an earlier version.
-        **parts: by catalog entry: features, true_labels, class_names, input_format.
+        **parts: by catalog entry: true_labels, class_names, input_format; of features, the hashes.
 
     Raises:
         DataError: naming the file that does not fit, and what to run.
     """
-    known = {
-        name: part
-        for name, part in parts.items()
-        if not isinstance(part, RowStore) or part.hashes is not None
-    }
-    check_seal(table.attrs, "ingestion", "the label table", **known)
+    check_seal(table.attrs, "ingestion", "the label table", **parts)
 
 
 def digest(part: Any) -> str:
-    """Return 16 hex characters of a part's content: dtypes, shapes and bytes, or JSON.
-
-    Of rows in shards or image files the content hashes count, which are compared with the rows
-    themselves when these are read.
-    """
+    """Return 16 hex characters of a part's content: dtypes, shapes and bytes, or JSON."""
     made = hashlib.blake2b(digest_size=8)
     _add(made, part)
     return made.hexdigest()
@@ -91,9 +81,6 @@ def _add(made: Any, part: Any) -> None:
     if isinstance(part, np.ndarray):
         made.update(f"{part.dtype.str}{part.shape}".encode())
         made.update(np.ascontiguousarray(part).data)
-    elif isinstance(part, RowStore):
-        made.update(f"{part.dtype.str}{tuple(map(int, part.shape))}".encode())
-        _add(made, part.hashes)
     elif isinstance(part, pd.DataFrame):
         for name, column in part.items():
             made.update(json.dumps(name).encode())

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from labelrepair.data.shards import write_shards
 from labelrepair.errors import DataError
 from labelrepair.sealed import check_seal, digest, seal
 
@@ -60,15 +59,3 @@ def test_a_frame_comes_back_from_parquet_as_it_was(tmp_path):
         frame.rename(columns={"true_label": "given_label"}),
     ]
     assert len({digest(other) for other in [frame, *others]}) == 6
-
-
-def test_every_row_of_a_store_counts_and_no_row_is_read(tmp_path, monkeypatch):
-    rows = np.arange(60, dtype=np.float32).reshape(20, 3)
-    found = digest(write_shards(tmp_path / "a", rows, 6))
-    assert digest(write_shards(tmp_path / "b", rows, 6)) == found
-    for row in range(20):
-        changed = rows.copy()
-        changed[row, 1] += 1
-        other = write_shards(tmp_path / f"changed{row}", changed, 6)
-        monkeypatch.setattr(other, "read", None)
-        assert digest(other) != found

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from labelrepair import workflow
-from labelrepair.data.shards import Shards, write_shards
+from labelrepair.data.shards import Shards, row_hashes, write_shards
 from labelrepair.errors import ConfigError, DataError, TransitionError
 from labelrepair.estimation import EstimationSpec, NoiseEstimate
 from labelrepair.label_table import content_hashes, make_label_table, text_hashes
@@ -95,22 +95,45 @@ def test_tokens_are_compared_with_the_hashes_of_their_store(tmp_path):
         workflow.check_alignment(texts, Shards(tmp_path))
 
 
-def test_every_row_counts_where_the_table_notes_its_features(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["resident", "shards"])
+def test_every_row_counts(monkeypatch, tmp_path, kind):
     monkeypatch.setattr(workflow.rows, "SPOT_CHECKS", 2)
-    noted = table()
-    noted.attrs = seal(features=features(), class_names=["a", "b"])
-    noted.to_parquet(tmp_path / "table.parquet", index=False)
-    noted = pd.read_parquet(tmp_path / "table.parquet")
-    workflow.check_alignment(noted, features())
-    for row in range(1, ROWS - 1):
+    for row in range(ROWS):
         changed = features()
         changed[row] += 1
-        workflow.check_alignment(table(), changed)  # notes nothing
+        if kind == "shards":
+            changed = write_shards(tmp_path / str(row), changed, 7)
+        with pytest.raises(
+            DataError, match=rf"^row {row} \('s{row:02d}'\).*ingestion pipeline again"
+        ):
+            workflow.check_alignment(table(), changed)
+
+
+@pytest.mark.parametrize("kind", ["resident", "shards"])
+def test_every_row_of_tokens_counts_where_the_table_notes_them(tmp_path, kind):
+    texts = table().assign(content_hash=text_hashes([f"text {row}" for row in range(ROWS)]))
+    texts.attrs = seal(features=row_hashes(features()), class_names=["a", "b"])
+    texts.to_parquet(tmp_path / "table.parquet", index=False)
+    noted = pd.read_parquet(tmp_path / "table.parquet")
+    for row in (None, *range(ROWS)):
+        changed = features()
+        if row is not None:
+            changed[row] += 1
+        if kind == "shards":
+            changed = write_shards(tmp_path / str(row), changed, 7)
+        if row is None:
+            workflow.check_alignment(noted, changed)
+            continue
         with pytest.raises(DataError, match=r"^features: not what .* beside the label table"):
             workflow.check_alignment(noted, changed)
     check_ingested(noted, class_names=["a", "b"], true_labels=pd.DataFrame())
     with pytest.raises(DataError, match=r"^class_names: .*kedro run --pipelines ingestion$"):
         check_ingested(noted, class_names=["b", "a"])
+
+
+def test_a_content_hash_that_is_none():
+    with pytest.raises(DataError, match="content_hash must be 16 hex digits"):
+        workflow.check_alignment(table().assign(content_hash="x"), features())
 
 
 # -- train_set --------------------------------------------------------------------------------

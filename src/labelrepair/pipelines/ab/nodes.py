@@ -9,7 +9,7 @@ from labelrepair import ab
 from labelrepair.config import from_dict
 from labelrepair.label_table import repaired_hash
 from labelrepair.sealed import check_ingested
-from labelrepair.workflow import EstimationConfig, noise_from_dict
+from labelrepair.workflow import EstimationConfig, check_alignment, noise_from_dict
 
 Params = dict[str, Any]
 
@@ -28,7 +28,8 @@ def compare_labels(
     Raises:
         DataError: features or truth are of another ingestion than the table.
     """
-    check_ingested(repaired, features=features, true_labels=true_labels)
+    check_ingested(repaired, true_labels=true_labels)
+    check_alignment(repaired, features)
     recipe = from_dict(EstimationConfig, estimation, "estimation").probe.training
     found = ab.compare(
         features,

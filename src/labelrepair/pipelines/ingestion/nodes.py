@@ -8,6 +8,7 @@ from labelrepair import decisions
 from labelrepair.config import from_dict, to_dict
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.data.input_format import input_format
+from labelrepair.data.shards import row_hashes
 from labelrepair.data.storage import StorageSpec
 from labelrepair.ingest import (
     CuratedSpec,
@@ -16,6 +17,7 @@ from labelrepair.ingest import (
     inject_noise,
     tabulate,
 )
+from labelrepair.label_table import data_hash, of_texts
 from labelrepair.noise import NoiseSpec
 from labelrepair.sealed import check_ingested, seal
 
@@ -38,9 +40,10 @@ def read_samples(
         from_dict(StorageSpec, storage, "ingestion.storage"),
     )
     form = to_dict(input_format(samples))
-    table.attrs |= seal(
-        features=features, true_labels=true_labels, class_names=class_names, input_format=form
-    )
+    parts = {"true_labels": true_labels, "class_names": class_names, "input_format": form}
+    if of_texts(table):  # else the table itself has the hashes
+        parts["features"] = row_hashes(features)
+    table.attrs |= seal(**parts)
     return features, table, true_labels, class_names, form, {"dataset": dataset}
 
 
@@ -68,7 +71,7 @@ def choose_curated(
     class_names: list[str],
     curated: Params,
 ) -> pd.DataFrame:
-    """Return the trusted rows that the ``curated`` estimator may use.
+    """Return the trusted rows that the ``curated`` estimator may use; they note what they are of.
 
     Raises:
         DataError: also where the repair would refuse a decision: not only after the training; or
@@ -78,4 +81,6 @@ def choose_curated(
     spec = from_dict(CuratedSpec, curated, "ingestion.curated")
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     decisions.check(table, decided)
-    return collect_curated(table, true_labels, class_names, spec, decided)
+    found = collect_curated(table, true_labels, class_names, spec, decided)
+    found.attrs |= seal(label_table=data_hash(table), class_names=class_names)
+    return found

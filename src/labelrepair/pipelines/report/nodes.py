@@ -12,7 +12,7 @@ from labelrepair.config import from_dict
 from labelrepair.pictures import pngs
 from labelrepair.report import ReportSpec, Sources, build_context, drawings, render_context
 from labelrepair.sealed import check_ingested
-from labelrepair.workflow import check_classes, noise_from_dict
+from labelrepair.workflow import check_alignment, check_classes, noise_from_dict
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +40,9 @@ def write_report(
         DataError: a file is of another ingestion than the table.
     """
     check_classes(table, len(class_names))
-    check_ingested(
-        table,
-        features=features,
-        true_labels=true_labels,
-        class_names=class_names,
-        input_format=input_format,
-    )
+    check_alignment(table, features)
+    written = {"true_labels": true_labels, "class_names": class_names}
+    check_ingested(table, input_format=input_format, **written)
     noise_from_dict(noise)  # an edited one is refused
     sources = Sources(
         table=table,
