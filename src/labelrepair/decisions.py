@@ -248,7 +248,12 @@ def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
     rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(decided[SAMPLE_ID]))
     refuse(decided, pd.Series(rows < 0), SAMPLE_ID, "is not in the label table", where)
     test = (table[SPLIT] == Split.TEST).to_numpy()[rows]
-    rule = "belongs to the test split, whose labels are never repaired"
+    rule = (
+        "belongs to the test split, whose labels are never repaired; a split that is drawn "
+        "(ingestion.split.test_fraction) moves rows when the set grows, one that the source brings "
+        "stays (split_column of a manifest, array 'split' of an .npz): repaired_table has the "
+        "splits of the last repair"
+    )
     refuse(decided, pd.Series(test), SAMPLE_ID, rule, where)
     return rows
 

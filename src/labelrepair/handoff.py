@@ -19,6 +19,7 @@ from labelrepair.gate import GateSpec, Judged, decide, most_frequent
 from labelrepair.label_table import (
     CONTENT_HASH,
     GIVEN_LABEL,
+    OF_TEXT,
     SAMPLE_ID,
     SPLIT,
     TRUE_LABEL,
@@ -246,7 +247,8 @@ def _test_accuracy(value: float | None, rows: int, level: float) -> dict[str, fl
 
 def row_hashes(table: pd.DataFrame) -> NDArray[np.uint64]:
     """Return the content hashes as uint64 (M,)."""
-    return np.array([int(value, 16) for value in table[CONTENT_HASH]], dtype=np.uint64)
+    digits = table[CONTENT_HASH].str.removeprefix(OF_TEXT)
+    return np.array([int(value, 16) for value in digits], dtype=np.uint64)
 
 
 def judge(

@@ -92,6 +92,8 @@ def tabulate(
             splits, samples.labels, samples.sample_ids, split.test_fraction, split.seed
         )
     features, hashes = stored(samples.features, storage)
+    if samples.content_hashes is not None:
+        hashes = samples.content_hashes.tolist()
     table = make_label_table(samples.sample_ids, samples.labels, splits, hashes)
     check_label_table(table, len(samples.class_names), allow_empty_classes=True)
     _require_all_classes(table, samples.class_names)

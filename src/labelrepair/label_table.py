@@ -32,6 +32,10 @@ REPAIRED_LABEL = "repaired_label"
 LABEL_SOURCE = "label_source"
 REASON = "reason"
 DATA_HASH = "data_hash"  # key of what training and refinement note about the table they saw
+INPUT_FORMAT = "input_format"  # key of what they note beside it where the contents are texts
+SEALED = "sealed"  # key of the digests of what was written with a table, see labelrepair.sealed
+OF_TEXT = "text:"
+"""What the content hash of a text begins with: it is of the text, not of the row of features."""
 
 OPEN_SET = -2
 """True label of a sample that belongs to no class: open-set noise, known in studies only."""
@@ -39,6 +43,7 @@ OPEN_SET = -2
 NO_CLASS = "(no class fits)"
 """What a reviewer answers to drop a sample; no class may be called so."""
 
+ALL_AGAIN = "kedro run --pipelines estimation,training,refinement,repair,evaluation"
 INGESTED_COLUMNS = (SAMPLE_ID, GIVEN_LABEL, SPLIT, CONTENT_HASH)
 REPAIR_COLUMNS = (
     LABEL_QUALITY,
@@ -101,7 +106,7 @@ def make_label_table(
         sample_ids: (N,) stable ids; kept as text.
         given_labels: (N,) observed class numbers.
         splits: (N,) values of :class:`Split`.
-        content_hashes: (N,) one hash per sample, see :func:`content_hashes`.
+        content_hashes: (N,) one hash per sample, see :func:`content_hashes`, :func:`text_hashes`.
 
     Returns:
         A frame of sample_id (str), given_label (int64), split (str), content_hash (str) with a
@@ -252,6 +257,32 @@ def content_hashes(features: npt.NDArray[Any]) -> list[str]:
     return [hashlib.blake2b(row.data, digest_size=8).hexdigest() for row in rows]
 
 
+def text_hashes(texts: Sequence[str]) -> list[str]:
+    """Return ``OF_TEXT`` and a 16-digit hex hash (blake2b) of each text's UTF-8.
+
+    Tokens are no content: they change with the other texts, which the vocabulary is counted on,
+    and texts of other words, or of other beginnings, may have the same.
+    """
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in texts)
+    return [OF_TEXT + digest for digest in digests]
+
+
+def of_texts(table: pd.DataFrame) -> bool:
+    """Return whether content hashes are of texts, which features cannot be compared with."""
+    return bool(table[CONTENT_HASH].str.startswith(OF_TEXT).any())
+
+
+def made_from(table: pd.DataFrame) -> dict[str, str]:
+    """Return what a maker notes of its label table, for :func:`check_made_from`.
+
+    Its hash; for texts also the input format, if the table notes one: by it texts become tokens,
+    and the hash is that of the texts.
+    """
+    found = {DATA_HASH: data_hash(table)}
+    form = table.attrs.get(SEALED, {}).get(INPUT_FORMAT)
+    return found | {INPUT_FORMAT: form} if form and of_texts(table) else found
+
+
 def data_hash(table: pd.DataFrame) -> str:
     """Return a 32-digit hex digest of id, given label, split and content hash of every row.
 
@@ -263,7 +294,7 @@ def data_hash(table: pd.DataFrame) -> str:
     digest.update(table[GIVEN_LABEL].to_numpy("<i8").tobytes())
     for name in (SAMPLE_ID, SPLIT, CONTENT_HASH):
         digest.update(table[name].str.len().to_numpy("<i8").tobytes())
-        digest.update(_joined(table[name]))
+        digest.update(joined(table[name]))
     return digest.hexdigest()
 
 
@@ -275,20 +306,28 @@ def check_made_from(table: pd.DataFrame, record: Mapping[str, Any], maker: str) 
 
     Args:
         table: the label table, perhaps repaired.
-        record: what the maker wrote beside them, with the ``data_hash`` of its table.
+        record: what the maker wrote beside them, with what :func:`made_from` returned.
         maker: ``estimation``, ``training`` or ``refinement``.
 
     Raises:
-        DataError: the hashes differ, or the maker noted none.
+        DataError: the hashes differ, or the maker noted none; or the tokens were made otherwise.
     """
-    current, seen = data_hash(table), record.get(DATA_HASH)
+    now = made_from(table)
+    current, seen = now[DATA_HASH], record.get(DATA_HASH)
+    form = record.get(INPUT_FORMAT)
+    if seen == current and form and form != now.get(INPUT_FORMAT, form):
+        raise DataError(
+            f"input_format: the {maker} worked on tokens of these texts by another vocabulary, "
+            f"length or token_pattern ({form}) than those of now ({now[INPUT_FORMAT]}); run it all "
+            f"again: {ALL_AGAIN}"
+        )
     if seen == current:
         return
     found = f"worked on label table {seen}" if seen else "did not note its label table"
     raise DataError(
         f"label table {current}: the {maker} {found} (hash of ids, given labels, splits and "
         "contents of all rows), so that what it made belongs to other rows; run it all again: "
-        "kedro run --pipelines estimation,training,refinement,repair,evaluation"
+        + ALL_AGAIN
     )
 
 
@@ -312,7 +351,8 @@ def origin(report: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         report: the training report.
     """
-    return {name: report.get(name) for name in (DATA_HASH, "checkpoint")}
+    found = {name: report.get(name) for name in (DATA_HASH, "checkpoint")}
+    return found | {name: report[name] for name in (INPUT_FORMAT,) if name in report}
 
 
 def repaired_hash(table: pd.DataFrame) -> str:
@@ -322,6 +362,20 @@ def repaired_hash(table: pd.DataFrame) -> str:
     digest.update(table[REPAIRED_LABEL].astype("Int64").fillna(-1).to_numpy("<i8").tobytes())
     digest.update("|".join(table[ACTION].fillna("").to_numpy(dtype=object)).encode())
     return digest.hexdigest()
+
+
+def joined(texts: "pd.Series[str]") -> memoryview:
+    """Return the UTF-8 bytes of all texts, one after the other: Arrow holds them like that.
+
+    Raises:
+        DataError: a text is missing.
+    """
+    array = _arrow(texts)
+    if array.null_count:
+        raise DataError(f"label table: {texts.name} is missing in {array.null_count} rows")
+    _, offsets, content = array.buffers()
+    start, stop = np.frombuffer(offsets, "<i8")[[array.offset, array.offset + len(array)]]
+    return memoryview(content if content is not None else b"")[start:stop]
 
 
 def _check_decisions(table: pd.DataFrame) -> None:
@@ -371,16 +425,6 @@ def _strictly_increasing(texts: "pd.Series[str]") -> bool:
     array = _arrow(texts)
     # Arrow compares bytes of UTF-8, which have the order of the code points.
     return bool(pc.all(pc.less(array[:-1], array[1:]), skip_nulls=False, min_count=0).as_py())
-
-
-def _joined(texts: "pd.Series[str]") -> memoryview:
-    """Return the UTF-8 bytes of all texts, one after the other: Arrow holds them like that."""
-    array = _arrow(texts)
-    if array.null_count:
-        raise DataError(f"label table: {texts.name} is missing in {array.null_count} rows")
-    _, offsets, content = array.buffers()
-    start, stop = np.frombuffer(offsets, "<i8")[[array.offset, array.offset + len(array)]]
-    return memoryview(content if content is not None else b"")[start:stop]
 
 
 def _check_members(

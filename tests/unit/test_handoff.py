@@ -26,7 +26,7 @@ from labelrepair.handoff import (
     row_hashes,
     translate,
 )
-from labelrepair.label_table import content_hashes, data_hash, make_label_table
+from labelrepair.label_table import content_hashes, data_hash, make_label_table, text_hashes
 from labelrepair.model_card import render
 from labelrepair.networks.classifier import Classifier, Normalizer, build_from_spec, classifier_spec
 from labelrepair.pipelines.handoff import nodes
@@ -251,6 +251,12 @@ def test_the_better_model_passes_and_the_worse_does_not(good, bad, table, featur
     assert not down["passed"]
     assert (up["rows_from"], up["rows"], up["left_out_as_trained_on"]) == ("validation", 150, 0)
     assert up["overall"]["value"] == -down["overall"]["value"] > 0.9
+
+
+def test_content_hashes_of_texts_are_numbers_too():
+    hashes = text_hashes(["a", "b"])
+    found = row_hashes(pd.DataFrame({"content_hash": hashes}))
+    assert [f"text:{number:016x}" for number in found.tolist()] == hashes
 
 
 def test_rows_that_the_champion_was_trained_on_are_left_out(good, table, features):

@@ -18,7 +18,10 @@ from labelrepair.label_table import (
     content_hashes,
     data_hash,
     extend,
+    made_from,
     make_label_table,
+    origin,
+    text_hashes,
 )
 
 
@@ -255,3 +258,23 @@ def test_what_was_made_from_another_table_of_as_many_rows_is_refused():
             check_made_from(other, record, "training")
     with pytest.raises(DataError, match="the refinement did not note its label table"):
         check_made_from(table(), {}, "refinement")
+
+
+def test_other_tokens_of_the_same_texts_are_refused():
+    texts = table().assign(content_hash=text_hashes(["one", "two", "é", ""] * (len(table()) // 4)))
+    texts.attrs = {"sealed": {"input_format": "of then"}}
+    record = made_from(texts)
+    assert record == {"data_hash": data_hash(texts), "input_format": "of then"}
+    assert origin(record | {"seed": 1}) == record | {"checkpoint": None}
+
+    check_made_from(texts, record, "training")
+    check_made_from(texts, {"data_hash": data_hash(texts)}, "training")
+    texts.attrs = {"sealed": {"input_format": "of now"}}
+    with pytest.raises(DataError, match=r"^input_format: the training .*of then.*of now.*again"):
+        check_made_from(texts, record, "training")
+    texts.attrs = {}  # read from another format than Parquet
+    check_made_from(texts, record, "training")
+
+    pictures = table()
+    pictures.attrs = {"sealed": {"input_format": "of now"}}
+    assert list(made_from(pictures)) == ["data_hash"]

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -43,3 +44,18 @@ def test_a_part_that_differs_is_refused_by_name(name, part):
     said = rf"^{name}: not what the same run wrote.*{digest(PARTS[name])}.*--pipelines training$"
     with pytest.raises(DataError, match=said):
         check_seal(seal(**PARTS), "training", **{name: part})
+
+
+def test_a_frame_comes_back_from_parquet_as_it_was(tmp_path):
+    frame = pd.DataFrame({"sample_id": ["a", "é", "bc"], "true_label": [0, -1, 2]})
+    for rows in (frame, frame.iloc[:0]):
+        rows.to_parquet(tmp_path / "rows.parquet", index=False)
+        assert digest(pd.read_parquet(tmp_path / "rows.parquet")) == digest(rows)
+    others = [
+        frame.iloc[::-1],
+        frame.iloc[:2],
+        frame.assign(true_label=[0, -1, 1]),
+        frame.assign(sample_id=["a", "éb", "c"]),
+        frame.rename(columns={"true_label": "given_label"}),
+    ]
+    assert len({digest(other) for other in [frame, *others]}) == 6

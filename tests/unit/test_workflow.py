@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from labelrepair import workflow
+from labelrepair.data.shards import Shards, row_hashes, write_shards
 from labelrepair.errors import ConfigError, DataError, TransitionError
 from labelrepair.estimation import EstimationSpec, NoiseEstimate
-from labelrepair.label_table import content_hashes, make_label_table
+from labelrepair.label_table import content_hashes, make_label_table, text_hashes
 from labelrepair.policy import Policy
 from labelrepair.refinement import RefinementSpec
 from labelrepair.scoring import ScoringSpec
+from labelrepair.sealed import check_ingested, seal
 from labelrepair.training import Checkpointer, Holdout, Network, Schedule, TrainingConfig, TrainSet
 from labelrepair.training.probe import ProbeSpec
 from labelrepair.workflow import EstimationConfig, Preset, repairable
@@ -77,6 +79,61 @@ def test_alignment_looks_at_both_ends_of_a_large_table(monkeypatch):
 def test_alignment_works_on_a_memory_map(tmp_path):
     np.save(tmp_path / "features.npy", features())
     workflow.check_alignment(table(), np.load(tmp_path / "features.npy", mmap_mode="r"))
+
+
+def test_tokens_are_compared_with_the_hashes_of_their_store(tmp_path):
+    """The table's are of the texts."""
+    texts = table().assign(content_hash=text_hashes([f"text {row}" for row in range(ROWS)]))
+    tokens = np.arange(ROWS * 4, dtype=np.int32).reshape(ROWS, 4)
+    workflow.check_alignment(texts, tokens)
+    store = write_shards(tmp_path, tokens, 100)
+    workflow.check_alignment(texts, store)
+
+    tokens[7] += 1
+    np.save(tmp_path / "shard-000000.npy", tokens)  # first and last row are whole
+    with pytest.raises(DataError, match=r"row 7 \('s07'\).*run the ingestion pipeline again"):
+        workflow.check_alignment(texts, Shards(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["resident", "shards"])
+def test_every_row_counts(monkeypatch, tmp_path, kind):
+    monkeypatch.setattr(workflow.rows, "SPOT_CHECKS", 2)
+    for row in range(ROWS):
+        changed = features()
+        changed[row] += 1
+        if kind == "shards":
+            changed = write_shards(tmp_path / str(row), changed, 7)
+        with pytest.raises(
+            DataError, match=rf"^row {row} \('s{row:02d}'\).*ingestion pipeline again"
+        ):
+            workflow.check_alignment(table(), changed)
+
+
+@pytest.mark.parametrize("kind", ["resident", "shards"])
+def test_every_row_of_tokens_counts_where_the_table_notes_them(tmp_path, kind):
+    texts = table().assign(content_hash=text_hashes([f"text {row}" for row in range(ROWS)]))
+    texts.attrs = seal(features=row_hashes(features()), class_names=["a", "b"])
+    texts.to_parquet(tmp_path / "table.parquet", index=False)
+    noted = pd.read_parquet(tmp_path / "table.parquet")
+    for row in (None, *range(ROWS)):
+        changed = features()
+        if row is not None:
+            changed[row] += 1
+        if kind == "shards":
+            changed = write_shards(tmp_path / str(row), changed, 7)
+        if row is None:
+            workflow.check_alignment(noted, changed)
+            continue
+        with pytest.raises(DataError, match=r"^features: not what .* beside the label table"):
+            workflow.check_alignment(noted, changed)
+    check_ingested(noted, class_names=["a", "b"], true_labels=pd.DataFrame())
+    with pytest.raises(DataError, match=r"^class_names: .*kedro run --pipelines ingestion$"):
+        check_ingested(noted, class_names=["b", "a"])
+
+
+def test_a_content_hash_that_is_none():
+    with pytest.raises(DataError, match="content_hash must be 16 hex digits"):
+        workflow.check_alignment(table().assign(content_hash="x"), features())
 
 
 # -- train_set --------------------------------------------------------------------------------
@@ -414,8 +471,9 @@ def test_every_default_is_in_the_resolved_preset():
         {"noise": {"noise_rate": 0.3}},
         {"seed": 1},
         {"vocabulary_size": 9},
+        {"tokens": "another vocabulary"},
     ],
-    ids=["options", "training", "labels", "noise", "seed", "vocabulary"],
+    ids=["options", "training", "labels", "noise", "seed", "vocabulary", "tokens"],
 )
 def test_a_run_has_a_checkpoint_of_its_own(changes, tmp_path):
     run = {"preset": PRESET, "table": table(), "noise": {"noise_rate": 0.2}, "seed": 0}

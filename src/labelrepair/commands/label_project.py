@@ -35,6 +35,7 @@ from labelrepair.label_table import (
     data_hash,
 )
 from labelrepair.plain_csv import check_file
+from labelrepair.sealed import check_ingested
 
 WORKSPACE = "workspace"
 """The revision that is not committed: what lies in the project now."""
@@ -135,8 +136,9 @@ class LabelProject:
             DataError: it was made from another label table than the one there is now, to which the
                 class names and the features belong: its class numbers may be those of others.
         """
-        table = pd.DataFrame(self.load("repaired_table"))
-        _refuse_another(self.load("label_table"), table, str(self.path("label_table")))
+        table, ingested = pd.DataFrame(self.load("repaired_table")), self.load("label_table")
+        _refuse_another(ingested, table, str(self.path("label_table")))
+        check_ingested(ingested, class_names=self.class_names)
         return table
 
     @cached_property

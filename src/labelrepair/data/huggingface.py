@@ -20,7 +20,7 @@ from labelrepair.data.samples import Array, Labels, Samples, check_range, number
 from labelrepair.data.tokens import WORDS, tokenised
 from labelrepair.data.unpacked import check_parquet
 from labelrepair.errors import DataError, nearest
-from labelrepair.label_table import Split
+from labelrepair.label_table import Split, text_hashes
 
 _IMAGE_COLUMNS = ("img", "image")
 
@@ -75,7 +75,7 @@ def read_huggingface(
     splits = np.repeat(list(parts), [len(part) for part in parts.values()])
     names, labels = _labels(table[label_column], ids, class_names, next(iter(stored), None), where)
     features: Any
-    vocabulary = None
+    vocabulary = content_hashes = None
     if content in _IMAGE_COLUMNS:
         sources = image_bytes(table[content], ids, where)
         names_of = [f"{where}: '{i}'" for i in ids]
@@ -84,6 +84,7 @@ def read_huggingface(
         texts = text_of(table, content, where)
         train = splits == Split.TRAIN
         features, vocabulary = tokenised(texts, train, vocabulary_size, length, token_pattern)
+        content_hashes = np.array(text_hashes(texts.tolist()))
     return Samples(
         ids,
         features,
@@ -94,6 +95,7 @@ def read_huggingface(
         vocabulary=vocabulary,
         resized=vocabulary is None and image_size is not None,
         token_pattern=None if vocabulary is None else token_pattern,
+        content_hashes=content_hashes,
     )
 
 

@@ -14,7 +14,7 @@ from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import Array, Samples
 from labelrepair.data.tokens import WORDS, tokenised
 from labelrepair.errors import DataError, shown
-from labelrepair.label_table import Split
+from labelrepair.label_table import Split, text_hashes
 
 
 def read_manifest(
@@ -72,11 +72,12 @@ def read_manifest(
     if split_column is not None:
         splits = np.array(text_of(table, split_column, path).tolist(), dtype=np.str_)
     features: Any
-    vocabulary = None
+    vocabulary = content_hashes = None
     if text_column is not None:
         texts = text_of(table, text_column, path)
         train = splits == Split.TRAIN
         features, vocabulary = tokenised(texts, train, vocabulary_size, length, token_pattern)
+        content_hashes = np.array(text_hashes(texts.tolist()))
     else:
         if image_column is not None:
             sources: list[Any] = image_bytes(column_of(table, image_column, path), ids, path)
@@ -96,6 +97,7 @@ def read_manifest(
         vocabulary,
         resized=vocabulary is None and image_size is not None,
         token_pattern=None if vocabulary is None else token_pattern,
+        content_hashes=content_hashes,
     )
 
 

@@ -20,11 +20,13 @@ class RowStore(ABC):
         dtype: of the values.
         workers: processes that are worth their while when many rows are read; 0 where reading is
             no work.
+        hashes: uint64 (N,), content hash of each row as ingestion found it; None = not known.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     workers: int = 0
+    hashes: Any = None
 
     @abstractmethod
     def read(self, rows: Positions) -> Array:

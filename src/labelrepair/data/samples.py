@@ -39,6 +39,8 @@ class Samples:
         vocabulary: for text, the word of each token id, else None.
         token_pattern: for text, regular expression of a word, else None.
         resized: images were brought to one size, so that others may come in any size later.
+        content_hashes: str (N,), of what the features were made from, see
+            :func:`~labelrepair.label_table.text_hashes`; None = the features are the content.
     """
 
     sample_ids: npt.NDArray[np.str_]
@@ -51,6 +53,7 @@ class Samples:
     vocabulary: tuple[str, ...] | None = None
     resized: bool = False
     token_pattern: str | None = None
+    content_hashes: npt.NDArray[np.str_] | None = None
 
     def take(self, rows: Array) -> "Samples":
         """Return the samples at positions (or under a mask) ``rows``, in that order."""
@@ -61,6 +64,7 @@ class Samples:
             labels=self.labels[rows],
             splits=self.splits[rows],
             true_labels=None if self.true_labels is None else self.true_labels[rows],
+            content_hashes=None if self.content_hashes is None else self.content_hashes[rows],
         )
 
 
@@ -83,7 +87,7 @@ def check_samples(samples: Samples, where: str) -> None:
             name, or the training split is empty; the message names the sample.
     """
     ids, count, classes = samples.sample_ids, len(samples.sample_ids), len(samples.class_names)
-    for name in ("features", "labels", "splits", "true_labels"):
+    for name in ("features", "labels", "splits", "true_labels", "content_hashes"):
         column = getattr(samples, name)
         if column is not None and len(column) != count:
             raise DataError(f"{where}: {len(column)} {name} for {count} sample ids")

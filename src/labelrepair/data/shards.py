@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelrepair.atomic import whole_file
-from labelrepair.data.rows import Array, Positions, RowStore
+from labelrepair.data.rows import Array, Positions, RowStore, blocks
 from labelrepair.data.store import write_features
 from labelrepair.errors import DataError, StoreError, shown
 from labelrepair.label_table import content_hashes
@@ -246,6 +246,14 @@ def hex_of(number: np.uint64) -> str:
 def as_numbers(hashes: list[str]) -> npt.NDArray[np.uint64]:
     """Return content hashes of the label table as numbers."""
     return np.array([int(text, 16) for text in hashes], np.uint64)
+
+
+def row_hashes(features: Any) -> npt.NDArray[np.uint64]:
+    """Return the content hash of each row (N,): those a store holds; else all rows are read."""
+    known: npt.NDArray[np.uint64] | None = getattr(features, "hashes", None)
+    if known is not None:
+        return known
+    return np.concatenate([as_numbers(content_hashes(block)) for block in blocks(features)])
 
 
 def _let_through(error: Exception, path: Path) -> None:

@@ -137,8 +137,12 @@ def checkpointer(
     noise: Mapping[str, Any],
     seed: int,
     vocabulary_size: int = 0,
+    tokens: str = "",
 ) -> Checkpointer:
-    """Return the checkpointer of one run: settings, label table, noise, seed, vocabulary."""
+    """Return the checkpointer of one run: settings, label table, noise, seed, vocabulary.
+
+    ``tokens`` is whatever tells apart the tokens of the same texts.
+    """
     settings = resolved(preset)
     del settings["training"]["distributed"]  # other processes may go on where these were stopped
     content = {
@@ -147,6 +151,7 @@ def checkpointer(
         "noise": noise,
         "seed": seed,
         "vocabulary_size": vocabulary_size,
+        **({"tokens": tokens} if tokens else {}),
     }
     return Checkpointer(folder, content, preset.training.checkpoint_every)
 

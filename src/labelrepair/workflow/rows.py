@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from labelrepair.chunks import row_slices
 from labelrepair.data.rows import RowStore
+from labelrepair.data.shards import as_numbers, hex_of, row_hashes
 from labelrepair.data.splits import holdout
 from labelrepair.errors import DataError
 from labelrepair.estimation import check_probs
@@ -20,15 +21,16 @@ from labelrepair.label_table import (
     TRUE_LABEL,
     Split,
     check_label_table,
-    content_hashes,
+    of_texts,
 )
 from labelrepair.networks.features import Features
+from labelrepair.sealed import check_ingested
 from labelrepair.training import Holdout, TrainSet
 from labelrepair.training.seeds import derive_seed
 from labelrepair.training.streamed import Streamed
 
 Array = NDArray[Any]
-SPOT_CHECKS = 256  # rows whose content hash is compared before training
+SPOT_CHECKS = 256  # rows of a store that are read and compared with its hashes
 
 
 def repairable(table: pd.DataFrame) -> NDArray[np.bool_]:
@@ -38,23 +40,46 @@ def repairable(table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def check_alignment(table: pd.DataFrame, features: Array | RowStore) -> None:
-    """Compare evenly spaced rows of the feature store with the table's content hashes.
+    """Compare every row of the feature store with the table's content hashes.
+
+    Of a store its hashes are, and evenly spaced rows with these, as its files may be damaged. The
+    table's hashes of texts are not of tokens: the hashes of these must be those that it notes.
 
     Raises:
         DataError: lengths differ, or a feature row is not the one that the table row was made from.
     """
     if len(table) != len(features):
         raise DataError(f"feature store has {len(features)} rows, the label table {len(table)}")
-    rows = np.unique(np.linspace(0, len(table) - 1, SPOT_CHECKS).astype(int))
-    found = content_hashes(np.asarray(features[rows]))
-    expected = table[CONTENT_HASH].iloc[rows].tolist()
-    for row, is_, should in zip(rows, found, expected, strict=True):
-        if is_ != should:
-            name = table[SAMPLE_ID].iloc[row]
-            raise DataError(
-                f"row {row} ('{name}'): the feature store does not hold this sample (content hash "
-                f"{is_}, label table {should}); run the ingestion pipeline again"
-            )
+    rows = np.arange(len(table))
+    if isinstance(features, RowStore):
+        some = np.unique(np.linspace(0, len(table) - 1, SPOT_CHECKS).astype(int))
+        found = row_hashes(np.asarray(features[some]))
+        if features.hashes is None:  # a host's own store: no more is known of it
+            rows = some
+        else:
+            _compare(table, some, found, features.hashes[some])
+            found = features.hashes
+    else:
+        found = row_hashes(features)
+    if of_texts(table):
+        if len(rows) == len(table):
+            check_ingested(table, features=found)
+        return
+    try:
+        expected = as_numbers(table[CONTENT_HASH].iloc[rows].tolist())
+    except ValueError as error:
+        raise DataError(f"label table: content_hash must be 16 hex digits: {error}") from None
+    _compare(table, rows, found, expected)
+
+
+def _compare(table: pd.DataFrame, rows: Array, found: Array, expected: Array) -> None:
+    """Refuse hashes of rows that are not those expected, naming the first."""
+    for place in np.flatnonzero(found != expected)[:1]:
+        row, is_, should = rows[place], hex_of(found[place]), hex_of(expected[place])
+        raise DataError(
+            f"row {row} ('{table[SAMPLE_ID].iloc[row]}'): the feature store does not hold this "
+            f"sample (content hash {is_}, expected {should}); run the ingestion pipeline again"
+        )
 
 
 def check_classes(table: pd.DataFrame, num_classes: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.errors import DataError
+from labelrepair.label_table import text_hashes
 
 CIFAR10 = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -110,6 +111,8 @@ def test_text(tmp_path):
     samples = read_source(spec)
     assert samples.vocabulary[3:] == ("good", "bad")
     assert samples.features.tolist() == [[1, 2, 4], [1, 3, 3], [0, 1, 4]]
+    expected = text_hashes(["unseen bad", "Good, good!", "bad"])
+    assert samples.content_hashes.tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.errors import DataError
+from labelrepair.label_table import text_hashes
 
 ROWS = {
     "sample_id": ["0002", "0001", "0003"],
@@ -92,6 +93,20 @@ def test_texts_use_the_vocabulary_of_the_training_rows(make):
     assert samples.vocabulary == ("<padding>", "<start>", "<unknown>", "film", "good")
     assert samples.features.tolist() == [[0, 1, 2, 3], [1, 4, 3, 4], [1, 2, 2, 2]]
     assert samples.features.dtype == np.int32
+
+
+def test_the_content_of_a_text_is_the_text(make):
+    """Rare words and long beginnings have no tokens of their own; other rows change the tokens."""
+    changes = {"text": ["good film one", "good film two", "early good film"]}
+    samples = read_source(make(changes, text_column="text", vocabulary_size=5, length=3))
+    assert (samples.features[0] == samples.features[1]).all()
+    assert samples.content_hashes.tolist() == text_hashes(
+        ["good film two", "good film one", "early good film"]
+    )
+    assert len(set(samples.content_hashes)) == 3
+    again = read_source(make(changes, text_column="text", vocabulary_size=9, length=4))
+    assert again.content_hashes.tolist() == samples.content_hashes.tolist()
+    assert read_source(make()).content_hashes is None
 
 
 @pytest.mark.parametrize(

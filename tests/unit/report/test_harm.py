@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelrepair.label_table import OPEN_SET, TRUE_LABEL
+from labelrepair.label_table import OPEN_SET, TRUE_LABEL, content_hashes
 from labelrepair.noise import symmetric
 from labelrepair.pipelines.report.nodes import write_report
 from labelrepair.refinement import METHOD
@@ -106,6 +106,7 @@ def test_the_terminal_is_told_as_well(unknown, caplog):
     """Who runs it on a server may never open the page."""
     parts = {field.name: getattr(unknown, field.name) for field in dataclasses.fields(unknown)}
     frames, facts, _ = (parts.pop(name) for name in ("frames", "facts", "vocabulary"))
+    parts["table"] = parts["table"].assign(content_hash=content_hashes(parts["features"]))
     write_report(
         **parts | {"training": {"test_accuracy_of_model": 0.35}},
         plot_data={name: lambda frame=frame: frame for name, frame in frames.items()},

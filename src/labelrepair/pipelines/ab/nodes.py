@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from labelrepair import ab
 from labelrepair.config import from_dict
 from labelrepair.label_table import repaired_hash
-from labelrepair.workflow import EstimationConfig, noise_from_dict
+from labelrepair.sealed import check_ingested
+from labelrepair.workflow import EstimationConfig, check_alignment, noise_from_dict
 
 Params = dict[str, Any]
 
@@ -22,7 +23,13 @@ def compare_labels(
     spec: Params,
     seed: int,
 ) -> tuple[Params, Params]:
-    """Return the evidence, and its metrics for MLflow."""
+    """Return the evidence, and its metrics for MLflow.
+
+    Raises:
+        DataError: features or truth are of another ingestion than the table.
+    """
+    check_ingested(repaired, true_labels=true_labels)
+    check_alignment(repaired, features)
     recipe = from_dict(EstimationConfig, estimation, "estimation").probe.training
     found = ab.compare(
         features,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from labelrepair import evaluation, plots
 from labelrepair.label_table import check_made_from, origin
 from labelrepair.run_summary import summary
+from labelrepair.sealed import check_ingested
 from labelrepair.workflow import check_classes, noise_from_dict
 
 
@@ -26,10 +27,12 @@ def evaluate_repair(
     training stands in a file of its own; it is written later, so that it never vouches for others.
 
     Raises:
-        DataError: the training saw another label table than the one that was repaired.
+        DataError: the training saw another label table than the one that was repaired, or truth or
+            class names are of another ingestion.
     """
     check_made_from(table, training_report, "training")
     check_classes(table, len(class_names))
+    check_ingested(table, true_labels=true_labels, class_names=class_names)
     noise_from_dict(noise_estimate)  # an edited one is refused
     found = evaluation.evaluate(table, true_labels, noise_estimate, history, used, len(class_names))
     return found, found.metrics, origin(training_report), found.curves, found.metrics

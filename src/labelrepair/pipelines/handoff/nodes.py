@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from labelrepair import registry
 from labelrepair.config import from_dict
 from labelrepair.handoff import Evidence, HandoffSpec, check_measured, facts_of, package
-from labelrepair.label_table import check_made_from
-from labelrepair.sealed import check_seal
+from labelrepair.label_table import check_made_from, data_hash
+from labelrepair.sealed import check_ingested, check_seal
 from labelrepair.tracking import run_tag, training_run
-from labelrepair.workflow import choose_preset, noise_from_dict
+from labelrepair.workflow import check_alignment, choose_preset, noise_from_dict
 
 Params = dict[str, Any]
 
@@ -35,13 +35,19 @@ def hand_over(  # one argument per catalog entry
 
     Raises:
         DataError: training, noise estimate or metrics are of another label table, the metrics of
-            another training, or the model is not the one that was trained.
+            another training, the model is not the one that was trained, or features or input format
+            are of another ingestion than the table.
     """
     spec = from_dict(HandoffSpec, handoff, "handoff")
     check_seal(training_report, "training,refinement,repair,evaluation", model=model)
+    check_ingested(table, input_format=input_format)
+    check_alignment(table, features)
+    if len(curated):
+        check_seal(curated.attrs, "ingestion", "curated_labels", label_table=data_hash(table))
     network = choose_preset(recipe, preset).training.network
     bundle = package(model, input_format, table, features, training_report, network)
     noise_from_dict(noise_estimate)  # an edited one is refused
+    check_made_from(table, training_report, "training")
     check_made_from(table, noise_estimate, "refinement")
     check_measured(training_report, metrics_made_from)
     injected = injected_noise["kind"] != "none"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from labelrepair.config import from_dict
 from labelrepair.label_table import check_estimated_on, check_made_from, origin
 from labelrepair.refinement import RefinementSpec
-from labelrepair.sealed import check_seal, seal
+from labelrepair.sealed import check_ingested, check_seal, seal
 from labelrepair.workflow import (
     EstimationConfig,
     check_alignment,
@@ -46,6 +46,7 @@ def look_again(  # one argument per catalog entry
     check_estimated_on(table, noise_estimate)
     check_probs_of(table, probs, len(class_names), "training")
     check_seal(training_report, "training", training_probs=probs, class_names=class_names)
+    check_ingested(table, class_names=class_names)
     spec = from_dict(RefinementSpec, refinement, "refinement")
     probe = from_dict(EstimationConfig, estimation, "estimation").probe
     check_alignment(table, features)

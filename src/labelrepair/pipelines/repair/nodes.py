@@ -12,8 +12,13 @@ from labelrepair.errors import DataError
 from labelrepair.label_table import check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
-from labelrepair.sealed import check_seal
-from labelrepair.workflow import check_classes, check_probs_of, noise_from_dict, repair_table
+from labelrepair.sealed import check_ingested, check_seal
+from labelrepair.workflow import (
+    check_classes,
+    check_probs_of,
+    noise_from_dict,
+    repair_table,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +103,12 @@ def record_changes(
     policy_in_force: dict[str, Any],
     training_report: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the ledger is told, and the changes as a text for git."""
+    """Return what the ledger is told, and the changes as a text for git.
+
+    Raises:
+        DataError: the class names are of another ingestion than the table.
+    """
+    check_ingested(repaired, class_names=class_names)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
     value, by_reviews = (
         policy_in_force["relabel_confidence"],
@@ -143,3 +153,4 @@ def _check_origin(
     check_probs_of(table, probs, len(class_names), "refinement", selected)
     check_seal(noise_estimate, "refinement", refined_probs=probs)
     check_seal(training_report, "training", training_selected=selected, class_names=class_names)
+    check_ingested(table, class_names=class_names)

@@ -11,7 +11,8 @@ from PIL import Image
 from labelrepair.config import from_dict
 from labelrepair.pictures import pngs
 from labelrepair.report import ReportSpec, Sources, build_context, drawings, render_context
-from labelrepair.workflow import check_classes, noise_from_dict
+from labelrepair.sealed import check_ingested
+from labelrepair.workflow import check_alignment, check_classes, noise_from_dict
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,15 @@ def write_report(
     dataset: str,
     settings: dict[str, Any],
 ) -> tuple[str, dict[str, Image.Image]]:
-    """Return the page as text, and all that it draws as pictures; log what it warns of."""
+    """Return the page as text, and all that it draws as pictures; log what it warns of.
+
+    Raises:
+        DataError: a file is of another ingestion than the table.
+    """
     check_classes(table, len(class_names))
+    check_alignment(table, features)
+    written = {"true_labels": true_labels, "class_names": class_names}
+    check_ingested(table, input_format=input_format, **written)
     noise_from_dict(noise)  # an edited one is refused
     sources = Sources(
         table=table,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair.label_table import DATA_HASH, check_estimated_on, data_hash
-from labelrepair.sealed import seal
+from labelrepair.label_table import check_estimated_on, made_from
+from labelrepair.sealed import check_ingested, digest, seal
 from labelrepair.workflow import (
     TrainedParts,
     check_alignment,
@@ -37,16 +37,19 @@ def train_model(  # one argument per catalog entry
     """Train the chosen preset, going on from its checkpoint if a run was interrupted.
 
     Raises:
-        DataError: the noise was estimated on another label table.
+        DataError: the noise was estimated on another label table, or a file is of another ingestion
+            than the table.
     """
     chosen = choose_preset(recipe, preset)
+    check_ingested(table, class_names=class_names, input_format=input_format)
     check_alignment(table, features)
     check_estimated_on(table, noise_estimate)
     fraction = chosen.training.validation_fraction
     data, test = train_set(table, features, len(class_names), fraction, seed)
     # What is served may hold words that no feature holds: long texts were cut.
     words = len(input_format.get("vocabulary") or ())
-    checkpoint = checkpointer(checkpoints, chosen, table, noise_estimate, seed, words)
+    tokens = digest(input_format) if words else ""  # what they are made by, beside the texts
+    checkpoint = checkpointer(checkpoints, chosen, table, noise_estimate, seed, words, tokens)
     noise = noise_from_dict(noise_estimate)
     model, result = fit(
         chosen, data, noise, seed=seed, test=test, checkpoint=checkpoint, vocabulary_size=words
@@ -54,7 +57,7 @@ def train_model(  # one argument per catalog entry
     example = np.asarray(features[:EXAMPLES])
     parts = trained_parts(chosen, model, result, class_names, example, checkpoint, noise)
     # What tells which rows the probabilities belong to, and which the model has seen.
-    parts.report.update({"seed": seed, DATA_HASH: data_hash(table)})
+    parts.report.update({"seed": seed, **made_from(table)})
     written = {
         "training_probs": parts.probs,
         "training_selected": parts.selected,
