@@ -1,7 +1,6 @@
 """The Python face: features (or probabilities) and given labels in, a repaired label table out."""
 
 import dataclasses
-import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from torch import nn
 
 from labelrepair import methods
 from labelrepair.config import from_dict, require, to_dict, whole
-from labelrepair.data.samples import check_ids, check_not_blank
+from labelrepair.data.samples import check_ids, check_not_blank, warn_of_scale
 from labelrepair.data.splits import holdout
 from labelrepair.errors import ConfigError, DataError, nearest, shown
 from labelrepair.estimation import (
@@ -42,8 +41,6 @@ from labelrepair.workflow import (
     repair_rows,
 )
 
-logger = logging.getLogger(__name__)
-LARGE_PIXEL = 20.0  # of a float image; standardized ones reach about 10
 MOST_TOKENS = 2**24  # the embedding has a row for every token
 FEW_TOKENS = 1000  # ids up to this are token ids in the smallest of tables
 IDS_PER_VALUE = 10  # a vocabulary built from the texts has fewer words than the table has values
@@ -146,8 +143,8 @@ def repair(
     """
     whole(0, seed=seed)
     array = as_features(features)
-    if options.get("normalize", "none") == "none":
-        _warn_of_scale(array)
+    if options.get("normalize", "auto") in ("auto", "none"):
+        warn_of_scale(array)
     if network is None and array.dtype == np.int64:  # a named network says that they are tokens
         _check_vocabulary(array)
     labels, classes = _labels(given_labels, len(array), num_classes)
@@ -342,17 +339,6 @@ def _check_pixels(images: NDArray[Any]) -> None:
         raise DataError(
             f"features: images of {images.dtype} with values from {least} to {most}, expected "
             "0 to 255: scale them (16 bits: images / 257), or pass floats from about -1 to 1"
-        )
-
-
-def _warn_of_scale(array: NDArray[Any]) -> None:
-    """Warn of float images of a scale that networks hardly learn from; vectors are standardized."""
-    most = float(np.abs(array).max()) if array.ndim == 4 and array.dtype.kind == "f" else 0.0
-    if most > LARGE_PIXEL:
-        logger.warning(
-            "the images hold numbers up to %g: networks learn badly from more than about 1; pass "
-            "uint8, divide them, or set normalize='standardize'",
-            most,
         )
 
 

@@ -16,7 +16,7 @@ from labelrepair.data import Samples
 from labelrepair.data.files import column_of, read_table
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.rows import RowStore, take
-from labelrepair.data.samples import UNKNOWN
+from labelrepair.data.samples import UNKNOWN, warn_of_scale
 from labelrepair.data.splits import assign_test
 from labelrepair.data.storage import StorageSpec, stored
 from labelrepair.data.store import read_features
@@ -91,6 +91,7 @@ def tabulate(
         splits = assign_test(
             splits, samples.labels, samples.sample_ids, split.test_fraction, split.seed
         )
+    warn_of_scale(samples.features)
     features, hashes = stored(samples.features, storage)
     if samples.content_hashes is not None:
         hashes = samples.content_hashes.tolist()

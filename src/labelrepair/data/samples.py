@@ -1,6 +1,7 @@
 """What every reader returns: arrays with one row per sample, checked once at the edge."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from labelrepair.data.lookalikes import check_names
-from labelrepair.data.rows import take
+from labelrepair.data.rows import blocks, take
 from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import OPEN_SET, Split, check_class_names
 
+logger = logging.getLogger(__name__)
+LARGE_PIXEL = 20.0  # of a float image; standardized ones reach about 10
 UNKNOWN = -1
 """Value of ``true_labels`` where the truth of a row is not known."""
 
@@ -138,3 +141,16 @@ def check_ids(ids: Sequence[str], where: str) -> None:
     if repeated.any():
         raise DataError(f"{where}: sample id '{ids[int(repeated.argmax())]}' is repeated")
     check_names(ids, "sample id", where)
+
+
+def warn_of_scale(features: Any) -> None:
+    """Warn of float images of a scale that networks hardly learn from; vectors are standardized."""
+    if features.ndim != 4 or not np.issubdtype(features.dtype, np.floating):
+        return
+    most = max((float(np.abs(block).max()) for block in blocks(features)), default=0.0)
+    if most > LARGE_PIXEL:
+        logger.warning(
+            "the images hold numbers up to %g: networks learn badly from more than about 1; give "
+            "uint8, divide them, or set the training's normalize to standardize",
+            most,
+        )
