@@ -24,8 +24,10 @@ def positions(project):
     return found
 
 
-def kill_in_training(project, environment, stage: int, epoch: int, *arguments: str):
-    """Start ``kedro run`` and kill it, with all that it started, at the given stage and epoch."""
+def kill_in_training(
+    project, environment, stage: int, epoch: int, *arguments: str, by=signal.SIGKILL
+):
+    """Start ``kedro run`` and stop it, with all that it started, at the given stage and epoch."""
     with (project / "killed.log").open("w") as log:
         run = subprocess.Popen(
             ["kedro", "run", *arguments],
@@ -43,9 +45,9 @@ def kill_in_training(project, environment, stage: int, epoch: int, *arguments: s
                 time.sleep(0.05)
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
-    assert run.returncode == -signal.SIGKILL, "the run was over before it was killed"
+                os.killpg(run.pid, by)
+            run.wait(SECONDS)
+    assert run.returncode not in (0, None), "the run was over before it was killed"
     assert not (project / "data/07_model_output/training_report.json").exists()
 
 
@@ -118,3 +120,15 @@ def test_a_finished_run_does_not_resume(project, small_training, caplog):
     project.run("training", seed=1)
 
     assert "resuming" not in caplog.text
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_is_no_success_in_mlflow(
+    make_project, tmp_path, small_training, command_environment, stop
+):
+    project = make_project(tmp_path / "project")
+    project.preset("small", "jocor", small_training(epochs=EPOCHS), co_lambda=0.9, ramp=2)
+    kill_in_training(project, command_environment, 0, 20, by=stop)
+    (run,) = project.mlflow_runs()
+    assert run.info.status == "KILLED"
+    project.run("ingestion")  # nobody holds the run's lock
