@@ -18,7 +18,7 @@ from scipy import sparse
 from labelrepair.config import positive, require, within
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.estimation.accuracy import cohens_kappa
-from labelrepair.estimation.intervals import resampled
+from labelrepair.estimation.intervals import resampled, unseen
 from labelrepair.estimation.spec import MOST_RESAMPLES
 from labelrepair.networks.features import Features
 from labelrepair.scoring import label_posterior, soften
@@ -201,7 +201,8 @@ def refined_noise(
             np.where(counts.sum(1, keepdims=True) > 0, normalise_rows(counts), transition)
         )
     tails = ((1 - spec.level) / 2, (1 + spec.level) / 2)
-    low, high = (float(value) for value in np.quantile(rates, tails))
+    low, high = np.quantile(rates, tails)
+    low, high = unseen(low, high, count, spec.level)
     interval = np.quantile(np.stack(matrices), tails, axis=0) if matrices else None
     return NoiseEstimate(
         transition=transition,

@@ -535,6 +535,19 @@ def test_of_classes_too_small_for_an_estimate_nothing_is_claimed():
     assert found.interval == (0.0, 1.0)
 
 
+def test_no_wrong_label_seen_is_not_none_there():
+    """Clopper and Pearson: 0 of 100 leaves up to 3.6 %, by ``1 - 0.025 ** (1 / 100)``."""
+    true = np.arange(100) % 4
+    probs = np.full((100, 4), 0.01) + 0.96 * np.eye(4)[true]
+    found = estimate_noise(probs, true, EstimationSpec(), np.random.default_rng(0))
+    assert found.noise_rate == 0.0
+    assert found.interval == (0.0, pytest.approx(0.03622, abs=1e-5))
+    pairs = (np.arange(20) % 4, np.arange(20) % 4)
+    spec = EstimationSpec(method="curated", smoothing=0.0)
+    few = estimate_noise(probs, true, spec, np.random.default_rng(0), pairs)
+    assert few.interval == (0.0, pytest.approx(0.16843, abs=1e-5)), "20 trusted rows tell less"
+
+
 @pytest.mark.parametrize("mistyped", [1, 2])
 def test_a_mistyped_label_is_no_class_that_other_rows_are_taken_for(mistyped):
     plain, odd = (

@@ -104,6 +104,15 @@ def test_the_interval_holds_the_noise_rate():
     assert ((lower <= transition + 0.02) & (transition - 0.02 <= upper)).all()
 
 
+def test_a_second_look_that_sees_no_wrong_label_leaves_room_for_some():
+    labels = np.arange(192) % 3
+    found = refined_noise(
+        np.eye(3)[labels], labels, np.eye(3), RefinementSpec(), np.random.default_rng(0)
+    )
+    assert found.noise_rate == pytest.approx(0.0, abs=1e-6)
+    assert found.interval[1] == pytest.approx(0.01903, abs=1e-5)
+
+
 def test_elements_of_many_classes_have_no_intervals(monkeypatch):
     """As the first estimate's: they would take gigabytes."""
     probs, _, labels, transition = world(rate=0.3)

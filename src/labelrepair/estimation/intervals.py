@@ -89,8 +89,12 @@ def estimate_noise(
         (transition, prior), resamples = _from_pairs(given_counts, spec, rng, curated)
     warn_if_doubtful(transition)
     rates, matrices = _bootstrap(resamples, spec, array.shape[1])
-    # Of classes that are too small for an estimate, nothing is known.
-    low, high = (0.0, 1.0) if believed.all() else np.quantile(rates, _tails(spec))
+    low, high = np.quantile(rates, _tails(spec))
+    if believed.all():  # classes that are too small for an estimate: nothing is known
+        low, high = 0.0, 1.0
+    elif spec.method != "given":
+        rows = len(labels) if curated is None else len(np.asarray(curated[1]))
+        low, high = unseen(low, high, rows, spec.level)
     return NoiseEstimate(
         transition=transition,
         noise_rate=noise_rate_of(transition, prior=prior),
@@ -103,6 +107,22 @@ def estimate_noise(
         kappa=cohens_kappa(array, labels),
         level=spec.level,
     )
+
+
+def unseen(low: float, high: float, rows: int, level: float) -> tuple[float, float]:
+    """Return an interval of a share that leaves room for what ``rows`` rows happen not to show.
+
+    Resamples of rows without a wrong label have none either. Clopper and Pearson's exact interval
+    of a share that was seen never, or always, is the least that ends may keep from 0 and 1.
+
+    Args:
+        low: lower end, by resampling.
+        high: upper end, by resampling.
+        rows: n > 0.
+        level: coverage, in (0, 1).
+    """
+    room = 1.0 - ((1.0 - level) / 2.0) ** (1.0 / rows)
+    return float(min(low, 1.0 - room)), float(max(high, room))
 
 
 def resampled(resamples: int, num_classes: int) -> bool:
