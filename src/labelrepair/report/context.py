@@ -37,7 +37,7 @@ ACTION_TEXTS = {
     Action.DROP: ("drop", "dropped"),
     Action.REVIEW: ("review", "for people to decide"),
 }
-CONFIDENCE_BINS = 20
+CONFIDENCE_BINS, HIGHEST_START = 20, 0.9  # of the histogram of confidence
 
 
 def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
@@ -134,12 +134,13 @@ def _certainty(found: Mapping[str, Quantity], known: int, rows: int) -> str:
     if relabel is not None:
         tail = (
             f" Of 100 changed labels, about {_hundred(relabel.value)} should be right "
-            f"({_hundred(relabel.low)} to {_hundred(relabel.high)})."
+            f"({_hundred(relabel.low)} to {_hundred(relabel.high)}). Have people check some of the "
+            "changes."
         )
     return (
         "True labels are not known, so nothing here is measured: all shares of right labels are "
         "estimates from the model's calibrated probabilities, and a model can be wrong in ways "
-        "that it cannot see." + tail + " Have people check some of the changes."
+        "that it cannot see." + tail
     )
 
 
@@ -255,9 +256,9 @@ def _panel(title: str, text: str, chart: Chart) -> dict[str, Any]:
 
 def _confidence(rows: pd.DataFrame) -> Chart:
     values = rows[CONFIDENCE].to_numpy(np.float64)
-    edges = np.linspace(
-        np.floor(10 * values.min()) / 10 if len(values) else 0, 1, CONFIDENCE_BINS + 1
-    )
+    # Where the model is sure of everything, bins between its least confidence and 1 have no width.
+    low = min(np.floor(10 * values.min()) / 10, HIGHEST_START) if len(values) else 0
+    edges = np.linspace(low, 1, CONFIDENCE_BINS + 1)
     actions = rows[ACTION].to_numpy()
     parts = [
         (text, key, np.histogram(values[actions == action], edges)[0].astype(np.float64))

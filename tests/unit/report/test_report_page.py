@@ -180,6 +180,14 @@ def test_the_headline_measures_where_it_can(make_sources):
     assert "Precision and recall need true labels" not in known.text
 
 
+def test_a_run_without_changes_asks_for_nothing(make_sources):
+    text = Page(render(make_sources(edit=keep_all, rate=0.0, known=0.0))).text
+
+    assert "No confusion stands for one row or more." in text
+    assert "largest changes" not in text
+    assert "Have people check" not in text
+
+
 def test_truth_of_some_rows_is_named_so(make_sources):
     sources = make_sources(known=0.3)
     count = int((sources.true_labels["true_label"] >= 0).sum())

@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelrepair.label_table import Action
 from labelrepair.report import ReportSpec, build_context
-from labelrepair.report.charts import Line, line_chart
+from labelrepair.report.charts import Line, histogram, line_chart
 from labelrepair.report.estimates import quantities
 from labelrepair.report.flows import DROPPED, OTHERS, REVIEW, alluvial, flows_of
 from labelrepair.report.galleries import galleries
@@ -260,6 +260,43 @@ def test_the_matrix_names_the_largest_confusions():
     ]
     cell = found.cells[2][1]
     assert (cell.value, cell.low, cell.high, cell.diagonal) == (0.3, 0.2, 0.4, False)
+
+
+def test_confusions_of_no_row_are_none():
+    noise = {"transition": [[0.9996, 0.0004], [0.006, 0.994]], "class_prior": [0.5, 0.5]}
+
+    assert [c.true for c in matrix_of(noise, ["a", "b"], 240).confusions] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "shown"),
+    [
+        (np.linspace(0, 1, 26), "0.04 to 0.08"),
+        (np.linspace(0.9, 1, 21), "0.905 to 0.910"),
+        (np.linspace(0, 1, 4), "0.333333 to 0.666667"),
+    ],
+)
+def test_bins_have_the_decimals_that_they_need(edges, shown):
+    chart = histogram("t", edges, [("a", "accent", np.ones(len(edges) - 1))], "x")
+
+    assert chart.rows[1] == (shown, "1")
+
+
+def test_a_model_that_is_sure_of_everything_has_a_chart(make_sources):
+    def certain(table):
+        table["confidence"] = 1.0
+
+    (chart,) = (
+        item["chart"]
+        for item in build_context(make_sources(edit=certain), ReportSpec())["evidence"]
+        if item["title"] == "Confidence"
+    )
+
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([^"]+)"', chart.svg)]
+    assert widths
+    assert min(widths) > 5
+    assert chart.rows[-1][0] == "0.995 to 1.000"
+    assert sum(int(count) for count in chart.rows[-1][1:]) == 600
 
 
 def test_a_large_matrix_is_a_picture():
