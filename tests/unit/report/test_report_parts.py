@@ -36,6 +36,7 @@ HAND = rows_of(
     repaired_label=[0, 1, None, 1],
     true_label=[0, 1, 1, None],
     action=["keep", "relabel", "drop", "keep"],
+    label_source=["given", "model", "given", "given"],
     is_label_issue=[False, True, True, False],
     label_quality=[0.9, 0.2, 0.4, 0.5],
     confidence=[0.9, 0.8, 0.6, 0.5],
@@ -113,6 +114,40 @@ def test_rows_of_no_class_are_wrong_unless_they_are_left_out():
         "found": pytest.approx(2 / 3),
     }
     assert found["repaired"].measured.count == 3
+
+
+def test_the_model_does_not_estimate_what_people_decided():
+    """Of three classes people chose 2, where the model is sure of 1, and kept what it flagged."""
+    theirs = rows_of(
+        given_label=[0, 0, 0],
+        suggested_label=[1, 1, 0],
+        repaired_label=[2, 0, 2],
+        true_label=[2, 0, 2],
+        action=["relabel", "keep", "relabel"],
+        label_source=["human"] * 3,
+        is_label_issue=[True, True, False],
+        label_quality=[0.0, 0.0, 1.0],
+        confidence=[1.0, 1.0, 1.0],
+    )
+
+    together = pd.concat([HAND, theirs])
+    alone, only, both = (
+        quantities(rows, 0.5, (0.5, 0.5), 0.95) for rows in (HAND, theirs, together)
+    )
+
+    for key in ("repaired", "relabel", "flagged", "found"):
+        assert both[key].estimated == alone[key].estimated, key
+        assert both[key].comparable == alone[key].measured, key
+        assert only[key].estimated is None, key
+    assert both["relabel"].measured.count == 3  # of theirs, too, the truth is the truth
+    assert not any(quantity.contradicted for quantity in only.values())
+
+
+def test_where_nothing_is_flagged_no_share_was_found():
+    """The noise rate may be off by more rows than the model believes to be wrong."""
+    clean = HAND.assign(is_label_issue=False, label_quality=0.999, confidence=0.999)
+
+    assert quantities(clean, 0.3, (0.0, 0.6), 0.95)["found"].estimated is None
 
 
 def test_flows_count_every_row_once():
@@ -206,6 +241,20 @@ def test_a_card_shows_the_sample_of_its_row():
 
     assert [(card.sample_id, card.view) for card in found[0].cards] == [("b", 6)]
     assert [(card.sample_id, card.view) for card in found[1].cards] == [("c", 7)]
+
+
+def test_galleries_show_what_the_model_did():
+    """What people decided stands under another label than the one that it was sure of."""
+    hand = HAND.assign(sample_id=list("abcd"), position=range(4), reason="")
+    theirs = hand.assign(label_source="human", confidence=1.0, label_quality=0.0)
+    theirs["sample_id"] = list("efgh")
+    waits = theirs[:1].assign(sample_id="i", action="review", repaired_label=pd.NA)
+
+    found = galleries(pd.concat([hand, theirs, waits]), ["x", "y"], lambda row: row, 5)
+
+    shown = [[card.sample_id for card in gallery.cards] for gallery in found]
+    assert shown == [["b"], ["c"], ["i", "d", "c", "b", "a"]]
+    assert [gallery.total for gallery in found] == [1, 1, 5]
 
 
 def picture(view):
