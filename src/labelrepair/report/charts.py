@@ -108,7 +108,7 @@ def histogram(
         parts: name, style and (B,) counts, from the bottom up.
         x_label: of the x axis.
     """
-    total = np.sum([counts for *_, counts in parts], axis=0)
+    total = np.sum([np.zeros(len(edges) - 1), *(counts for *_, counts in parts)], axis=0)
     axes = Axes(
         (float(edges[0]), float(edges[-1])), (0.0, float(max(total.max(), 1)) * 1.04), left=62
     )
@@ -131,8 +131,9 @@ def histogram(
                     )
                 )
         base = base + counts
+    shown = [f"{edge:.{_decimals(edges)}f}" for edge in edges]
     rows = tuple(
-        (f"{edges[i]:.2f} to {edges[i + 1]:.2f}", *(f"{int(part[2][i]):,}" for part in parts))
+        (f"{shown[i]} to {shown[i + 1]}", *(f"{int(part[2][i]):,}" for part in parts))
         for i in range(len(total))
     )
     return Chart(
@@ -190,6 +191,12 @@ def compact(value: float) -> str:
         if value >= size:
             return f"{value / size:g}{unit}"
     return f"{value:g}"
+
+
+def _decimals(edges: Floats) -> int:
+    """Return with how many decimals, at least two, edges are written as they are; six at most."""
+    exact = (n for n in range(2, 6) if np.allclose(edges, edges.round(n), rtol=0, atol=1e-9))
+    return next(exact, 6)
 
 
 def _measured(line: Line) -> tuple[Floats, Floats]:

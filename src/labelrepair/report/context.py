@@ -21,7 +21,7 @@ from labelrepair.label_table import (
     repaired_hash,
 )
 from labelrepair.report.charts import Chart, Line, bars, histogram, line_chart, line_of
-from labelrepair.report.estimates import Quantity, quantities
+from labelrepair.report.estimates import Quantity, of_people, quantities
 from labelrepair.report.flows import RIGHT, WRONG, alluvial, flows_of, truth_flows
 from labelrepair.report.galleries import galleries
 from labelrepair.report.harm import warnings
@@ -37,7 +37,7 @@ ACTION_TEXTS = {
     Action.DROP: ("drop", "dropped"),
     Action.REVIEW: ("review", "for people to decide"),
 }
-CONFIDENCE_BINS = 20
+CONFIDENCE_BINS, HIGHEST_START = 20, 0.9  # of the histogram of confidence
 
 
 def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
@@ -51,6 +51,7 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
     found = quantities(rows, sources.noise["noise_rate"], (low, high), sources.level)
     view = Viewer(sources.features, sources.vocabulary, spec)
     flows = flows_of(rows, len(sources.class_names), spec.flow_classes)
+    people = _people(rows)
     known = int(rows[TRUE_LABEL].notna().sum())
     of_no_class = int((rows[TRUE_LABEL] == OPEN_SET).sum())
     digest = data_hash(sources.table)
@@ -65,7 +66,8 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
         "estimator": sources.noise["method"],
         "actions": _actions(rows),
         "quantities": found,
-        "certainty": _certainty(found, known, len(rows)),
+        "people": people,
+        "certainty": _certainty(found, known, len(rows), people),
         "warnings": warnings(found, rows, sources, ab),
         "classes": _classes(sources.frames["class_health"], sources.class_names),
         "matrix": matrix_of(sources.noise, sources.class_names, len(rows)),
@@ -117,8 +119,20 @@ def _actions(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _certainty(found: Mapping[str, Quantity], known: int, rows: int) -> str:
-    """Say in one or two sentences how sure the headline is."""
+def _people(rows: pd.DataFrame) -> dict[str, int]:
+    """Return how many rows people decided about, how many they changed, and the model's changes."""
+    human, changed = of_people(rows), (rows[ACTION] == Action.RELABEL).to_numpy(dtype=bool)
+    return {
+        "decided": int(human.sum()),
+        "changed": int((human & changed).sum()),
+        "left": int((~human & changed).sum()),
+    }
+
+
+def _certainty(
+    found: Mapping[str, Quantity], known: int, rows: int, people: Mapping[str, int]
+) -> str:
+    """Say in a few sentences how sure the headline is."""
     if known == rows:
         return (
             "The true labels of all rows are known in this run, so right and wrong are measured, "
@@ -129,18 +143,28 @@ def _certainty(found: Mapping[str, Quantity], known: int, rows: int) -> str:
             f"True labels are known for {known:,} of {rows:,} rows; what is called measured "
             "holds for those."
         )
-    relabel = found["relabel"].estimated
-    tail = ""
+    relabel, tail, whose = found["relabel"].estimated, "", "changed labels"
+    if people["decided"]:
+        some = "1 row" if people["decided"] == 1 else f"{people['decided']:,} rows"
+        tail = f" People decided about {some}, which {_are(people['decided'])} not estimated."
+        whose = "labels that the model changed"
     if relabel is not None:
-        tail = (
-            f" Of 100 changed labels, about {_hundred(relabel.value)} should be right "
-            f"({_hundred(relabel.low)} to {_hundred(relabel.high)})."
+        tail += (
+            f" Of 100 {whose}, about {_hundred(relabel.value)} should be right "
+            f"({_hundred(relabel.low)} to {_hundred(relabel.high)}). Have people check some of the "
+            "changes."
         )
+    elif people["changed"]:
+        tail += " All changes are theirs, so the model tells nothing about how many are right."
     return (
         "True labels are not known, so nothing here is measured: all shares of right labels are "
         "estimates from the model's calibrated probabilities, and a model can be wrong in ways "
-        "that it cannot see." + tail + " Have people check some of the changes."
+        f"that it cannot see.{tail}"
     )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _hundred(share: float) -> str:
@@ -218,7 +242,7 @@ def _truth_legend(styles: set[str]) -> list[tuple[str, str]]:
 
 def _evidence(rows: pd.DataFrame, sources: Sources) -> list[dict[str, Any]]:
     """Return the charts about label quality and confidence, with what each one tells."""
-    quality = sources.frames["quality_histogram"]
+    quality, human = sources.frames["quality_histogram"], of_people(rows)
     edges = np.append(quality["low"].to_numpy(np.float64), float(quality["high"].iloc[-1]))
     styles = {
         "wrong": ("given label wrong", "wrong"),
@@ -238,8 +262,9 @@ def _evidence(rows: pd.DataFrame, sources: Sources) -> list[dict[str, Any]]:
         ),
         _panel(
             "Confidence",
-            "How sure the model is of the label it suggests. Changes on the left deserve a look.",
-            _confidence(rows),
+            "How sure the model is of the label it suggests. Changes on the left deserve a look."
+            + (" Rows that people decided about are left out." if human.any() else ""),
+            _confidence(rows[~human]),
         ),
     ]
     if "precision_recall" in sources.frames and len(sources.frames["precision_recall"]):
@@ -255,9 +280,9 @@ def _panel(title: str, text: str, chart: Chart) -> dict[str, Any]:
 
 def _confidence(rows: pd.DataFrame) -> Chart:
     values = rows[CONFIDENCE].to_numpy(np.float64)
-    edges = np.linspace(
-        np.floor(10 * values.min()) / 10 if len(values) else 0, 1, CONFIDENCE_BINS + 1
-    )
+    # Where the model is sure of everything, bins between its least confidence and 1 have no width.
+    low = min(np.floor(10 * values.min()) / 10, HIGHEST_START) if len(values) else 0
+    edges = np.linspace(low, 1, CONFIDENCE_BINS + 1)
     actions = rows[ACTION].to_numpy()
     parts = [
         (text, key, np.histogram(values[actions == action], edges)[0].astype(np.float64))

@@ -14,9 +14,11 @@ from labelrepair.label_table import (
     GIVEN_LABEL,
     IS_LABEL_ISSUE,
     LABEL_QUALITY,
+    LABEL_SOURCE,
     REPAIRED_LABEL,
     TRUE_LABEL,
     Action,
+    LabelSource,
 )
 
 Bools = NDArray[np.bool_]
@@ -36,12 +38,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Quantity:
-    """One question about the repair with the answers that there are."""
+    """One question about the repair with the answers that there are.
+
+    ``comparable`` is what was measured of the rows that are estimated: people's are not.
+    """
 
     key: str
     name: str
     estimated: Share | None
     measured: Share | None
+    comparable: Share | None
 
     @property
     def best(self) -> Share | None:
@@ -51,10 +57,15 @@ class Quantity:
     @property
     def contradicted(self) -> bool:
         """Return whether the intervals of the two answers lie apart."""
-        if self.estimated is None or self.measured is None:
+        if self.estimated is None or self.comparable is None:
             return False
-        apart = self.measured.high < self.estimated.low or self.measured.low > self.estimated.high
-        return apart
+        low, high = self.estimated.low, self.estimated.high
+        return self.comparable.high < low or self.comparable.low > high
+
+
+def of_people(rows: pd.DataFrame) -> Bools:
+    """Return which rows people decided about: what the model says is not about their labels."""
+    return np.asarray(rows[LABEL_SOURCE].to_numpy() == LabelSource.HUMAN, dtype=bool)
 
 
 def quantities(
@@ -65,7 +76,8 @@ def quantities(
     An estimate is the mean of the model's own probabilities, which scoring has calibrated to the
     noise rate. Its interval adds to the counting error (of independent rows) all of the noise
     rate's sampling error as if it fell on the rows in question. It does not cover a bias: where
-    the noise rate or the model is wrong beyond that, so is the estimate.
+    the noise rate or the model is wrong beyond that, so is the estimate. Rows that people decided
+    about are measured, but only ``given`` estimates them: the model may believe the contrary.
 
     Args:
         rows: decided rows with their scores and ``true_label`` (null = unknown, -2 = of no class:
@@ -85,6 +97,7 @@ def quantities(
     true = rows[TRUE_LABEL].astype("Int64").fillna(UNKNOWN).to_numpy(np.int64)
     repaired = rows[REPAIRED_LABEL].astype("Int64").fillna(NONE).to_numpy(np.int64)
     wrong = true != rows[GIVEN_LABEL].to_numpy(np.int64)
+    models = ~of_people(rows)
     relabelled = action == Action.RELABEL
     kept = relabelled | (action == Action.KEEP)
     # More noise than estimated: fewer given labels are right, more flagged ones are wrong, and more
@@ -99,16 +112,16 @@ def quantities(
         return Quantity(
             key,
             name,
-            _estimated(probs[group], error, level),
+            _estimated(probs[group & models], error, level),
             _measured(hits[group & known], level),
+            _measured(hits[group & known & models], level),
         )
 
     missed = 1.0 - quality
-    share = float(missed[issue].sum() / missed.sum()) if missed.sum() > 0 else None
-    found = None if share is None else Share(share, *_found_range(missed, issue, error), len(rows))
     given = Share(1 - noise_rate, 1 - interval[1], 1 - interval[0], len(rows))
+    right = _measured(~wrong[known], level)
     listed = [
-        Quantity("given", "Given labels that are right", given, _measured(~wrong[known], level)),
+        Quantity("given", "Given labels that are right", given, right, right),
         quantity(
             "repaired", "Repaired labels that are right", believed, repaired == true, kept, either
         ),
@@ -122,7 +135,11 @@ def quantities(
         ),
         quantity("flagged", "Flagged labels that are wrong", missed, wrong, issue, reverse),
         Quantity(
-            "found", "Wrong labels that are flagged", found, _measured(issue[wrong & known], level)
+            "found",
+            "Wrong labels that are flagged",
+            _found(missed[models], issue[models], error),
+            _measured(issue[wrong & known], level),
+            _measured(issue[wrong & known & models], level),
         ),
     ]
     return {item.key: item for item in listed}
@@ -139,12 +156,14 @@ def _estimated(probs: Floats, error: tuple[float, float], level: float) -> Share
     return Share(value, max(0.0, float(low)), min(1.0, float(high)), len(probs))
 
 
-def _found_range(missed: Floats, issue: Bools, error: tuple[float, float]) -> tuple[float, float]:
-    """Return the range of the share found when the error falls on the rows not flagged."""
+def _found(missed: Floats, issue: Bools, error: tuple[float, float]) -> Share | None:
+    """Return the share of the wrong rows that is flagged; the error falls on those not flagged."""
     flagged, rest = float(missed[issue].sum()), float(missed[~issue].sum())
+    if flagged == 0:
+        return None
     low = flagged / (flagged + rest + error[0])
     high = flagged / (flagged + max(0.0, rest - error[1]))
-    return low, high
+    return Share(flagged / (flagged + rest), low, high, len(missed))
 
 
 def _measured(hits: Any, level: float) -> Share | None:

@@ -18,6 +18,7 @@ from labelrepair.label_table import (
     TRUE_LABEL,
     Action,
 )
+from labelrepair.report.estimates import of_people
 from labelrepair.report.samples import View
 
 NO_CLASS = "(no class)"
@@ -63,10 +64,14 @@ def galleries(
         size: cards per gallery.
 
     Returns:
-        Three galleries; given classes take turns in the first two, so that none fills them alone.
+        Three galleries of what the model did: rows that people decided about only if they wait for
+        review. Given classes take turns in the first two, so that none fills them alone.
     """
-    relabel = rows[rows[ACTION] == Action.RELABEL]
-    drop = rows[rows[ACTION] == Action.DROP]
+    # The confidence is in the suggested label, which people need not have chosen.
+    rows = rows[~of_people(rows) | (rows[ACTION] == Action.REVIEW)]
+    models = rows[~of_people(rows)]
+    relabel = models[models[ACTION] == Action.RELABEL]
+    drop = models[models[ACTION] == Action.DROP]
     review = rows[ACTION] == Action.REVIEW
     order = np.lexsort((rows[SAMPLE_ID], rows[CONFIDENCE], ~review))
     unsure = rows.iloc[order]
@@ -75,14 +80,14 @@ def galleries(
         (
             "relabels",
             "Surest relabels",
-            "Labels changed with the highest confidence, taking the given classes in turn.",
+            "Labels that the model changed with the highest confidence, given classes in turn.",
             _in_turn(relabel, CONFIDENCE, rising=False, size=size),
             len(relabel),
         ),
         (
             "drops",
             "Surest drops",
-            "Rows left out: the given label is almost surely wrong, the right one unclear.",
+            "Rows that it left out: the given label is almost surely wrong, the right one unclear.",
             _in_turn(drop, LABEL_QUALITY, rising=True, size=size),
             len(drop),
         ),

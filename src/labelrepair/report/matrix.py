@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Confusion:
-    """An off-diagonal element of T and how many rows it stands for."""
+    """An off-diagonal element of T and how many rows it stands for: at least half a row."""
 
     true: str
     given: str
@@ -70,7 +70,7 @@ def matrix_of(noise: Mapping[str, Any], class_names: Sequence[str], rows: int) -
     expected = transition * np.asarray(noise["class_prior"])[:, None] * rows
     np.fill_diagonal(expected, 0.0)
     order = np.argsort(-expected, axis=None, kind="stable")[:TOP_CONFUSIONS]
-    places = [divmod(int(k), size) for k in order if expected.flat[k] > 0]
+    places = [divmod(int(k), size) for k in order if expected.flat[k] > 0.5]  # else shown as 0
     small = size <= NUMBERS_UP_TO
     return Matrix(
         names=names,

@@ -151,6 +151,14 @@ def test_a_second_look_that_changed_nothing(unknown):
     assert second_look(unknown, table=kept).endswith("Do not hand this model over.")
 
 
+def test_changes_of_people_are_not_judged_by_the_model(unknown):
+    theirs = unknown.table.assign(label_source="human")
+    assert second_look(unknown, table=theirs).endswith("Do not hand this model over.")
+    policy = {"relabel_confidence": 0.7, "why": "as set", "audited": 50, "right": 20, "level": 0.95,
+              "precision": 0.4, "low": 0.26, "high": 0.55, "tested": []}  # fmt: skip
+    assert warned(unknown, table=theirs, policy=policy) == []
+
+
 def test_without_a_test_split_the_validation_split_tells(unknown):
     curves = unknown.frames["training_curves"].assign(noisy_val_accuracy=0.2)
     frames = {**unknown.frames, "training_curves": curves}

@@ -57,6 +57,18 @@ def keep_all(table):
     table["label_quality"] = table["confidence"]
 
 
+def decide_changes(table):
+    """People decide about all changed rows, and choose what the model did not suggest."""
+    hit = table["action"] == "relabel"
+    table.loc[hit, "label_source"] = "human"
+    table.loc[hit, "repaired_label"] = (table["suggested_label"] + 1) % 5
+
+
+def decide_all(table):
+    decide_changes(table)
+    table["label_source"] = "human"
+
+
 def drop_all(table):
     table["action"] = "drop"
     table["repaired_label"] = pd.array([pd.NA] * len(table), dtype="Int64")
@@ -76,6 +88,8 @@ CASES = {
     "some rows of no class": {"of_no_class": 200},
     "all rows of no class": {"of_no_class": 600},
     "everything dropped": {"edit": drop_all},
+    "people changed": {"edit": decide_changes, "known": 0.0},
+    "people decided everything": {"edit": decide_all, "known": 0.0},
 }
 
 
@@ -178,6 +192,34 @@ def test_the_headline_measures_where_it_can(make_sources):
         assert word not in unknown.text
     assert "Precision and recall need true labels" in unknown.text
     assert "Precision and recall need true labels" not in known.text
+
+
+def test_the_model_s_shares_are_not_those_of_people(make_sources):
+    count = int((make_sources().table["action"] == "relabel").sum())
+    text = Page(render(make_sources(known=0.0, edit=decide_changes))).text
+
+    assert f"People decided about {count} rows, which are not estimated. All changes are" in text
+    assert "Changed labels that are right all by people" in text
+    assert f"they leave out the {count} rows that people decided about" in text
+    assert "Of 100" not in text
+    assert "Have people check" not in text
+    assert "kedro labels audit draw" not in text
+
+    def decide_one(table):
+        table.loc[(table["action"] == "relabel").idxmax(), "label_source"] = "human"
+
+    text = Page(render(make_sources(known=0.0, edit=decide_one))).text
+    assert "People decided about 1 row, which is not estimated. Of 100 labels that the" in text
+    assert "Have people check some of the changes." in text
+    assert "People decided" not in Page(render(make_sources(known=0.0))).text
+
+
+def test_a_run_without_changes_asks_for_nothing(make_sources):
+    text = Page(render(make_sources(edit=keep_all, rate=0.0, known=0.0))).text
+
+    assert "No confusion stands for one row or more." in text
+    assert "largest changes" not in text
+    assert "Have people check" not in text
 
 
 def test_truth_of_some_rows_is_named_so(make_sources):

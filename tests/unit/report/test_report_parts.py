@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelrepair.label_table import Action
 from labelrepair.report import ReportSpec, build_context
-from labelrepair.report.charts import Line, line_chart
+from labelrepair.report.charts import Line, histogram, line_chart
 from labelrepair.report.estimates import quantities
 from labelrepair.report.flows import DROPPED, OTHERS, REVIEW, alluvial, flows_of
 from labelrepair.report.galleries import galleries
@@ -36,6 +36,7 @@ HAND = rows_of(
     repaired_label=[0, 1, None, 1],
     true_label=[0, 1, 1, None],
     action=["keep", "relabel", "drop", "keep"],
+    label_source=["given", "model", "given", "given"],
     is_label_issue=[False, True, True, False],
     label_quality=[0.9, 0.2, 0.4, 0.5],
     confidence=[0.9, 0.8, 0.6, 0.5],
@@ -113,6 +114,40 @@ def test_rows_of_no_class_are_wrong_unless_they_are_left_out():
         "found": pytest.approx(2 / 3),
     }
     assert found["repaired"].measured.count == 3
+
+
+def test_the_model_does_not_estimate_what_people_decided():
+    """Of three classes people chose 2, where the model is sure of 1, and kept what it flagged."""
+    theirs = rows_of(
+        given_label=[0, 0, 0],
+        suggested_label=[1, 1, 0],
+        repaired_label=[2, 0, 2],
+        true_label=[2, 0, 2],
+        action=["relabel", "keep", "relabel"],
+        label_source=["human"] * 3,
+        is_label_issue=[True, True, False],
+        label_quality=[0.0, 0.0, 1.0],
+        confidence=[1.0, 1.0, 1.0],
+    )
+
+    together = pd.concat([HAND, theirs])
+    alone, only, both = (
+        quantities(rows, 0.5, (0.5, 0.5), 0.95) for rows in (HAND, theirs, together)
+    )
+
+    for key in ("repaired", "relabel", "flagged", "found"):
+        assert both[key].estimated == alone[key].estimated, key
+        assert both[key].comparable == alone[key].measured, key
+        assert only[key].estimated is None, key
+    assert both["relabel"].measured.count == 3  # of theirs, too, the truth is the truth
+    assert not any(quantity.contradicted for quantity in only.values())
+
+
+def test_where_nothing_is_flagged_no_share_was_found():
+    """The noise rate may be off by more rows than the model believes to be wrong."""
+    clean = HAND.assign(is_label_issue=False, label_quality=0.999, confidence=0.999)
+
+    assert quantities(clean, 0.3, (0.0, 0.6), 0.95)["found"].estimated is None
 
 
 def test_flows_count_every_row_once():
@@ -208,6 +243,20 @@ def test_a_card_shows_the_sample_of_its_row():
     assert [(card.sample_id, card.view) for card in found[1].cards] == [("c", 7)]
 
 
+def test_galleries_show_what_the_model_did():
+    """What people decided stands under another label than the one that it was sure of."""
+    hand = HAND.assign(sample_id=list("abcd"), position=range(4), reason="")
+    theirs = hand.assign(label_source="human", confidence=1.0, label_quality=0.0)
+    theirs["sample_id"] = list("efgh")
+    waits = theirs[:1].assign(sample_id="i", action="review", repaired_label=pd.NA)
+
+    found = galleries(pd.concat([hand, theirs, waits]), ["x", "y"], lambda row: row, 5)
+
+    shown = [[card.sample_id for card in gallery.cards] for gallery in found]
+    assert shown == [["b"], ["c"], ["i", "d", "c", "b", "a"]]
+    assert [gallery.total for gallery in found] == [1, 1, 5]
+
+
 def picture(view):
     return Image.open(io.BytesIO(base64.b64decode(view.uri.split(",")[1])))
 
@@ -260,6 +309,43 @@ def test_the_matrix_names_the_largest_confusions():
     ]
     cell = found.cells[2][1]
     assert (cell.value, cell.low, cell.high, cell.diagonal) == (0.3, 0.2, 0.4, False)
+
+
+def test_confusions_of_no_row_are_none():
+    noise = {"transition": [[0.9996, 0.0004], [0.006, 0.994]], "class_prior": [0.5, 0.5]}
+
+    assert [c.true for c in matrix_of(noise, ["a", "b"], 240).confusions] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "shown"),
+    [
+        (np.linspace(0, 1, 26), "0.04 to 0.08"),
+        (np.linspace(0.9, 1, 21), "0.905 to 0.910"),
+        (np.linspace(0, 1, 4), "0.333333 to 0.666667"),
+    ],
+)
+def test_bins_have_the_decimals_that_they_need(edges, shown):
+    chart = histogram("t", edges, [("a", "accent", np.ones(len(edges) - 1))], "x")
+
+    assert chart.rows[1] == (shown, "1")
+
+
+def test_a_model_that_is_sure_of_everything_has_a_chart(make_sources):
+    def certain(table):
+        table["confidence"] = 1.0
+
+    (chart,) = (
+        item["chart"]
+        for item in build_context(make_sources(edit=certain), ReportSpec())["evidence"]
+        if item["title"] == "Confidence"
+    )
+
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([^"]+)"', chart.svg)]
+    assert widths
+    assert min(widths) > 5
+    assert chart.rows[-1][0] == "0.995 to 1.000"
+    assert sum(int(count) for count in chart.rows[-1][1:]) == 600
 
 
 def test_a_large_matrix_is_a_picture():
