@@ -4,6 +4,7 @@ In the repository these are the folders ``conf`` and ``starters``; the wheel car
 as package data (``setup.py``).
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,18 @@ def create_pipeline(**_kwargs: object) -> Pipeline:
     """Return the pipeline, under its namespace."""
     return repair(namespace="{namespace}")
 '''
+# What our own files say of a choice, and what is true where the values stand in the file itself.
+_OUR_CHOICE = (
+    "# What is chosen. Select by --params or globals.yml; editing here does not change the recipe."
+)
+_HOSTS_CHOICE = """\
+# What is chosen: edit here (`workspace` also in catalog_{0}.yml), or for one run:
+# kedro run --params {0}.preset=NAME,{0}.seed=1"""
+_ADVICE = re.compile(r"--params (?=recipe\.)")
 # ${data.source}: refers to a parameter by its place, which the namespace moves.
 _REFERENCE = re.compile(r"\$\{(\w+)(?=[.}])")
+# What ends a quoted word inside ${...}, or begins another ${...}.
+_UNSAFE = re.compile(r"[\\'\n]|\$\{")
 
 
 @dataclass(frozen=True)
@@ -66,11 +77,21 @@ class Host:
     mlflow: bool = True
 
     def __post_init__(self) -> None:
-        """Check the namespace."""
+        """Check what becomes a part of names and paths."""
         if not self.namespace.isidentifier():
             raise ConfigError(
                 f"namespace: expected letters, digits and _, found '{self.namespace}'"
             )
+        if found := _UNSAFE.search(self.folder):
+            raise ConfigError(
+                f"workspace: '{found[0]}' means something else in Kedro's files; name a folder "
+                f"without it, found {self.workspace!r}"
+            )
+
+    @property
+    def folder(self) -> str:
+        """The folder of the products."""
+        return self.workspace or f"data/{self.namespace}"
 
 
 def conf_folder() -> Path:
@@ -146,23 +167,32 @@ def add_to_project(project: Path, host: Host, package: Path | None = None) -> li
 def _parameters(host: Host) -> str:
     """Return the shipped parameter files under the namespace, comments and all."""
     values = {
-        "dataset": host.dataset,
-        "preset": host.preset,
+        "dataset": _scalar(host.dataset),
+        "preset": _scalar(host.preset),
         "seed": str(host.seed),
-        "workspace": host.workspace or f"data/{host.namespace}",
+        "workspace": _scalar(host.folder),
     }
     parts = []
     for suffix in PARAMETER_FILES:
         text = (conf_folder() / "base" / f"parameters{suffix}.yml").read_text()
         text = _CHOICE.sub(lambda found: values[found[1]], text)
         text = _REFERENCE.sub(rf"${{{host.namespace}.\1", text)
+        text = text.replace(_OUR_CHOICE, _HOSTS_CHOICE.format(host.namespace))
+        text = _ADVICE.sub(rf"\g<0>{host.namespace}.", text)
         parts.append("".join(f"  {line}\n" if line else "\n" for line in text.splitlines()))
     return f"# labelrepair's parameters.\n{host.namespace}:\n" + "\n".join(parts)
 
 
+def _scalar(text: str) -> str:
+    """Return a text as YAML, in quotes where it needs them."""
+    return yaml.safe_dump([text], default_flow_style=True, width=math.inf).strip()[1:-1]
+
+
 def _catalog(host: Host) -> str:
     """Return the shipped catalog with every entry, file and MLflow name inside the namespace."""
-    entries: dict[str, Any] = {f"_{host.namespace}": host.workspace or f"data/{host.namespace}"}
+    # As in the parameters, whose value --params replaces: the summary names files by it.
+    chosen = f"${{runtime_params:{host.namespace}.workspace,'{host.folder}'}}"
+    entries: dict[str, Any] = {f"_{host.namespace}": chosen}
     for suffix in CATALOG_FILES:
         text = (conf_folder() / "base" / f"catalog_{suffix}.yml").read_text()
         text = text.replace("${_workspace}", f"${{_{host.namespace}}}")
