@@ -9,10 +9,11 @@ from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
-from labelrepair.errors import StoreError
+from labelrepair.errors import StoreError, shown
 from labelrepair.provenance import without_password
 
 TIMEOUT = 5.0  # seconds that MLflow's server has for its first answer
+_LOCKED, _BROKEN = (401, 403), 500  # status codes of HTTP
 
 
 class StoreHook:
@@ -39,16 +40,38 @@ class StoreHook:
 
 
 def check_store(address: str, timeout: float = TIMEOUT) -> None:
-    """Raise StoreError unless a server at an http address answers, whatever it says."""
+    """Raise StoreError unless an MLflow server at an http address answers and lets us in."""
     if not address.startswith(("http://", "https://")):
         return
-    shown = without_password(address)  # urllib would take it for the name of a host
+    place = without_password(address)  # urllib would take it for the name of a host
     try:
-        urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=timeout).close()
-    except urllib.error.HTTPError:
-        return  # it is there; whether it lets us in, the first real call will tell
+        urllib.request.urlopen(f"{place.rstrip('/')}/health", timeout=timeout).close()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise StoreError(
-            f"MLflow at {shown} cannot be reached ({error}); nothing has been done. Start the "
-            "server, or name another store in conf/local/mlflow.yml"
-        ) from None
+        # One below 500 is there; whether it lets us in is asked with MLflow's credentials.
+        if not isinstance(error, urllib.error.HTTPError) or error.code >= _BROKEN:
+            raise StoreError(
+                f"MLflow at {place} cannot be reached ({error}); nothing has been done. Start the "
+                "server, or name another store in conf/local/mlflow.yml"
+            ) from None
+    _check_answer(address, place)
+
+
+def _check_answer(address: str, place: str) -> None:
+    """Make the call that kedro-mlflow begins with, too."""
+    try:
+        import mlflow  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return
+    try:
+        mlflow.MlflowClient(address).search_experiments(max_results=1)
+    except mlflow.exceptions.MlflowException as error:
+        status, said = error.get_http_status_code(), shown(" ".join(str(error).split()), 200)
+        told = f"MLflow at {place} does not answer as it should ({said})"
+        advice = "look at this address in a browser, and correct it in conf/local/mlflow.yml"
+        if status in _LOCKED:
+            told = f"MLflow at {place} does not let us in ({status})"
+            advice = (
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                "MLFLOW_TRACKING_TOKEN, to those of somebody who may write there"
+            )
+        raise StoreError(f"{told}; nothing has been done. To go on, {advice}") from None
