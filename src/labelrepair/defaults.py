@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from kedro.framework.project import settings
 
 from labelrepair.atomic import whole_file
-from labelrepair.errors import ConfigError, nearest
+from labelrepair.errors import ConfigError, nearest, shown
 
 PACKAGE = Path(__file__).parent
 PARAMETER_FILES = (
@@ -82,6 +83,10 @@ class Host:
             raise ConfigError(
                 f"namespace: expected letters, digits and _, found '{self.namespace}'"
             )
+        if not isinstance(yaml.safe_load(self.namespace), str):
+            raise ConfigError(
+                f"namespace: '{self.namespace}' means something else in YAML; choose another name"
+            )
         if found := _UNSAFE.search(self.folder):
             raise ConfigError(
                 f"workspace: '{found[0]}' means something else in Kedro's files; name a folder "
@@ -136,6 +141,8 @@ def host_files(host: Host) -> dict[str, str]:
 def add_to_project(project: Path, host: Host, package: Path | None = None) -> list[Path]:
     """Write catalog, parameters and pipeline of one namespace, and ``mlflow.yml`` if needed.
 
+    They go where the project's settings say that its configuration is.
+
     Args:
         project: root of a Kedro project.
         host: namespace and choices.
@@ -146,9 +153,15 @@ def add_to_project(project: Path, host: Host, package: Path | None = None) -> li
         The files written.
 
     Raises:
-        ConfigError: a file of this namespace exists already; nothing has been written.
+        ConfigError: a file of this namespace exists already, or neither the package nor the project
+            has this data set or preset; nothing has been written.
     """
-    base = project / "conf" / "base"
+    conf = project / str(settings.CONF_SOURCE)
+    base = conf / (settings.CONFIG_LOADER_ARGS.get("base_env") or "")
+    for group, name in (("datasets", host.dataset), ("presets", host.preset)):
+        names = {*shipped(group), *_defined(conf, group)}
+        if name not in names:
+            raise ConfigError(f"unknown name '{name}' under '{group}'; {nearest(name, names)}")
     files = {base / name: text for name, text in host_files(host).items()}
     if package is not None:
         module = package / "pipelines" / host.namespace / "__init__.py"
@@ -162,6 +175,22 @@ def add_to_project(project: Path, host: Host, package: Path | None = None) -> li
         with whole_file(file) as stream:
             stream.write(text.encode())
     return list(files)
+
+
+def _defined(conf: Path, group: str) -> set[str]:
+    """Return the names that a project's own parameters define for a group, in any environment."""
+    names: set[str] = set()
+    for file in conf.rglob("*.y*ml"):
+        if "parameters" not in str(file.relative_to(conf)):
+            continue
+        try:
+            content = yaml.safe_load(file.read_text("utf-8"))
+        except yaml.YAMLError as error:
+            said = " ".join(str(error).split())
+            raise ConfigError(f"{file}: not readable as YAML: {shown(said, 400)}") from error
+        found = content.get(group) if isinstance(content, dict) else None
+        names |= set(map(str, found)) if isinstance(found, dict) else set()
+    return names
 
 
 def _parameters(host: Host) -> str:

@@ -11,6 +11,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from omegaconf import OmegaConf
 
+from labelrepair import defaults
 from labelrepair.choices import choose
 from labelrepair.defaults import (
     Host,
@@ -179,6 +180,36 @@ def test_what_cannot_be_added(tmp_path):
         add_to_project(tmp_path, Host("faces"))
     assert not (tmp_path / "conf/base/catalog_faces.yml").exists()
     assert set(host_files(Host("x"))) == {"catalog_x.yml", "parameters_x.yml"}
+
+
+@pytest.mark.parametrize("name", ["no", "Yes", "on", "off", "true", "FALSE", "null"])
+def test_a_namespace_that_yaml_reads_as_another_thing(name):
+    with pytest.raises(ConfigError, match=f"namespace: '{name}' means something else in YAML"):
+        Host(name)
+
+
+def test_a_choice_that_is_not_there_is_not_added(tmp_path):
+    base = tmp_path / "conf/base"
+    base.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"'mnits' under 'datasets'; did you mean 'mnist'"):
+        add_to_project(tmp_path, Host("faces", dataset="mnits"))
+    with pytest.raises(ConfigError, match="unknown name 'mine' under 'presets'; "):
+        add_to_project(tmp_path, Host("faces", preset="mine"))
+    assert not list(base.iterdir())
+    (base / "parameters.yml").write_text("presets: {mine: {name: mine}}\nother: 1\n")
+    add_to_project(tmp_path, Host("faces", preset="mine"))
+    assert (base / "parameters_faces.yml").exists()
+    (base / "parameters.yml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match=r"parameters\.yml: not readable as YAML"):
+        add_to_project(tmp_path, Host("others"))
+
+
+def test_the_projects_own_folder_of_configuration(tmp_path, monkeypatch):
+    theirs = {"CONF_SOURCE": "config", "CONFIG_LOADER_ARGS": {"base_env": "common"}}
+    monkeypatch.setattr(defaults, "settings", SimpleNamespace(**theirs))
+    written = add_to_project(tmp_path, Host("faces"))
+    assert {file.parent for file in written} == {tmp_path / "config/common"}
+    assert not (tmp_path / "conf").exists()
 
 
 def test_every_product_of_a_repair_has_a_layer(host):
