@@ -5,12 +5,14 @@ import http.server
 import json
 import shutil
 import threading
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kedro.config import OmegaConfigLoader
 from mlflow.models import Model
 from torch import nn
 
@@ -424,11 +426,13 @@ def test_only_servers_are_asked_for_a_sign_of_life(free_port):
 
 
 @contextlib.contextmanager
-def answering(port, status, body, calls_status=None):
+def answering(port, status, body, calls_status=None, asked=None):
     """Serve one answer to a sign of life, and one to MLflow's calls."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
+            if asked is not None:
+                asked.append(self.headers["Authorization"])
             called = self.path.startswith("/api")
             self.send_response(calls_status if called and calls_status else status)
             self.end_headers()
@@ -463,6 +467,22 @@ def test_a_server_that_is_no_help_is_named_in_one_line(free_port, answer, told):
     assert f"MLflow at http://127.0.0.1:{free_port} " in str(refused.value)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_credentials_of_kedro_count(free_port, tmp_path, monkeypatch):
+    """Kedro-mlflow puts them into the environment, but after us."""
+    asked = []
+    address = f"http://127.0.0.1:{free_port}"
+    server = {"mlflow_tracking_uri": address, "credentials": "mine"}
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/mlflow.yml").write_text(json.dumps({"server": server}))
+    mine = {"MLFLOW_TRACKING_TOKEN": "abc"}
+    (tmp_path / "base/credentials.yml").write_text(json.dumps({"mine": mine}))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "of the shell")
+    loader = OmegaConfigLoader(str(tmp_path), base_env="base", default_run_env="base")
+    with answering(free_port, 200, b"{}", asked=asked):
+        hooks.StoreHook().after_context_created(SimpleNamespace(config_loader=loader))
+    assert asked == [None, "Bearer abc"]
 
 
 def test_a_server_is_asked_without_its_password_and_the_password_not_shown(free_port):

@@ -28,8 +28,8 @@ def labelrepair() -> None:
 
 @labelrepair.command()
 @click.argument("namespace")
-@click.option("--dataset", default="digits", show_default=True, help="Shipped, or the project's.")
-@click.option("--preset", default="auto_digits", show_default=True, help="Shipped, or the project's.")
+@click.option("--dataset", default="digits", show_default=True, help="Shipped, or your own.")
+@click.option("--preset", default="auto_digits", show_default=True, help="Shipped, or your own.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workspace", help="Folder of the products.  [default: data/NAMESPACE]")
 @click.option("--mlflow/--no-mlflow", default=True, help="Track with kedro-mlflow.")

@@ -5,7 +5,7 @@ import os
 import urllib.error
 import urllib.request
 
-from kedro.config import MissingConfigException
+from kedro.config import AbstractConfigLoader, MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
@@ -24,7 +24,8 @@ class StoreHook:
         """Ask the server that ``mlflow.yml`` or the environment names for a sign of life.
 
         Raises:
-            StoreError: there is none within ``TIMEOUT`` seconds; the message names the address.
+            StoreError: there is none within ``TIMEOUT`` seconds, or it does not let us in; the
+                message names the address.
         """
         loader = context.config_loader
         patterns = {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]}
@@ -33,14 +34,33 @@ class StoreHook:
             server = loader["mlflow"].get("server") or {}
         except MissingConfigException:
             server = {}
+        if credentials := server.get("credentials"):
+            _export(loader, credentials)
+        # Kedro-mlflow will show who we are by headers that are not there yet.
+        calls = not (server.get("request_header_provider") or {}).get("type")
         named = [server.get("mlflow_tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")]
         named.append(server.get("mlflow_registry_uri"))
         for address in {str(name) for name in named if name}:
-            check_store(address)
+            check_store(address, calls=calls)
 
 
-def check_store(address: str, timeout: float = TIMEOUT) -> None:
-    """Raise StoreError unless an MLflow server at an http address answers and lets us in."""
+def _export(loader: AbstractConfigLoader, name: str) -> None:
+    """Put an entry of credentials.yml into the environment, as kedro-mlflow will do."""
+    try:
+        found = loader["credentials"].get(name) or {}
+    except MissingConfigException:
+        return
+    os.environ.update({key: str(value) for key, value in found.items()})
+
+
+def check_store(address: str, timeout: float = TIMEOUT, *, calls: bool = True) -> None:
+    """Raise StoreError unless an MLflow server at an http address answers and lets us in.
+
+    Args:
+        address: of a store; those that are no servers are passed over.
+        timeout: seconds that the server has for its sign of life.
+        calls: make a first call, too.
+    """
     if not address.startswith(("http://", "https://")):
         return
     place = without_password(address)  # urllib would take it for the name of a host
@@ -53,7 +73,8 @@ def check_store(address: str, timeout: float = TIMEOUT) -> None:
                 f"MLflow at {place} cannot be reached ({error}); nothing has been done. Start the "
                 "server, or name another store in conf/local/mlflow.yml"
             ) from None
-    _check_answer(address, place)
+    if calls:
+        _check_answer(address, place)
 
 
 def _check_answer(address: str, place: str) -> None:
@@ -65,7 +86,8 @@ def _check_answer(address: str, place: str) -> None:
     try:
         mlflow.MlflowClient(address).search_experiments(max_results=1)
     except mlflow.exceptions.MlflowException as error:
-        status, said = error.get_http_status_code(), shown(" ".join(str(error).split()), 200)
+        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
+        said = shown(" ".join(str(error).split()), 200)
         told = f"MLflow at {place} does not answer as it should ({said})"
         advice = "look at this address in a browser, and correct it in conf/local/mlflow.yml"
         if status in _LOCKED:
