@@ -4,15 +4,17 @@ In the repository these are the folders ``conf`` and ``starters``; the wheel car
 as package data (``setup.py``).
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from kedro.framework.project import settings
 
 from labelrepair.atomic import whole_file
-from labelrepair.errors import ConfigError, nearest
+from labelrepair.errors import ConfigError, nearest, shown
 
 PACKAGE = Path(__file__).parent
 PARAMETER_FILES = (
@@ -41,8 +43,18 @@ def create_pipeline(**_kwargs: object) -> Pipeline:
     """Return the pipeline, under its namespace."""
     return repair(namespace="{namespace}")
 '''
+# What our own files say of a choice, and what is true where the values stand in the file itself.
+_OUR_CHOICE = (
+    "# What is chosen. Select by --params or globals.yml; editing here does not change the recipe."
+)
+_HOSTS_CHOICE = """\
+# What is chosen: edit here (`workspace` also in catalog_{0}.yml), or for one run:
+# kedro run --params {0}.preset=NAME,{0}.seed=1"""
+_ADVICE = re.compile(r"--params (?=recipe\.)")
 # ${data.source}: refers to a parameter by its place, which the namespace moves.
 _REFERENCE = re.compile(r"\$\{(\w+)(?=[.}])")
+# What ends a quoted word inside ${...}, or begins another ${...}.
+_UNSAFE = re.compile(r"[\\'\n]|\$\{")
 
 
 @dataclass(frozen=True)
@@ -66,11 +78,25 @@ class Host:
     mlflow: bool = True
 
     def __post_init__(self) -> None:
-        """Check the namespace."""
+        """Check what becomes a part of names and paths."""
         if not self.namespace.isidentifier():
             raise ConfigError(
                 f"namespace: expected letters, digits and _, found '{self.namespace}'"
             )
+        if not isinstance(yaml.safe_load(self.namespace), str):
+            raise ConfigError(
+                f"namespace: '{self.namespace}' means something else in YAML; choose another name"
+            )
+        if found := _UNSAFE.search(self.folder):
+            raise ConfigError(
+                f"workspace: '{found[0]}' means something else in Kedro's files; name a folder "
+                f"without it, found {self.workspace!r}"
+            )
+
+    @property
+    def folder(self) -> str:
+        """The folder of the products."""
+        return self.workspace or f"data/{self.namespace}"
 
 
 def conf_folder() -> Path:
@@ -115,6 +141,8 @@ def host_files(host: Host) -> dict[str, str]:
 def add_to_project(project: Path, host: Host, package: Path | None = None) -> list[Path]:
     """Write catalog, parameters and pipeline of one namespace, and ``mlflow.yml`` if needed.
 
+    They go where the project's settings say that its configuration is.
+
     Args:
         project: root of a Kedro project.
         host: namespace and choices.
@@ -125,9 +153,15 @@ def add_to_project(project: Path, host: Host, package: Path | None = None) -> li
         The files written.
 
     Raises:
-        ConfigError: a file of this namespace exists already; nothing has been written.
+        ConfigError: a file of this namespace exists already, or neither the package nor the project
+            has this data set or preset; nothing has been written.
     """
-    base = project / "conf" / "base"
+    conf = project / str(settings.CONF_SOURCE)
+    base = conf / (settings.CONFIG_LOADER_ARGS.get("base_env") or "")
+    for group, name in (("datasets", host.dataset), ("presets", host.preset)):
+        names = {*shipped(group), *_defined(conf, group)}
+        if name not in names:
+            raise ConfigError(f"unknown name '{name}' under '{group}'; {nearest(name, names)}")
     files = {base / name: text for name, text in host_files(host).items()}
     if package is not None:
         module = package / "pipelines" / host.namespace / "__init__.py"
@@ -143,26 +177,51 @@ def add_to_project(project: Path, host: Host, package: Path | None = None) -> li
     return list(files)
 
 
+def _defined(conf: Path, group: str) -> set[str]:
+    """Return the names that a project's own parameters define for a group, in any environment."""
+    names: set[str] = set()
+    for file in conf.rglob("*.y*ml"):
+        if "parameters" not in str(file.relative_to(conf)):
+            continue
+        try:
+            content = yaml.safe_load(file.read_text("utf-8"))
+        except yaml.YAMLError as error:
+            said = " ".join(str(error).split())
+            raise ConfigError(f"{file}: not readable as YAML: {shown(said, 400)}") from error
+        found = content.get(group) if isinstance(content, dict) else None
+        names |= set(map(str, found)) if isinstance(found, dict) else set()
+    return names
+
+
 def _parameters(host: Host) -> str:
     """Return the shipped parameter files under the namespace, comments and all."""
     values = {
-        "dataset": host.dataset,
-        "preset": host.preset,
+        "dataset": _scalar(host.dataset),
+        "preset": _scalar(host.preset),
         "seed": str(host.seed),
-        "workspace": host.workspace or f"data/{host.namespace}",
+        "workspace": _scalar(host.folder),
     }
     parts = []
     for suffix in PARAMETER_FILES:
         text = (conf_folder() / "base" / f"parameters{suffix}.yml").read_text()
         text = _CHOICE.sub(lambda found: values[found[1]], text)
         text = _REFERENCE.sub(rf"${{{host.namespace}.\1", text)
+        text = text.replace(_OUR_CHOICE, _HOSTS_CHOICE.format(host.namespace))
+        text = _ADVICE.sub(rf"\g<0>{host.namespace}.", text)
         parts.append("".join(f"  {line}\n" if line else "\n" for line in text.splitlines()))
     return f"# labelrepair's parameters.\n{host.namespace}:\n" + "\n".join(parts)
 
 
+def _scalar(text: str) -> str:
+    """Return a text as YAML, in quotes where it needs them."""
+    return yaml.safe_dump([text], default_flow_style=True, width=math.inf).strip()[1:-1]
+
+
 def _catalog(host: Host) -> str:
     """Return the shipped catalog with every entry, file and MLflow name inside the namespace."""
-    entries: dict[str, Any] = {f"_{host.namespace}": host.workspace or f"data/{host.namespace}"}
+    # As in the parameters, whose value --params replaces: the summary names files by it.
+    chosen = f"${{runtime_params:{host.namespace}.workspace,'{host.folder}'}}"
+    entries: dict[str, Any] = {f"_{host.namespace}": chosen}
     for suffix in CATALOG_FILES:
         text = (conf_folder() / "base" / f"catalog_{suffix}.yml").read_text()
         text = text.replace("${_workspace}", f"${{_{host.namespace}}}")

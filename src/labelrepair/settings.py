@@ -21,7 +21,6 @@ from labelrepair.stages.workspace import in_home
 _run_lock, _label_lock = RunLockHook(), LabelLockHook()
 HOOKS = (
     _run_lock,  # first: after those that may refuse the run, Kedro calls it
-    ErrorHook(),
     RunnerHook(),
     StoreHook(),
     OneStoreHook(),
@@ -33,7 +32,9 @@ HOOKS = (
     InterruptHook(_run_lock, _label_lock),
     CollectorHook(),
     HiddenSettingsHook(),
-    RankHook(),  # last: of those that want to be first, Kedro calls it first
+    # Last: of those that want to be first, Kedro calls these first.
+    RankHook(),
+    ErrorHook(),  # before all that may refuse the run
 )
 CONFIG_LOADER_CLASS = ChoiceLoader
 CONFIG_LOADER_ARGS = {

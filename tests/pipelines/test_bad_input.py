@@ -374,6 +374,13 @@ def test_an_error_of_ours_ends_the_command_with_its_message_alone(good):
     assert "Traceback" not in done.stderr + done.stdout
 
 
+def test_an_error_of_a_hook_before_the_run_does_so_too(good):
+    done = good.kedro("--params", "presett=x", check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("Error: --params presett: no such parameter; did you mean") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 @pytest.mark.parametrize("pipelines", [["repair"], ["estimation", "training"], ["report"]])
 def test_a_run_on_the_table_of_another_data_set(good, pipelines):
     told = ("'digits' is chosen, but the label table is that of 'small'", "--params dataset=small")

@@ -1,5 +1,6 @@
 """dvc.yaml is what the Kedro graph wants, and the command says what differs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import labelrepair
 from labelrepair.commands.dvc import commands
 from labelrepair.errors import ConfigError
 from labelrepair.stages import dvc_file
+from labelrepair.stages.raw_data import raw_data
 
 ROOT = Path(labelrepair.__file__).parents[2]
 STAGES = ["ingestion", "estimation", "training", "repair", "evaluation"]
@@ -131,3 +133,68 @@ def test_two_stages_with_one_out_are_refused():
 
     with pytest.raises(ConfigError, match=r"'a' and 'b' both write data/same\.csv"):
         dvc_file._check_outs(pipelines, {"x": entry, "y": entry})
+
+
+@pytest.fixture(scope="module")
+def project(make_project, tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("elsewhere") / "project")
+
+
+def ingestion_reads(project):
+    """Return what DVC watches for the ingestion beside code, and what was said."""
+    done = project.command("kedro", "dvc", "write")
+    deps = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]["ingestion"]["deps"]
+    said = " ".join((done.stdout + done.stderr).split())
+    return [dep for dep in deps if not dep.startswith("src/")], said
+
+
+def test_raw_data_elsewhere_in_the_project_are_watched(project):
+    source = {"kind": "manifest", "path": "rows/labels.parquet", "image_root": "pictures"}
+    project.dataset("mine", source)
+    project.edit("conf/base/globals.yml", dataset="mine")
+    project.edit("conf/base/parameters_ingestion.yml", "ingestion", curated={"path": "trusted.csv"})
+
+    watched, said = ingestion_reads(project)
+
+    expected = ["data/01_raw", "pictures", "rows/labels.parquet", "trusted.csv"]
+    assert [dep for dep in watched if dep != "data/03_primary/human_decisions.csv"] == expected
+    assert "does not watch" not in said
+    assert not project.command("kedro", "dvc", "write", "--check").returncode
+    project.edit("conf/base/parameters_ingestion.yml", "ingestion", curated={"path": None})
+    project.edit("conf/base/globals.yml", dataset="small")
+    assert project.command("kedro", "dvc", "write", "--check", check=False).returncode == 1
+    assert "trusted.csv" not in ingestion_reads(project)[0]
+
+
+def test_raw_data_outside_the_project_are_warned_of(project):
+    source = {"kind": "torchvision", "name": "MNIST", "root": "${globals:data_root}"}
+    project.dataset("theirs", source)
+    project.edit("conf/base/globals.yml", dataset="theirs", data_root="/elsewhere")
+    watched, said = ingestion_reads(project)
+    assert "/elsewhere" not in watched
+    told = "DVC does not watch /elsewhere, which stage 'ingestion' reads: it lies outside"
+    assert told in said
+    assert "dvc repro --force ingestion" in said
+    done = project.command("kedro", "dvc", "write", "--check")
+    assert told in " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("source", "places"),
+    [
+        ({"kind": "digits"}, []),
+        ({"kind": "manifest", "path": "a/m.csv"}, ["a", "a/m.csv"]),
+        ({"kind": "manifest", "path": "a/m.csv", "text_column": "text"}, ["a/m.csv"]),
+        ({"kind": "huggingface", "files": {"train": "a/train-*.parquet", "test": "b.parquet"}},
+         ["a", "b.parquet"]),
+        ({"kind": "overlay", "labels": "l.pt", "base": {"kind": "npz", "path": "../b.npz"}},
+         ["../b.npz", "l.pt"]),
+        ({"kind": "open_set", "base": {"kind": "torchvision", "root": "r"},
+          "other": {"kind": "image_folder", "path": "/o"}}, ["/o", "r"]),
+    ],
+)  # fmt: skip
+def test_what_a_source_reads(tmp_path, source, places):
+    values = {"faces": {"ingestion": {"source": source, "curated": {"path": None}}}}
+    names = ["params:faces.ingestion.source", "params:faces.ingestion.curated", "faces.x"]
+    found = raw_data(names, values, tmp_path)
+    assert found == {Path(os.path.normpath(tmp_path / place)) for place in places}

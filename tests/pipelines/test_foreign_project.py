@@ -132,10 +132,10 @@ def host(site, tmp_path_factory):
     printed = made.kedro("labelrepair", "add", "faces").stdout
     assert "wrote conf/base/parameters_faces.yml" in printed
     assert "wrote src/shop/pipelines/faces/__init__.py" in printed
+    made.edit("conf/base/parameters.yml", PARAMETERS)
     made.kedro("labelrepair", "add", "tickets", "--dataset=tickets", "--preset=plain")
     made.edit("src/shop/pipeline_registry.py", REGISTRY)
     made.edit("src/shop/settings.py", SETTINGS)
-    made.edit("conf/base/parameters.yml", PARAMETERS)
     (made.root / "data").mkdir(exist_ok=True)
     draws, labels = np.random.default_rng(0), np.arange(300) % 3
     features = (draws.normal(size=(300, 5)) + 3 * np.eye(5)[labels]).astype(np.float32)
@@ -240,6 +240,8 @@ def test_the_files_of_a_namespace_are_not_overwritten(host):
     done = host.kedro("labelrepair", "add", "faces", check=False)
     assert done.returncode != 0
     assert "catalog_faces.yml: exists already" in done.stderr
+    done = host.kedro("labelrepair", "add", "others", "--dataset=tickts", check=False)
+    assert "unknown name 'tickts' under 'datasets'; did you mean 'tickets'" in done.stderr
     names = host.kedro("labelrepair", "names", "presets").stdout
     assert "jocor_mnist" in names
 
@@ -260,3 +262,29 @@ def test_the_installed_package_offers_the_starter_by_name(site, tmp_path):
     Host(tmp_path, site).kedro("new", "--starter=labelrepair", "--name=Mine", "--telemetry=no")
     described = Host(tmp_path / "mine", site).kedro("registry", "describe", "labels").stdout
     assert "labels.train_model" in described
+
+
+def test_a_project_of_the_starter_is_chosen_for_under_its_namespace(site, tmp_path):
+    Host(tmp_path, site).kedro("new", "--starter=labelrepair", "--name=Mine", "--telemetry=no")
+    made = Host(tmp_path / "mine", site)
+    done = made.kedro("run", "--params=seed=7,preset=cross_entropy_mnist", check=False)
+    assert done.returncode == 1
+    told = "Error: --params preset: no such parameter; did you mean 'labels.preset'?"
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    folder = "--params=labels.workspace=foo"
+    made.kedro("run", "--pipelines=labels", "--to-outputs=labels.label_table", folder)
+    assert (made.root / "foo/03_primary/label_table.parquet").exists()
+    assert not (made.root / "data/03_primary").exists()
+
+
+def test_a_host_with_its_configuration_elsewhere(site, tmp_path):
+    new = ("new", "--name=shop", "--tools=none", "--example=n", "--telemetry=no")
+    Host(tmp_path, site).kedro(*new)
+    made = Host(tmp_path / "shop", site)
+    made.edit("src/shop/settings.py", SETTINGS + 'CONF_SOURCE = "config"\n')
+    (made.root / "conf").rename(made.root / "config")
+    assert "wrote config/base/catalog_faces.yml" in made.kedro("labelrepair", "add", "faces").stdout
+    assert not (made.root / "conf").exists()
+    made.kedro("run", "--pipelines=faces", "--to-outputs=faces.label_table")
+    assert (made.root / "data/faces/03_primary/label_table.parquet").exists()

@@ -1,15 +1,18 @@
 """The handoff through Kedro against a database; the server's tests are in test_handoff_server."""
 
+import contextlib
 import http.server
 import json
 import shutil
 import threading
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kedro.config import OmegaConfigLoader
 from mlflow.models import Model
 from torch import nn
 
@@ -422,19 +425,70 @@ def test_only_servers_are_asked_for_a_sign_of_life(free_port):
         hooks.check_store(f"http://127.0.0.1:{free_port}", timeout=1)
 
 
-def test_a_server_is_asked_without_its_password_and_the_password_not_shown(free_port):
-    class Well(http.server.BaseHTTPRequestHandler):
+@contextlib.contextmanager
+def answering(port, status, body, calls_status=None, asked=None):
+    """Serve one answer to a sign of life, and one to MLflow's calls."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            if asked is not None:
+                asked.append(self.headers["Authorization"])
+            called = self.path.startswith("/api")
+            self.send_response(calls_status if called and calls_status else status)
             self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
 
         def log_message(self, *_):
             pass
 
+    with http.server.HTTPServer(("127.0.0.1", port), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((401, b"who?"), r"does not let us in \(401\).* MLFLOW_TRACKING_USERNAME"),
+        ((200, b"OK", 403), r"does not let us in \(403\).* MLFLOW_TRACKING_TOKEN"),
+        ((200, b"<html>log in</html>"), r"does not answer as it .*<html>log in.* in a browser"),
+        ((404, b"<html>no</html>"), r"does not answer as it .*404.* correct it in conf/local"),
+        ((503, b"later"), r"cannot be reached \(HTTP Error 503"),
+    ],
+)
+def test_a_server_that_is_no_help_is_named_in_one_line(free_port, answer, told):
+    with answering(free_port, *answer), pytest.raises(StoreError, match=told) as refused:
+        hooks.check_store(f"http://user:secret@127.0.0.1:{free_port}")
+    assert f"MLflow at http://127.0.0.1:{free_port} " in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_credentials_of_kedro_count(free_port, tmp_path, monkeypatch):
+    """Kedro-mlflow puts them into the environment, but after us."""
+    asked = []
+    address = f"http://127.0.0.1:{free_port}"
+    server = {"mlflow_tracking_uri": address, "credentials": "mine"}
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/mlflow.yml").write_text(json.dumps({"server": server}))
+    mine = {"MLFLOW_TRACKING_TOKEN": "abc"}
+    (tmp_path / "base/credentials.yml").write_text(json.dumps({"mine": mine}))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "of the shell")
+    loader = OmegaConfigLoader(str(tmp_path), base_env="base", default_run_env="base")
+    with answering(free_port, 200, b"{}", asked=asked):
+        hooks.StoreHook().after_context_created(SimpleNamespace(config_loader=loader))
+    assert asked == [None, "Bearer abc"]
+
+
+def test_a_server_is_asked_without_its_password_and_the_password_not_shown(free_port):
     address = f"http://user:secret@127.0.0.1:{free_port}"
     with pytest.raises(StoreError, match=f"MLflow at http://127.0.0.1:{free_port} ") as refused:
         hooks.check_store(address, timeout=1)
     assert "secret" not in str(refused.value)
-    with http.server.HTTPServer(("127.0.0.1", free_port), Well) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
+    with answering(free_port, 200, b"{}"):
         hooks.check_store(address, timeout=5)

@@ -1,12 +1,17 @@
 """What is written into another project means the same as our own configuration."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
 from omegaconf import OmegaConf
 
+from labelrepair import defaults
 from labelrepair.choices import choose
 from labelrepair.defaults import (
     Host,
@@ -17,6 +22,7 @@ from labelrepair.defaults import (
     shipped_file,
 )
 from labelrepair.errors import ConfigError
+from labelrepair.hooks import DatasetHook, ParameterHook
 from labelrepair.settings import CONFIG_LOADER_ARGS
 
 LOOKED_UP = {"datasets", "presets", "benchmarks", "benchmark", "benchmark_cells"}
@@ -66,6 +72,78 @@ def test_the_catalog_is_our_own_under_a_namespace(host):
     assert faces["repaired_table"]["artifact_path"] == "faces"
 
 
+def test_a_run_in_another_workspace_reads_and_writes_there(tmp_path, host):
+    """What the summary names is what the catalog writes."""
+    other = load(tmp_path / "conf", faces={"workspace": "other"})
+    assert other["parameters"]["faces"]["places"]["plots"] == "other/08_reporting/plots"
+    catalog = other["catalog"]
+    assert "'other/07_model_output/repaired_labels.parquet'" in str(catalog["faces.repaired_table"])
+    assert "'data/digits/07_model_output" in str(catalog["digits.repaired_table"])
+
+
+@pytest.mark.parametrize("folder", ["My Files #1/x", "out: x", "a, b", "1", "no", 'a "b"', "{a}"])
+def test_a_workspace_of_any_name(tmp_path, folder):
+    (tmp_path / "conf/base").mkdir(parents=True)
+    add_to_project(tmp_path, Host("faces", workspace=folder))
+    found = load(tmp_path / "conf")
+    assert found["parameters"]["faces"]["workspace"] == folder
+    assert found["catalog"]["faces.features"]["filepath"] == f"{folder}/04_feature/features.npy"
+
+
+@pytest.mark.parametrize("folder", ["it's", "${x}", "C:\\x"])
+def test_a_workspace_that_the_files_cannot_name(folder):
+    with pytest.raises(ConfigError, match=r"workspace: .* means something else in Kedro's files"):
+        Host("faces", workspace=folder)
+
+
+def test_the_comments_say_what_is_true_in_a_host():
+    ours = (conf_folder() / "base/parameters.yml").read_text().splitlines()[0]
+    text = host_files(Host("faces"))["parameters_faces.yml"]
+    assert ours not in text
+    assert "globals" not in text
+    assert "# What is chosen: edit here (`workspace` also in catalog_faces.yml)" in text
+    assert "--params faces.recipe.options.co_lambda=0.9" in text
+    assert "--params recipe" not in text
+
+
+def context(tmp_path, **runtime):
+    return SimpleNamespace(config_loader=load(tmp_path / "conf", **runtime))
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        {"preset": "cross_entropy_mnist"},
+        {"seed": 7},
+        {"workspace": "foo"},
+        {"policy": {"review_budget": 0.5}},
+    ],
+)
+def test_a_choice_without_its_namespace_is_refused(tmp_path, host, runtime):
+    (name,) = runtime
+    told = f"--params {name}: no such parameter; did you mean 'digits.{name}' or 'faces.{name}'?"
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        ParameterHook().after_context_created(context(tmp_path, **runtime))
+
+
+def test_a_parameter_of_the_hosts_own_is_not(tmp_path, host):
+    (tmp_path / "conf/base/parameters.yml").write_text("seed: 3\nmine: {workspace: x}\n")
+    runtime = {"seed": 7, "asked_for_by_code": 1, "mine": {"workspace": None}}
+    ParameterHook().after_context_created(context(tmp_path, **runtime, faces={"seed": 1}))
+    with pytest.raises(ConfigError, match=r"faces\.workspace: expected a folder, found None"):
+        ParameterHook().after_context_created(context(tmp_path, faces={"workspace": None}))
+
+
+def test_another_data_set_in_a_namespace_is_told_with_it():
+    entries = {"params:faces.dataset": "mine", "faces.ingested": {"dataset": "digits"}}
+    catalog = DataCatalog({name: MemoryDataset(value) for name, value in entries.items()})
+    reads = Pipeline([Node(len, "label_table", "rows", name="count")], namespace="faces")
+    with pytest.raises(ConfigError) as refused:
+        DatasetHook().before_pipeline_run(reads, catalog)
+    for told in ("faces.dataset=digits", "conf/base/parameters_faces.yml", "faces.workspace=F"):
+        assert told in str(refused.value)
+
+
 def test_without_mlflow(host):
     digits = {name: entry for name, entry in host["catalog"].items() if name.startswith("digits.")}
     assert "digits.tracked_model" not in digits
@@ -102,6 +180,36 @@ def test_what_cannot_be_added(tmp_path):
         add_to_project(tmp_path, Host("faces"))
     assert not (tmp_path / "conf/base/catalog_faces.yml").exists()
     assert set(host_files(Host("x"))) == {"catalog_x.yml", "parameters_x.yml"}
+
+
+@pytest.mark.parametrize("name", ["no", "Yes", "on", "off", "true", "FALSE", "null"])
+def test_a_namespace_that_yaml_reads_as_another_thing(name):
+    with pytest.raises(ConfigError, match=f"namespace: '{name}' means something else in YAML"):
+        Host(name)
+
+
+def test_a_choice_that_is_not_there_is_not_added(tmp_path):
+    base = tmp_path / "conf/base"
+    base.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"'mnits' under 'datasets'; did you mean 'mnist'"):
+        add_to_project(tmp_path, Host("faces", dataset="mnits"))
+    with pytest.raises(ConfigError, match="unknown name 'mine' under 'presets'; "):
+        add_to_project(tmp_path, Host("faces", preset="mine"))
+    assert not list(base.iterdir())
+    (base / "parameters.yml").write_text("presets: {mine: {name: mine}}\nother: 1\n")
+    add_to_project(tmp_path, Host("faces", preset="mine"))
+    assert (base / "parameters_faces.yml").exists()
+    (base / "parameters.yml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match=r"parameters\.yml: not readable as YAML"):
+        add_to_project(tmp_path, Host("others"))
+
+
+def test_the_projects_own_folder_of_configuration(tmp_path, monkeypatch):
+    theirs = {"CONF_SOURCE": "config", "CONFIG_LOADER_ARGS": {"base_env": "common"}}
+    monkeypatch.setattr(defaults, "settings", SimpleNamespace(**theirs))
+    written = add_to_project(tmp_path, Host("faces"))
+    assert {file.parent for file in written} == {tmp_path / "config/common"}
+    assert not (tmp_path / "conf").exists()
 
 
 def test_every_product_of_a_repair_has_a_layer(host):

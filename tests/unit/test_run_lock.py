@@ -89,8 +89,8 @@ def test_what_does_not_touch_the_tables_is_free(tmp_path, another):
 
 
 def test_namespaces_are_found(tmp_path, another):
-    mounted = Pipeline(PIPELINE, namespace="cats", parameters={"params:preset": "params:preset"})
-    assert refused(tmp_path, mounted, "cats.")
+    mounted = Pipeline(PIPELINE, namespace="cats")
+    assert "--params cats.workspace=FOLDER" in refused(tmp_path, mounted, "cats.")
     assert not refused(tmp_path, mounted)  # no file of that name: nothing to keep apart
 
 

@@ -1,5 +1,6 @@
 """``kedro labelrepair``: commands in the CLI of every project that has labelrepair installed."""
 
+import os
 from pathlib import Path
 
 import click
@@ -27,8 +28,8 @@ def labelrepair() -> None:
 
 @labelrepair.command()
 @click.argument("namespace")
-@click.option("--dataset", default="digits", show_default=True, help="A shipped data set.")
-@click.option("--preset", default="auto_digits", show_default=True, help="A shipped preset.")
+@click.option("--dataset", default="digits", show_default=True, help="Shipped, or your own.")
+@click.option("--preset", default="auto_digits", show_default=True, help="Shipped, or your own.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workspace", help="Folder of the products.  [default: data/NAMESPACE]")
 @click.option("--mlflow/--no-mlflow", default=True, help="Track with kedro-mlflow.")
@@ -50,7 +51,7 @@ def add(
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     for file in written:
-        click.echo(f"wrote {file.relative_to(metadata.project_path)}")
+        click.echo(f"wrote {os.path.relpath(file, metadata.project_path)}")
     click.echo(NEXT.format(package=metadata.package_name, namespace=namespace))
 
 

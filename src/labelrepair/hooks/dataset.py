@@ -35,11 +35,13 @@ class DatasetHook:
                 if not decided:
                     continue
                 told = f"people have made {decided} decisions about '{then}' here"
+            # A host's choices stand in the parameters of its namespace.
+            file = f"parameters_{prefix[:-1]}" if prefix else "globals"
             raise ConfigError(
                 f"dataset: '{catalog.load(now)}' is chosen, but {told}; nothing has been done. "
-                f"Run with --params dataset={then}, write `dataset: {then}` into "
-                "conf/base/globals.yml, or give other data a folder of their own: "
-                "--params workspace=FOLDER"
+                f"Run with --params {prefix}dataset={then}, write `dataset: {then}` into "
+                f"conf/base/{file}.yml, or give other data a folder of their own: "
+                f"--params {prefix}workspace=FOLDER"
             )
 
 

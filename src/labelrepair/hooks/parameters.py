@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
@@ -16,6 +17,7 @@ from labelrepair.config import from_dict, whole
 from labelrepair.data import SourceSpec
 from labelrepair.data.files import require_file
 from labelrepair.data.storage import StorageSpec
+from labelrepair.defaults import PARAMETER_FILES, conf_folder
 from labelrepair.errors import ConfigError, nearest
 from labelrepair.handoff import HandoffSpec
 from labelrepair.hooks.runner import our_nodes
@@ -30,6 +32,7 @@ from labelrepair.transition import check_transition
 from labelrepair.workflow import EstimationConfig, choose_preset
 
 NEARLY = 0.75  # of difflib's similarity
+CHOICE = ("dataset", "preset")
 _ASKED = re.compile(r"runtime_params:\s*(\w+)")
 _TOP = re.compile(r"^([A-Za-z]\w*)\s*:", re.MULTILINE)
 # What the nodes build from their parameters.
@@ -58,16 +61,25 @@ class ParameterHook:
         """Look at what nothing else would notice: wrong names of ``--params``, and no workspace.
 
         Raises:
-            ConfigError: the first part of a name is no parameter, but nearly one, or the workspace
-                is empty.
+            ConfigError: the first part of a name is no parameter, but one inside a namespace, or
+                nearly one, or the workspace is empty.
         """
         loader: Any = context.config_loader
         chosen = set(loader.runtime_params or ())
         known = _parameter_names(Path(loader.conf_source)) if chosen else set()
         for name in sorted(chosen - known):
+            # Another name may be the host's own, for code that asks for it.
+            within = _namespaces(loader) if name in _our_names() else {}
+            if meant := [f"'{space}.{name}'" for space in within if name in within[space]]:
+                told = f"no such parameter; did you mean {' or '.join(meant)}?"
+                raise ConfigError(f"--params {name}: {told}")
             if difflib.get_close_matches(name, known, n=1, cutoff=NEARLY):
                 raise ConfigError(f"--params {name}: no such parameter; {nearest(name, known)}")
         _check_workspace({**loader["globals"], **(loader.runtime_params or {})})
+        for name, given in (loader.runtime_params or {}).items():
+            inside = isinstance(given, Mapping) and "workspace" in given
+            if inside and name in _namespaces(loader):
+                _check_workspace(given, f"{name}.")
 
     @hook_impl(tryfirst=True)  # before kedro-mlflow opens a run
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
@@ -97,9 +109,9 @@ class ParameterHook:
                 choose_preset(catalog.load(f"params:{place}"), catalog.load(f"params:{preset}"))
 
 
-def _check_workspace(chosen: Mapping[str, Any]) -> None:
+def _check_workspace(chosen: Mapping[str, Any], prefix: str = "") -> None:
     """Refuse what would become a folder all the same, of the name ``None``, say."""
-    _check_folder("workspace", chosen.get("workspace", "data"), str | int | float)
+    _check_folder(f"{prefix}workspace", chosen.get("workspace", "data"), str | int | float)
 
 
 def _check_folder(name: str, found: Any, kinds: Any) -> None:
@@ -119,6 +131,22 @@ def _parameter_names(conf: Path) -> set[str]:
         if "parameters" in str(file.relative_to(conf)):
             names.update(_TOP.findall(text))
     return names
+
+
+def _namespaces(loader: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the parameters of a host's namespaces: what makes our choice, not any mapping."""
+    try:
+        parameters = loader["parameters"]
+    except MissingConfigException:
+        return {}
+    inside = {key: value for key, value in parameters.items() if isinstance(value, Mapping)}
+    return {key: inside[key] for key in sorted(inside) if set(CHOICE) <= inside[key].keys()}
+
+
+def _our_names() -> set[str]:
+    """Return the top-level keys of the parameter files that ship with the package."""
+    files = (conf_folder() / "base" / f"parameters{suffix}.yml" for suffix in PARAMETER_FILES)
+    return {name for file in files for name in _TOP.findall(file.read_text("utf-8"))}
 
 
 def _places(read: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:

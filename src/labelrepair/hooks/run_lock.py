@@ -42,8 +42,8 @@ class RunLockHook:
             StoreError: another run has one of them, or a folder cannot be written.
         """
         self.give_back()  # of a run that another hook refused
-        for folder in sorted(set(_folders(pipeline, catalog))):
-            self._take(folder)
+        for folder, prefix in sorted(dict(_folders(pipeline, catalog)).items()):
+            self._take(folder, prefix)
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
@@ -55,7 +55,8 @@ class RunLockHook:
         """Let the next one in."""
         self.give_back()
 
-    def _take(self, folder: Path) -> None:
+    def _take(self, folder: Path, prefix: str) -> None:
+        other = f"use another folder: --params {prefix}workspace=FOLDER"
         lock, holder = Lock(folder / FILE, f"run in {folder}", patience=0.0), folder / HOLDER
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         me = f"process {os.getpid()} on {socket.gethostname()} since {now}"
@@ -67,7 +68,6 @@ class RunLockHook:
             self.give_back()
             refused = error if isinstance(error, OSError) else error.__cause__
             if refused:
-                other = "use another folder: --params workspace=FOLDER"
                 advice = ADVICE.get(getattr(refused, "errno", None) or 0, other)
                 raise StoreError(
                     f"{folder}: cannot be written ({getattr(refused, 'strerror', refused)}); "
@@ -77,7 +77,7 @@ class RunLockHook:
             who = holder.read_text("utf-8", errors="replace") if there else "another process"
             raise StoreError(
                 f"{folder}: another run works there ({who}); nothing has been done. Wait for its "
-                "end, or use another folder: --params workspace=FOLDER"
+                f"end, or {other}"
             ) from None
 
     def give_back(self) -> None:
@@ -88,14 +88,14 @@ class RunLockHook:
             lock.release()
 
 
-def _folders(pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> Iterator[Path]:
-    """Yield the folder around the label tables of every namespace that the pipeline works in."""
+def _folders(pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield (folder around the label tables, prefix) of every namespace that is worked in."""
     for prefix in {prefix for node in pipeline.nodes for prefix in _prefixes(node)}:
         entries = [catalog.get(prefix + name) for name in TABLES if prefix + name in catalog]
         files = [getattr(entry, "_filepath", None) for entry in entries]
         local = [Path(file).absolute() for file in files if file and "://" not in str(file)]
         if local:
-            yield Path(os.path.commonpath([file.parent for file in local]))
+            yield Path(os.path.commonpath([file.parent for file in local])), prefix
 
 
 def _prefixes(node: Node) -> Iterator[str]:

@@ -1,23 +1,28 @@
 """``dvc.yaml`` from the Kedro graph: one stage per pipeline of the default run."""
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from kedro.config import AbstractConfigLoader, MissingConfigException
 from kedro.framework.project import settings
 from kedro.inspection import get_project_snapshot
 from kedro.inspection.models import PipelineSnapshot
 from kedro.io.catalog_config_resolver import CatalogConfigResolver
+from omegaconf.errors import OmegaConfBaseException
 
 from labelrepair.config import from_dict
 from labelrepair.decisions import COLUMNS
-from labelrepair.errors import ConfigError
+from labelrepair.errors import ConfigError, shown
 from labelrepair.stages.parameters import ParameterFiles, Place
+from labelrepair.stages.raw_data import raw_data
 from labelrepair.stages.sources import SourceTree
 
+logger = logging.getLogger(__name__)
 DECISIONS = "human_decisions.csv"
 BASE = "base"  # what is in git; conf/local is another machine's business
 HEADER = """\
@@ -74,6 +79,7 @@ def render(project: Path) -> str:
     in_memory = {"{default}": {"type": "MemoryDataset"}}
     resolver = CatalogConfigResolver(loader["catalog"], default_runtime_patterns=in_memory)
     parameters = ParameterFiles(project, folder / BASE)
+    values = _values(loader)
     chosen = _stages({pipeline.name: pipeline for pipeline in snapshot.pipelines})
     names = {name for pipeline in chosen for node in pipeline.nodes for name in _names(node)}
     entries = {name: entry for name in names if (entry := _entry(name, resolver, project))}
@@ -81,7 +87,7 @@ def render(project: Path) -> str:
     made = sorted(name for name in entries if any(name in _outputs(p) for p in chosen))
     content = {
         "vars": parameters.variables,
-        "stages": {p.name: _stage(p, entries, parameters, project) for p in chosen},
+        "stages": {p.name: _stage(p, entries, parameters, values, project) for p in chosen},
         "plots": [plot for name in made for plot in _plots(entries[name])],
     }
     filled = {key: value for key, value in content.items() if value}
@@ -115,6 +121,16 @@ def make_inputs(project: Path, text: str) -> list[str]:
         file.write_text(",".join(COLUMNS) + "\n" if file.suffix else "", encoding="utf-8")
         made.append(file.relative_to(project).as_posix())
     return made
+
+
+def _values(loader: AbstractConfigLoader) -> Mapping[str, Any]:
+    """Return the parameters as nodes see them."""
+    try:
+        return dict(loader["parameters"])
+    except MissingConfigException:
+        return {}
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"parameters: {shown(str(error).partition(chr(10))[0])}") from error
 
 
 def _stages(pipelines: dict[str, PipelineSnapshot]) -> list[PipelineSnapshot]:
@@ -175,12 +191,14 @@ def _stage(
     pipeline: PipelineSnapshot,
     entries: dict[str, Entry],
     parameters: ParameterFiles,
+    values: Mapping[str, Any],
     project: Path,
 ) -> dict[str, Any]:
     """Return one stage."""
     reads = [entries[name] for name in pipeline.inputs if name in entries]
     writes = [entries[name] for name in sorted(_outputs(pipeline)) if name in entries]
     deps = {entry.path for entry in reads} | {dep for e in writes for dep in e.facts.deps}
+    deps |= _raw_data(pipeline, values, project, deps, [entry.path for entry in writes])
     metrics = [{e.path: {"cache": False}} for e in writes if e.facts.metric]
     stage = {
         "cmd": f"kedro run --pipelines {pipeline.name}",
@@ -190,6 +208,33 @@ def _stage(
         "metrics": sorted(metrics, key=str),
     }
     return {key: value for key, value in stage.items() if value}
+
+
+def _raw_data(
+    pipeline: PipelineSnapshot,
+    values: Mapping[str, Any],
+    project: Path,
+    watched: Iterable[str],
+    outs: Iterable[str],
+) -> set[str]:
+    """Return what a stage reads of the chosen data set that ``watched`` does not hold."""
+    above = [project / path for path in watched]
+    made = [project / path for path in outs]
+    found: set[str] = set()
+    for place in sorted(raw_data(pipeline.inputs, values, project)):
+        if any(place.is_relative_to(folder) for folder in above):
+            continue
+        if place.is_relative_to(project) and not any(out.is_relative_to(place) for out in made):
+            found.add(place.relative_to(project).as_posix())
+            above.append(place)  # sorted: a folder comes before what it holds
+        else:
+            logger.warning(
+                "DVC does not watch %s, which stage '%s' reads: it lies outside the project, or "
+                "around the stage's own products. Move it into a folder like data/01_raw, or run "
+                "after each change of it: dvc repro --force %s",
+                *(place, pipeline.name, pipeline.name),
+            )
+    return found
 
 
 def _out(entry: Entry) -> str | dict[str, Any]:
