@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from labelrepair.exports import exporting, traces_strictly
+from labelrepair.exports import _generated, exporting, traces_strictly
 
 
 def remembered():
@@ -23,10 +23,13 @@ def export(model):
 @pytest.mark.skipif(traces_strictly(), reason="this PyTorch lets nobody look at a strict export")
 def test_an_export_leaves_nothing_behind(tmp_path):
     model, file = nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), tmp_path / "model.pt2"
-    before = remembered()
+    export(model)  # as if by somebody else
+    before, texts = remembered(), set(_generated())
     with exporting(model):
         torch.export.save(export(model), file)
     assert remembered() == before
+    assert set(_generated()) == texts
+    assert texts, "else this PyTorch keeps them elsewhere, or not at all"
     assert not model._forward_pre_hooks
     features = torch.ones(7, 3)
     torch.testing.assert_close(torch.export.load(file).module()(features), model(features))
