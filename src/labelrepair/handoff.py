@@ -1,5 +1,6 @@
 """What is handed over, and the comparison of two handed-over models; knows no registry."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import md5
@@ -14,7 +15,7 @@ from labelrepair.config import from_dict, positive, require, to_dict
 from labelrepair.data.input_format import InputFormat
 from labelrepair.data.rows import take
 from labelrepair.data.tokens import OUT_OF_VOCABULARY, PADDING, RESERVED
-from labelrepair.errors import DataError
+from labelrepair.errors import DataError, shown
 from labelrepair.gate import GateSpec, Judged, decide, most_frequent
 from labelrepair.label_table import (
     CONTENT_HASH,
@@ -60,8 +61,9 @@ class HandoffSpec:
 
     def __post_init__(self) -> None:
         """Check the name and the range."""
-        wrong = not self.name or any(sign in self.name for sign in "/:")
-        require(not wrong, f"name: must be without / and :, found '{self.name}'")
+        allowed = re.fullmatch(r"[^/:'\"\\\x00-\x1f]{1,200}", self.name) and self.name.strip(". ")
+        rule = "1 to 200 characters without / : \\ and quotes, and more than dots"
+        require(bool(allowed), f"name: must be {rule}, found '{shown(self.name)}'")
         positive(lock_timeout=self.lock_timeout)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labelrepair.config import to_dict
-from labelrepair.errors import DataError, StoreError
+from labelrepair.errors import ConfigError, DataError, StoreError, shown
 from labelrepair.handoff import Contender, Evidence, HandoffSpec, Package, judge
 from labelrepair.locks import Lock
 from labelrepair.model_card import render
@@ -218,7 +218,8 @@ class Registry:
         """Return a version's model, downloaded to ``folder``.
 
         Raises:
-            DataError: it was not handed over by labelrepair, or its graph has changed since.
+            DataError: it was not handed over by labelrepair, its graph has changed since, or its
+                files cannot be read.
         """
         import mlflow  # noqa: PLC0415
 
@@ -230,9 +231,18 @@ class Registry:
                 f"labelrepair (it has no tag {TAG}graph_sha256) and cannot be judged"
             )
         address = f"models:/{self.name}/{version.version}"
-        path = mlflow.artifacts.download_artifacts(address, dst_path=folder)
         known = version.tags[f"{TAG}graph_sha256"]
-        return model_flavor.load_contender(path, known, str(version.version))
+        try:
+            path = mlflow.artifacts.download_artifacts(address, dst_path=folder)
+            return model_flavor.load_contender(path, known, str(version.version))
+        except DataError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, ConfigError) as error:
+            raise DataError(
+                f"the champion, version {version.version} of {self.name}, cannot be judged: its "
+                f"files cannot be read ({type(error).__name__}: {shown(error, 300)}); bring them "
+                "back, or move or delete the alias"
+            ) from error
 
     def write(self, version: Any, record: Mapping[str, Any], card: str) -> None:
         """Keep record and card with the version: as artifacts of its run, the card as its text."""

@@ -133,6 +133,7 @@ def _images(values: Any, spec: InputFormat) -> Array:
             return values
         if values.shape[1:] == (*spec.shape[1:], spec.shape[0]):
             return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    _check_batch(values, spec)
     mode, size = "L" if spec.shape[0] == 1 else "RGB", spec.shape[1:] if spec.resize else None
     result = np.empty((len(values), *spec.shape), np.uint8)
     told = f"the model was trained on {'x'.join(map(str, spec.shape[1:]))}"
@@ -146,6 +147,17 @@ def _images(values: Any, spec: InputFormat) -> Array:
             raise DataError(f"{found}, the model was trained on {spec.shape[0]}")
         result[row] = image
     return result
+
+
+def _check_batch(values: Any, spec: InputFormat) -> None:
+    """Refuse one picture where a batch is expected: its rows would pass for grey pictures."""
+    if not isinstance(values, np.ndarray) or values.ndim != 3 or spec.shape[0] != 3:
+        return
+    if values.shape[2] in (3, 4) or values.shape == spec.shape:
+        raise DataError(
+            f"found one array of shape {values.shape}, expected a batch of pictures; pass one "
+            "picture as images[None]"
+        )
 
 
 def _encoded(value: Any, where: str) -> bytes | Image.Image:

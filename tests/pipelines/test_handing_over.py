@@ -22,6 +22,7 @@ from labelrepair.data.tokens import WORDS, build_vocabulary, encode_texts
 from labelrepair.errors import DataError, StoreError
 from labelrepair.handoff import Contender, Package
 from labelrepair.networks.classifier import Classifier, Normalizer, build_from_spec, classifier_spec
+from labelrepair.registry import Registry
 from labelrepair.serving import Predictor
 
 NAME = "labelrepair-small"
@@ -228,6 +229,26 @@ def test_a_graph_that_changed_since_its_handoff_is_not_opened(tmp_path, monkeypa
     monkeypatch.setattr(torch.export, "load", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(DataError, match=r"model\.pt2 of version 4 has the SHA-256 .* not opened"):
         model_flavor.load_contender(tmp_path / "m", sums["graph_sha256"], "4")
+
+
+@pytest.mark.parametrize("damage", ["labelrepair.json", "trained_on.npy", "data/model.pt2", ""])
+def test_a_champion_whose_files_are_damaged_or_gone_cannot_be_judged(tmp_path, monkeypatch, damage):
+    """The challenger then stays one, with the reason, as where the graph has changed."""
+    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    made, sums = bundle("mlp", {"hidden": [8]}, InputFormat("vector", (3,)), values), {}
+    model_flavor.save_model(str(tmp_path / "m"), Model(), made, sums=sums)
+    if damage == "data/model.pt2":
+        (tmp_path / "m" / damage).unlink()
+    elif damage:
+        assert (tmp_path / "m" / damage).exists()
+        (tmp_path / "m" / damage).write_text('{"x":')
+    else:
+        shutil.rmtree(tmp_path / "m")
+    fetched = lambda *_, **__: str(tmp_path / "m")  # noqa: E731
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fetched)
+    champion = SimpleNamespace(version=3, tags={"labelrepair.graph_sha256": sums["graph_sha256"]})
+    with pytest.raises(DataError, match="champion, version 3 of n, cannot be judged: its files"):
+        Registry("n").contender(champion, str(tmp_path))
 
 
 def test_a_frame_of_numbers_goes_in(tmp_path):

@@ -220,7 +220,10 @@ def test_files_of_another_table_or_training_are_refused(table, features, monkeyp
             hand_over(own, other)
 
 
-@pytest.mark.parametrize("wrong", [{"name": "a/b"}, {"name": ""}, {"lock_timeout": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": name} for name in ("a/b", "", "it's", "..", " ", "n" * 201)] + [{"lock_timeout": 0}],
+)
 def test_settings_out_of_range(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         HandoffSpec(**{"name": "fine", **wrong})

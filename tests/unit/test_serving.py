@@ -102,6 +102,8 @@ def test_one_image_alone():
         ([[[1, 2], [3]]], "row 0: "),
         (pd.DataFrame({"a": FILES, "b": FILES}), "no column 'image'; found a, b"),
         (7, "found int, expected a frame"),
+        (PIXELS[0], r"one array of shape \(3, 6, 5\), expected a batch .* images\[None\]"),
+        (np.zeros((48, 64, 3), np.uint8), r"one array of shape \(48, 64, 3\)"),
     ],
 )
 def test_images_that_do_not_fit(inputs, message):
