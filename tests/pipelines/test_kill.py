@@ -36,6 +36,8 @@ def kill_in_training(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            # What runs in the background of a shell ignores Ctrl-C, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + SECONDS
         try:
