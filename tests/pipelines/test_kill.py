@@ -36,8 +36,6 @@ def kill_in_training(
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # What runs in the background of a shell ignores Ctrl-C, and so would its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + SECONDS
         try:
@@ -124,6 +122,15 @@ def test_a_finished_run_does_not_resume(project, small_training, caplog):
     assert "resuming" not in caplog.text
 
 
+@pytest.fixture
+def listening():
+    """Have Ctrl-C heard: what runs in the background of a shell ignores it, as its children do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_told_to_stop_is_no_success_in_mlflow(
     make_project, tmp_path, small_training, command_environment, stop
