@@ -124,8 +124,9 @@ def test_an_error_of_others_keeps_its_traceback(capsys):
 
 
 @pytest.fixture
-def refusing(store, tmp_path):
+def refusing(store, tmp_path, monkeypatch):
     """Return what asks MLflow for a run in a database in which it may only look."""
+    monkeypatch.chdir(tmp_path)  # MLflow makes a folder of the address's first part
     store.search_experiments()  # makes the file
     address = f"sqlite:///file:{tmp_path}/mlflow.db?mode=ro&uri=true"
     return lambda: mlflow.MlflowClient(address).create_run("0")
