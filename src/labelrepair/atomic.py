@@ -28,6 +28,8 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if (stop := _interruption(error)) is not None:
+            raise stop from error
         refused = _system_error(error)
         if refused is None:
             raise
@@ -35,6 +37,13 @@ def _refusals(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({refused[0]}); what was there before is as it was. "
             f"To go on, {refused[1]} and run again"
         ) from error
+
+
+def _interruption(error: BaseException | None) -> BaseException | None:
+    """Return the Ctrl-C or the end of the process that torch, while writing, made its own error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _system_error(error: BaseException | None) -> tuple[str, str] | None:

@@ -1,7 +1,9 @@
+import io
 import os
 import stat
 
 import pytest
+import torch
 
 from labelrepair.atomic import whole_file, whole_path
 from labelrepair.errors import StoreError
@@ -84,3 +86,19 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, whole):
     with pytest.raises(StoreError, match=told), whole(path):
         pass
     assert (tmp_path / "notes").read_text() == "a file"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)])
+def test_a_stop_in_the_middle_of_writing_is_one(tmp_path, stop):
+    """PyTorch calls Python's ``write`` from C++, and says "unexpected pos" if it raises."""
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"before")
+
+    class Stopped(io.BytesIO):
+        def write(self, _):
+            raise stop
+
+    with pytest.raises(type(stop)), whole_file(path):
+        torch.save({"weights": torch.ones(3)}, Stopped())
+    assert path.read_bytes() == b"before"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
