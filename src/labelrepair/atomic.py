@@ -29,7 +29,7 @@ def _refusals(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if (stop := _interruption(error)) is not None:
-            raise stop from error
+            raise stop from None  # the error has it as its context
         refused = _system_error(error)
         if refused is None:
             raise

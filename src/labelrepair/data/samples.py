@@ -144,7 +144,12 @@ def check_ids(ids: Sequence[str], where: str) -> None:
 
 
 def warn_of_scale(features: Any) -> None:
-    """Warn of float images of a scale that networks hardly learn from; vectors are standardized."""
+    """Warn of float images of a scale that networks hardly learn from; vectors are standardized.
+
+    Args:
+        features: as in :class:`Samples`; only float images ``(N, ch, H, W)`` are looked at. One of
+            absolute value above ``LARGE_PIXEL`` is warned of.
+    """
     if features.ndim != 4 or not np.issubdtype(features.dtype, np.floating):
         return
     most = max((float(np.abs(block).max()) for block in blocks(features)), default=0.0)
