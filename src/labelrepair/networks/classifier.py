@@ -85,7 +85,12 @@ class Normalizer(nn.Module):
         if features.dtype == torch.uint8 or features.is_floating_point():
             # One fused operation over the data instead of two.
             values = features.float()
-            found = torch.addcmul(-self.shift * self.scale, values, self.scale)
+            # The copy that the conversion made is written over: fresh memory costs as much as the
+            # arithmetic. Rows of float32 are the caller's.
+            own = features.dtype == torch.uint8 and not self.far
+            found = torch.addcmul(
+                -self.shift * self.scale, values, self.scale, out=values if own else None
+            )
             if self.far:
                 found = torch.where(self._near(), found, (values - self.shift) * self.scale)
             return found
