@@ -9,6 +9,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from labelrepair.errors import ConfigError, nearest
 
 T = TypeVar("T")
@@ -178,6 +180,8 @@ def _over_default(default: Any, value: Any) -> Any:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Return ``value`` as the annotation ``hint`` wants it, or raise ConfigError."""
+    if isinstance(value, np.generic):  # of a grid that np.arange made
+        value = value.item()
     if hint is Any or (dataclasses.is_dataclass(hint) and isinstance(value, hint)):  # type: ignore[arg-type]
         return value
     if dataclasses.is_dataclass(hint):

@@ -29,6 +29,7 @@ from labelrepair.workflow import Preset, fit_rank, job
 Columns = dict[str, NDArray[Any]]
 ROW, GIVEN_LABEL, PROBS, SELECTED = "row", "given_label", "probs", "selected"
 RESTLESS = (ROW, "sign", GIVEN_LABEL, "suggested_label", "label_quality")
+PIECE_ROWS = 1 << 20  # whose hashes are taken at once
 SCORES = ["label_quality", "is_label_issue", "suggested_label", "confidence"]
 
 
@@ -178,7 +179,7 @@ def _temperature(
     found = _together(rows.map_batches(_pick, batch_format="numpy", fn_kwargs={"rows": wanted}))
     order = np.argsort(found[ROW], kind="stable")
     if not np.array_equal(found[ROW][order], wanted):
-        raise DataError(f"table on Ray: column '{ROW}' must hold 0..{count - 1}, each once")
+        raise _not_counted(count)
     probs = np.stack(list(found[PROBS]))[order].astype(np.float64)
     matrix = check_transition(noise.transition, probs.shape[1])
     given = found[GIVEN_LABEL][order].astype(np.int64)
@@ -207,6 +208,8 @@ def _decide(scored: "ray.data.Dataset", policy: Policy, classes: int) -> Columns
     kwargs = {"policy": policy, "classes": classes}
     counts = _together(scored.map_batches(_calm, batch_format="pandas", fn_kwargs=kwargs))
     calm = np.stack(list(counts["calm"])).sum(0) if counts else np.zeros(classes, np.int64)
+    if counts:
+        _check_each_once(int(counts["rows"].sum()), int(counts["trace"].sum(dtype=np.uint64)))
     restless = scored.map_batches(_restless, batch_format="pandas", fn_kwargs={"policy": policy})
     found = _together(restless)
     if not found:
@@ -220,7 +223,29 @@ def _decide(scored: "ray.data.Dataset", policy: Policy, classes: int) -> Columns
 
 def _calm(batch: pd.DataFrame, policy: Policy, classes: int) -> pd.DataFrame:
     calm = batch.loc[signs_of(batch, policy) == CALM, GIVEN_LABEL].to_numpy()
-    return pd.DataFrame({"calm": [np.bincount(calm, minlength=classes)]})
+    counts = np.bincount(calm, minlength=classes)
+    trace = _trace(batch[ROW].to_numpy())
+    return pd.DataFrame({"calm": [counts], "rows": [len(batch)], "trace": [trace]})
+
+
+def _trace(rows: NDArray[np.int64]) -> np.uint64:
+    """Return the sum of the rows' hashes (SplitMix64), the same in any order."""
+    mixed = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.uint64((mixed ^ (mixed >> np.uint64(31))).sum(dtype=np.uint64))
+
+
+def _check_each_once(count: int, trace: int) -> None:
+    """Check by their hashes that the rows are 0..count-1: a repeated one has no decision."""
+    starts = range(0, count, PIECE_ROWS)
+    parts = [_trace(np.arange(at, min(at + PIECE_ROWS, count))) for at in starts]
+    if int(np.sum(parts, dtype=np.uint64)) != trace:
+        raise _not_counted(count)
+
+
+def _not_counted(count: int) -> DataError:
+    return DataError(f"table on Ray: column '{ROW}' must hold 0..{count - 1}, each once")
 
 
 def _restless(batch: pd.DataFrame, policy: Policy) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from labelrepair.training import choose_device
 
 Array = NDArray[Any]
 CHUNK_ROWS = 4096
+TILE = 16  # products of a multiple of so many rows give a row the same bits in any company
 MAX_SEED = 2**31 - 1
 # What of ``repair`` is set by a parameter of the classifier, or by the data, not by ``options``.
 _ELSEWHERE = {
@@ -134,13 +135,22 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: ``(N,)`` given labels, text or whole numbers, perhaps wrong.
 
         Returns:
-            The fitted classifier itself.
+            The fitted classifier itself. After an error or Ctrl-C it is what it was before.
 
         Raises:
             ConfigError: an unknown method or option (with the nearest valid one), or ``options``
                 that are no mapping by name, or name what has a parameter of its own.
             DataError: features or labels that cannot be learned from, e.g. a blank label.
         """
+        before = vars(self).copy()
+        try:
+            return self._fit(X, y)
+        except BaseException:
+            # Or the names of these labels would stand beside the network of the fit before.
+            self.__dict__ = before
+            raise
+
+    def _fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         array, given = self._training_arrays(X, y)
         self.classes_, codes = np.unique(given, return_inverse=True)
         if len(self.classes_) < 2:
@@ -172,9 +182,10 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model, device = self.model_.eval(), choose_device(self.device)
         model.to(device)
         with torch.no_grad():
-            parts = [model(part.to(device)).cpu() for part in torch.split(features, CHUNK_ROWS)]
+            rows = torch.split(_filled_up(features), CHUNK_ROWS)
+            parts = [model(part.to(device)).cpu() for part in rows]
         model.cpu()
-        values = torch.cat(parts).numpy().astype(np.float64)
+        values = torch.cat(parts)[: len(features)].numpy().astype(np.float64)
         probs: NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)
         return probs
 
@@ -197,6 +208,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             array, given = check_X_y(X, y, dtype=None, allow_nd=True)
         else:
             array, given = validate_data(self, X, y, dtype=self._number)
+            array = self._whole(array)
         check_classification_targets(given)
         features = as_features(array)
         self._sample_shape, self._stored_as = features.shape[1:], features.dtype
@@ -207,7 +219,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Check X against what :meth:`fit` saw; return it as it is stored."""
         X = plain_array(X, "X")
         if len(self._sample_shape) == 1:
-            array = validate_data(self, X, reset=False, dtype=self._number)
+            array = self._whole(validate_data(self, X, reset=False, dtype=self._number))
         else:
             array = check_array(X, dtype=None, allow_nd=True)
         features = as_features(array)
@@ -226,8 +238,20 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return features
 
     @property
-    def _number(self) -> type[np.number[Any]]:
-        return np.int64 if self.tokens else np.float32
+    def _number(self) -> Any:
+        return "numeric" if self.tokens else np.float32
+
+    def _whole(self, array: Array) -> Array:
+        """Return tokens as int64, and all else as it is; refuse what is between two tokens."""
+        if not self.tokens:
+            return array
+        with np.errstate(invalid="ignore"):
+            whole = array.astype(np.int64)
+        if (whole != array).any():
+            row = int(np.argmax((whole != array).any(axis=1)))
+            value = array[row][whole[row] != array[row]][0]
+            raise DataError(f"X: row {row} holds {value}, expected whole numbers (tokens=True)")
+        return whole
 
     def _seed(self) -> int:
         """Return the seed itself, so that it means the same as that of ``repair``."""
@@ -279,6 +303,12 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "repaired_label": self.repaired_labels_,
             }
         )
+
+
+def _filled_up(features: torch.Tensor) -> torch.Tensor:
+    """Return vectors or tokens with rows of zeros at the end; images, whose rows cost, as is."""
+    rows = -len(features) % TILE if features.dim() == 2 else 0
+    return torch.cat([features, features.new_zeros(rows, *features.shape[1:])])
 
 
 def _dimensions(X: Any) -> int:

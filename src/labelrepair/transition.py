@@ -1,6 +1,7 @@
 """Checks and algebra of transition matrices: ``T[i, j] = P(given=j | true=i)``, rows sum to 1."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -153,6 +154,30 @@ def corrected_hits(predicted: ArrayLike, given: ArrayLike, transition: ArrayLike
     return hits
 
 
+def check_reachable(transition: ArrayLike, given_counts: ArrayLike) -> None:
+    """Check that every label that occurs can come from some true class.
+
+    Args:
+        transition: (C, C) row-stochastic.
+        given_counts: (C,) how often each label was given.
+
+    Raises:
+        TransitionError: T's column of such a label is 0, naming the classes.
+    """
+    matrix, counts = np.asarray(transition), np.asarray(given_counts)
+    if ((matrix.max(axis=0) <= 0) & (counts > 0)).any():
+        raise TransitionError(
+            f"transition: {_never_given(matrix, counts)}, though such labels occur: set "
+            "identity_mix above 0, or estimate T with smoothing above 0 or from more trusted rows"
+        )
+
+
+def _never_given(matrix: Floats, counts: NDArray[Any]) -> str:
+    classes = np.flatnonzero((matrix.max(axis=0) <= 0) & (counts > 0)).tolist()
+    some = ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
+    return f"by it no sample is ever labelled class {some}"
+
+
 def solve_prior(transition: ArrayLike, given_frequencies: ArrayLike) -> Floats:
     """Return the clean class prior pi that solves ``pi @ T = given_frequencies``.
 
@@ -168,6 +193,7 @@ def solve_prior(transition: ArrayLike, given_frequencies: ArrayLike) -> Floats:
 
     Raises:
         DataError: when the frequencies are not C finite non-negative numbers with a positive sum.
+        TransitionError: when T rules out every label that was given.
     """
     matrix = check_transition(transition)
     frequencies = _distribution(given_frequencies, len(matrix), "given_frequencies")
@@ -176,6 +202,8 @@ def solve_prior(transition: ArrayLike, given_frequencies: ArrayLike) -> Floats:
         from scipy.optimize import nnls  # noqa: PLC0415 - as slow to import as half of torch
 
         solution = np.asarray(nnls(matrix.T, frequencies)[0], dtype=np.float64)
+    if not solution.sum() > 0:
+        raise TransitionError(f"transition: {_never_given(matrix, frequencies)}: all of the labels")
     prior: Floats = solution / solution.sum()
     return prior
 

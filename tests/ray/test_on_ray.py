@@ -12,6 +12,7 @@ from labelrepair.config import from_dict
 from labelrepair.errors import DataError, LabelRepairError
 from labelrepair.estimation import NoiseEstimate
 from labelrepair.policy import Policy
+from labelrepair.scoring import ScoringSpec
 from labelrepair.training import Checkpointer, Holdout, TrainSet
 from labelrepair.workflow import Preset, fit, repair_rows
 
@@ -126,6 +127,23 @@ def test_missing_and_wrong_columns_are_named():
     twice = sharded(probs, given, None, blocks=1).union(sharded(probs, given, None, blocks=1))
     with pytest.raises(DataError, match=r"'row' must hold 0\.\.39"):
         on_ray.repair(twice, NOISE)
+
+
+def test_a_row_that_is_there_twice_is_refused_without_calibration_too():
+    probs, given, _ = table(400)
+    twice = np.arange(400) % 200
+    rows = ray.data.from_blocks([_block({"row": twice, "given_label": given, "probs": probs})])
+    with pytest.raises(DataError, match=r"'row' must hold 0\.\.399, each once"):
+        on_ray.repair(rows, NOISE, scoring=ScoringSpec(calibrate=False)).materialize()
+
+
+def test_shards_that_a_filter_emptied():
+    probs, given, _ = table(300)
+    whole = sharded(probs, given, None, blocks=6)
+    rows = whole.filter(lambda row: row["row"] < 150)
+    found = on_ray.repair(rows, NOISE).to_pandas().sort_values("row", ignore_index=True)
+    plain = repair_rows(probs[:150], given[:150], NOISE)
+    assert found["action"].tolist() == plain["action"].tolist()
 
 
 def test_a_lost_worker_is_replaced_and_goes_on_from_the_checkpoint(blobs, tmp_path):

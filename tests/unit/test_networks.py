@@ -266,6 +266,9 @@ def test_batch_norm_head():
     assert (network[-1].eps, network[-1].momentum) == (1e-3, 0.01)
     out = network(torch.randn(64, 5) * 100)
     torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.nn.functional.cross_entropy(network(torch.randn(9, 5)), torch.arange(9) % 3).backward()
+    *_, bias = network[0].parameters()
+    assert torch.equal(bias.grad, torch.zeros(3)), "the normalisation takes any bias away"
     imported = build(
         "torch.nn:Linear", (5,), 3, batch_norm_head=True, in_features=5, out_features=3
     )

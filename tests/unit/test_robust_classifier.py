@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import labelrepair
 from labelrepair import RobustClassifier, robust_classifier
-from labelrepair.errors import ConfigError, DataError, TransitionError
+from labelrepair.errors import ConfigError, DataError, LabelRepairError, TransitionError
 
 FAST = {
     "method": "cross_entropy",
@@ -194,6 +194,10 @@ def test_whole_numbers_are_numbers_unless_they_are_tokens():
     assert texts.score(words, labels) == 1
     with pytest.raises(DataError, match=r"X: row 1 holds token 9, .* 0\.\.3"):
         texts.predict([[1, 3], [9, 3]])
+    np.testing.assert_array_equal(texts.predict(words[:4] * 1.0), texts.predict(words[:4]))
+    for ask in (texts.predict, lambda X: texts.fit(X, [0, 1])):
+        with pytest.raises(DataError, match=r"X: row 1 holds 2\.5, expected whole numbers"):
+            ask([[1, 3], [2.5, 3]])
 
 
 def test_a_known_transition_is_used(noisy):
@@ -261,6 +265,33 @@ def test_nothing_before_fit():
             getattr(RobustClassifier(), ask)([[0.0]])
 
 
+def test_a_fit_that_fails_leaves_the_one_before(noisy):
+    features, _, given = noisy
+    model = RobustClassifier(**FAST).fit(features, given)
+    before = model.predict_proba(features[:9])
+    others = np.char.add("no ", given)
+    with pytest.raises(LabelRepairError, match="the loss is nan"):
+        model.set_params(lr=1e30).fit(features, others)
+    np.testing.assert_array_equal(model.predict_proba(features[:9]), before)
+    assert model.classes_.tolist() == CLASSES.tolist()
+    with pytest.raises(ConfigError):
+        model.set_params(method="nope").fit(features[:, :2], given)
+    np.testing.assert_array_equal(model.predict_proba(features[:9]), before)
+    new = RobustClassifier(**{**FAST, "lr": 1e30})
+    with pytest.raises(LabelRepairError):
+        new.fit(features, given)
+    with pytest.raises(NotFittedError):
+        new.predict(features)
+
+
+def test_a_row_has_the_same_answer_in_any_company(noisy):
+    features, _, given = noisy
+    model = RobustClassifier(**FAST).fit(features, given)
+    together = model.predict_proba(features[:40])
+    alone = np.concatenate([model.predict_proba(row[None]) for row in features[:40]])
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-8)
+
+
 # -- company ------------------------------------------------------------------------------------
 
 
@@ -273,6 +304,9 @@ def test_pipelines_searches_and_pickles(noisy):
     found = GridSearchCV(steps, grid, cv=2).fit(features, given)
     assert "q" in found.best_params_["robustclassifier__options"]
     assert found.cv_results_["mean_test_score"].min() > 0.5, "every candidate was fitted"
+    counts = {"epochs": np.arange(3, 5), "lr": np.array([0.05], np.float32)}
+    by_numpy = GridSearchCV(RobustClassifier(**FAST), counts, cv=2, error_score="raise")
+    assert by_numpy.fit(features, given).best_params_["epochs"] in (3, 4)
     best = found.best_estimator_
     again = pickle.loads(pickle.dumps(best))
     np.testing.assert_array_equal(best.predict_proba(features), again.predict_proba(features))

@@ -169,6 +169,11 @@ def test_solve_prior_names_bad_frequencies(frequencies, message):
         solve_prior(np.eye(2), frequencies)
 
 
+def test_solve_prior_names_labels_that_are_ruled_out():
+    with pytest.raises(TransitionError, match="no sample is ever labelled class 1: all of the"):
+        solve_prior([[1, 0], [1, 0]], [0, 20])
+
+
 def test_noise_rate_weights_the_classes():
     assert noise_rate_of(T3) == pytest.approx((0.3 + 0.1 + 0.5) / 3, abs=1e-15)
     # Counts 2, 1, 1: 0.5 * 0.3 + 0.25 * 0.1 + 0.25 * 0.5

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labelrepair.config import require
+from labelrepair.errors import TransitionError
 from labelrepair.estimation.accuracy import cohens_kappa, probe_accuracy
 from labelrepair.estimation.confident import FEWEST_LABELS, confident_cells, joint_of
 from labelrepair.estimation.estimators import (
@@ -236,7 +237,16 @@ def _from_pairs(
         smoothed = (smooth(counts.astype(np.float64), spec.smoothing) for counts in pairs)
         transitions = map(normalise_rows, smoothed)
     resamples = zip(transitions, drawn, strict=True)
-    return (fixed, solve_prior(fixed, given_counts)), ((t, solve_prior(t, c)) for t, c in resamples)
+    return (fixed, solve_prior(fixed, given_counts)), ((t, _prior(t, c)) for t, c in resamples)
+
+
+def _prior(transition: Floats, given_counts: Labels) -> Floats:
+    """Return the prior; the labels' own shares where few trusted rows rule out every label."""
+    try:
+        return solve_prior(transition, given_counts)
+    except TransitionError:
+        shares: Floats = given_counts / given_counts.sum()
+        return shares
 
 
 def _redraw(counts: Labels, times: int, rng: np.random.Generator) -> Iterator[Labels]:

@@ -37,7 +37,7 @@ from labelrepair.training import (
     TrainingConfig,
     epochs_field,
 )
-from labelrepair.training.config import MOST_ROWS, MOST_WINDOW
+from labelrepair.training.config import MOST_EPOCHS, MOST_ROWS, MOST_WINDOW
 from labelrepair.training.state import Keep
 
 TRAINING: Mapping[str, Any] = {
@@ -55,8 +55,8 @@ class Options:
         beta: weight of the entropy term.
         labels: ``soft`` or ``hard``.
         top_k: hard labels only: change at most so many labels an epoch; None = all.
-        start_epoch: labels are first replaced at the end of this epoch (1-based).
-        stop_epoch: and last at the end of this one; None = until the stage ends.
+        start_epoch: labels are first replaced at the end of this epoch, from 1.
+        stop_epoch: and last at the end of this one, from 1; None = until the stage ends.
         window: epochs averaged, at most 100.
         prior: ``uniform``, or ``given`` = the given labels' frequencies.
         relabel: schedule of step 1.
@@ -80,6 +80,9 @@ class Options:
         """Check ranges."""
         not_negative(alpha=self.alpha, beta=self.beta)
         within(1, MOST_WINDOW, window=self.window)
+        within(1, MOST_EPOCHS, start_epoch=self.start_epoch)
+        if self.stop_epoch is not None:
+            within(1, MOST_EPOCHS, stop_epoch=self.stop_epoch)
         if self.top_k is not None:
             within(1, MOST_ROWS, top_k=self.top_k)
 

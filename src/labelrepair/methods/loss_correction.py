@@ -23,7 +23,7 @@ from labelrepair.errors import ConfigError
 from labelrepair.estimation import NoiseEstimate, anchor_transition
 from labelrepair.training import Batch, Run, Stage, Step, TrainingConfig
 from labelrepair.training.state import Keep
-from labelrepair.transition import Floats, invert_transition, warn_if_doubtful
+from labelrepair.transition import Floats, check_reachable, invert_transition, warn_if_doubtful
 
 TRAINING: Mapping[str, Any] = {
     "optimizer": {"name": "adagrad", "eps": 1e-6},
@@ -71,7 +71,7 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
     Raises:
         ConfigError: ``transition: given`` without a matrix.
         TransitionError: when the corrected stage begins, if the mixed T cannot be inverted
-            (backward).
+            (backward) or rules out a label that occurs (forward).
     """
 
     def step(logits: Tensor, batch: Batch, run: Run) -> Step:
@@ -88,6 +88,8 @@ def stages(options: Options, config: TrainingConfig, noise: NoiseEstimate | None
             run.samples.shared["transition"] = mixed(_given(noise).transition)
         transition = run.samples.shared["transition"].cpu().numpy()
         if options.direction == "forward":
+            labels = run.data.given_labels.cpu().numpy()
+            check_reachable(transition, np.bincount(labels, minlength=len(transition)))
             operand = torch.from_numpy(transition).log()
         else:
             operand = torch.from_numpy(invert_transition(transition))

@@ -191,6 +191,12 @@ def test_a_start_that_never_comes_is_refused(train_method, wrong, last):
         run(train_method, **wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"start_epoch": 0}, {"stop_epoch": 0}])
+def test_epochs_are_counted_from_one(train_method, wrong):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}: .*1.* found 0"):
+        run(train_method, **wrong)
+
+
 def test_drop_last_is_refused():
     config = TrainingConfig(drop_last=True, batch_size=4, device="cpu")
     none = torch.empty(0, dtype=torch.int64)

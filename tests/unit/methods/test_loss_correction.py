@@ -139,6 +139,17 @@ def test_backward_with_a_singular_matrix(train_method):
     train_method("loss_correction", options, noise=estimate(singular), **SHORT)
 
 
+def test_forward_with_a_label_that_no_class_is_given(train_method):
+    """Its loss would be infinite; mixed with the identity it is not."""
+    never = np.array([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]])
+    options = {"transition": "given", "direction": "forward"}
+    message = "transition: by it no sample is ever labelled class 3, .* identity_mix above 0"
+    with pytest.raises(TransitionError, match=message):
+        train_method("loss_correction", options, noise=estimate(never), **SHORT)
+    options["identity_mix"] = 0.1
+    train_method("loss_correction", options, noise=estimate(never), **SHORT)
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_a_given_matrix_is_mixed_with_the_identity(train_method, direction):
     """Once: also a singular one, as the refusal of backward correction advises."""

@@ -19,6 +19,10 @@ T = np.full((CLASSES, CLASSES), 0.1) + 0.7 * np.eye(CLASSES)
 NOISE = NoiseEstimate(T, 0.2, (0.1, 0.3), "given", np.full(CLASSES, 1 / CLASSES), None, ROWS)
 SHORT = {"epochs": 2, "lr": 0.01}
 MLP = {"network": {"name": "mlp", "options": {"hidden": [16]}}, "schedule": {"epochs": 4}}
+HEADED = {
+    "network": {"name": "mlp", "options": {"hidden": [16], "batch_norm_head": True}},
+    "schedule": {"epochs": 8},
+}
 RESNET = {
     "network": {"name": "resnet14"},
     "schedule": {"epochs": 2, "lr": 0.02},
@@ -42,6 +46,7 @@ CASES = {
         },
         MLP,
     ),
+    "batch norm over the outputs": ("unhinged", {}, HEADED),
     "batch norm": ("cross_entropy", {}, RESNET),
 }
 
