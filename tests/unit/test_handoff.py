@@ -222,11 +222,19 @@ def test_files_of_another_table_or_training_are_refused(table, features, monkeyp
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"name": name} for name in ("a/b", "", "it's", "..", " ", "n" * 201)] + [{"lock_timeout": 0}],
+    [{"name": name} for name in ("a/b", "", "it's", "..", " ", "n" * 201, "\u00fc" * 101)]
+    # MLflow reads models:/a@b as an alias, and the others as parts of an address.
+    + [{"name": name} for name in ("a@b", "a?b", "a#b", "a\u2028b")]
+    + [{"lock_timeout": 0}],
 )
 def test_settings_out_of_range(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         HandoffSpec(**{"name": "fine", **wrong})
+
+
+@pytest.mark.parametrize("name", ["a b", "a&b=c", "[a]*~+", "a%41;,", "\u00fc" * 100, "x" * 200])
+def test_names_that_mlflow_takes(name):
+    assert HandoffSpec(name).name == name
 
 
 # -- which rows --------------------------------------------------------------------------------
