@@ -132,7 +132,8 @@ def load_contender(path: str | Path, expected_sha256: str, version: str | None =
     if found != expected_sha256:
         raise DataError(
             f"{GRAPH_FILE} of version {version} has the SHA-256 {found}, not "
-            f"'{expected_sha256}' as when it was handed over; it is not opened"
+            f"'{expected_sha256}' as when it was handed over; it is not opened. Bring the file "
+            "back and run the handoff again, or move `champion` by hand"
         )
     seen: NDArray[np.uint64] = np.load(Path(path) / SEEN_FILE, allow_pickle=False)
     graph = torch.export.load(Path(path) / GRAPH_FILE).module()

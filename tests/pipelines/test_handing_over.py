@@ -246,7 +246,8 @@ def test_a_champion_whose_files_are_damaged_or_gone_cannot_be_judged(tmp_path, m
         shutil.rmtree(tmp_path / "m")
     fetched = lambda *_, **__: str(tmp_path / "m")  # noqa: E731
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fetched)
-    champion = SimpleNamespace(version=3, tags={"labelrepair.graph_sha256": sums["graph_sha256"]})
+    tags = {"labelrepair.digest": "d", "labelrepair.graph_sha256": sums["graph_sha256"]}
+    champion = SimpleNamespace(version=3, tags=tags)
     with pytest.raises(DataError, match="champion, version 3 of n, cannot be judged: its files"):
         Registry("n").contender(champion, str(tmp_path))
 

@@ -35,6 +35,7 @@ from labelrepair.serving import Predictor
 from labelrepair.training import Network
 
 ROWS, NAMES = 600, ["a", "b", "c"]
+BY_HAND = "it is not judged again, move `champion` by hand"
 SPEC = GateSpec(min_rows=50, min_audited=10)
 
 
@@ -371,8 +372,10 @@ def test_the_card_shows_counts_whole_and_shares_rounded():
     ("champion", "passed", "on_card", "in_log"),
     [
         ("1", True, "Became `champion`.", "champion"),
-        ("2", True, "Was `champion`; now version 2 is.", "was champion, now version 2 is"),
-        (None, True, "Was `champion`; now no version is.", "was champion, now no version is"),
+        ("2", True, "Was `champion`; now version 2 is.",
+         f"was champion, now version 2 is; {BY_HAND}"),
+        (None, True, "Was `champion`; now no version is.",
+         f"was champion, now no version is; {BY_HAND}"),
         ("2", False, "Not `champion`: too bad.", "stays challenger, as too bad"),
         ("1", False, "`champion`, set by hand; the rule said: too bad.",
          "champion, set by hand, though too bad"),
