@@ -27,7 +27,7 @@ from labelrepair.data.tokens import OUT_OF_VOCABULARY
 from labelrepair.errors import DataError
 from labelrepair.exports import exporting
 from labelrepair.handoff import Contender, Package
-from labelrepair.served_model import FORMAT_FILE, predictor_of
+from labelrepair.served_model import FORMAT_FILE, VERSION, predictor_of
 from labelrepair.serving import Predictor
 
 GRAPH_FILE = Path("data") / "model.pt2"
@@ -85,6 +85,7 @@ def save_model(
         "input_format": to_dict(predictor.input_format),
         "class_names": predictor.class_names,
         "digest": package.digest,
+        VERSION: labelrepair.__version__,
     }
     (root / FORMAT_FILE).write_text(json.dumps(content))
     np.save(root / SEEN_FILE, package.contender.trained_on, allow_pickle=False)
