@@ -1,6 +1,5 @@
 """What is handed over, and the comparison of two handed-over models; knows no registry."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import md5
@@ -61,8 +60,10 @@ class HandoffSpec:
 
     def __post_init__(self) -> None:
         """Check the name and the range."""
-        allowed = re.fullmatch(r"[^/:'\"\\\x00-\x1f]{1,200}", self.name) and self.name.strip(". ")
-        rule = "1 to 200 characters without / : \\ and quotes, and more than dots"
+        # As MLflow makes addresses (models:/NAME@champion) and names of folders of it.
+        fits = self.name.isprintable() and len(self.name.encode()) <= 200
+        allowed = fits and self.name.strip(". ") and not set(self.name) & set("/:\\?#@'\"")
+        rule = "1 to 200 printable bytes of UTF-8 without / : \\ ? # @ and quotes, more than dots"
         require(bool(allowed), f"name: must be {rule}, found '{shown(self.name)}'")
         positive(lock_timeout=self.lock_timeout)
 

@@ -10,7 +10,7 @@ TEMPLATE = """\
 Was `champion`; now {{ "version " ~ r.champion if r.champion else "no version" }} is.
 {%- elif r.champion == r.version and not g.passed -%}
 `champion`, set by hand; the rule said: {{ g.reasons | map("escaped") | join("; ") }}.
-{%- elif g.passed and g.compared_with == "champion" -%}
+{%- elif g.passed and g.compared_with in ("champion", "the same model") -%}
 Took over as `champion` from version {{ r.parent_version }}.
 {%- elif g.passed -%}
 Became `champion`.

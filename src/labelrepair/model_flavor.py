@@ -27,7 +27,7 @@ from labelrepair.data.tokens import OUT_OF_VOCABULARY
 from labelrepair.errors import DataError
 from labelrepair.exports import exporting
 from labelrepair.handoff import Contender, Package
-from labelrepair.served_model import FORMAT_FILE, predictor_of
+from labelrepair.served_model import FORMAT_FILE, VERSION, predictor_of
 from labelrepair.serving import Predictor
 
 GRAPH_FILE = Path("data") / "model.pt2"
@@ -85,6 +85,7 @@ def save_model(
         "input_format": to_dict(predictor.input_format),
         "class_names": predictor.class_names,
         "digest": package.digest,
+        VERSION: labelrepair.__version__,
     }
     (root / FORMAT_FILE).write_text(json.dumps(content))
     np.save(root / SEEN_FILE, package.contender.trained_on, allow_pickle=False)
@@ -132,7 +133,8 @@ def load_contender(path: str | Path, expected_sha256: str, version: str | None =
     if found != expected_sha256:
         raise DataError(
             f"{GRAPH_FILE} of version {version} has the SHA-256 {found}, not "
-            f"'{expected_sha256}' as when it was handed over; it is not opened"
+            f"'{expected_sha256}' as when it was handed over; it is not opened. Bring the file "
+            "back and run the handoff again, or move `champion` by hand"
         )
     seen: NDArray[np.uint64] = np.load(Path(path) / SEEN_FILE, allow_pickle=False)
     graph = torch.export.load(Path(path) / GRAPH_FILE).module()

@@ -22,6 +22,10 @@ from labelrepair.model_card import render
 logger = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
 TAG = "labelrepair."
+DIGEST, GRAPH, GATE, PARENT, KEY = (
+    TAG + name for name in ("digest", "graph_sha256", "gate", "parent_version", "gate_key")
+)
+PASSED, FAILED, NONE = "passed", "failed: ", "none"
 ATTEMPTS = 5  # to move an alias that others move at the same time
 LONGEST = 5000  # characters of a description that every database behind MLflow takes
 RECORD, CARD = "record.json", "model_card.md"
@@ -30,10 +34,13 @@ RECORD, CARD = "record.json", "model_card.md"
 def hand_over(
     package: Package, evidence: Evidence, facts: Mapping[str, Any], spec: HandoffSpec
 ) -> tuple[dict[str, Any], str]:
-    """Register the model if it is new, judge it once, and move ``champion`` if the rule holds.
+    """Register the model if it is new, judge it, and move ``champion`` if the rule holds.
 
-    What has been handed over and judged before, by the same rule and evidence, is not judged again;
-    only ``challenger`` comes back to it. A handoff that was cut off goes on where it stopped.
+    A champion stays one. A version that has passed and is champion no more is not judged again:
+    another took over, or a person took it down. Any other is judged again if rule, evidence or
+    champion are others than the last time, if the champion could not be judged then, or if the
+    record is lost. Else only ``challenger`` comes back to it. A handoff that was cut off goes on
+    where it stopped.
 
     Args:
         package: the model.
@@ -49,41 +56,39 @@ def hand_over(
         StoreError: another handoff of this model holds the lock for too long.
     """
     registry = Registry(spec.name)
-    case = _Case(package, evidence, facts, spec, _decision_key(evidence, spec))
+    case = _Case(package, evidence, facts, spec)
     with registry.lock(spec.lock_timeout):
         version = registry.find(package.digest)
         if version is None:
             version = registry.register(package, _tags(package, evidence, facts))
         registry.set_alias(CHALLENGER, version)
-        if version.tags.get(f"{TAG}gate_key") == case.key:
-            record, card = _known(registry, version, case)
-            # Else a handoff under another rule was cut off after it had written its own record.
-            if record.get("gate_key") == case.key:
-                logger.info("judged before, nothing changes; the decision was: %s", said(record))
-                return record, card
         return _judge_and_move(registry, version, case)
 
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """A model, what it is judged by, and the key of that judgement."""
+    """A model, and what it is judged by."""
 
     package: Package
     evidence: Evidence
     facts: Mapping[str, Any]
     spec: HandoffSpec
-    key: str
 
 
 def _judge_and_move(registry: "Registry", version: Any, case: _Case) -> tuple[dict[str, Any], str]:
     for _ in range(ATTEMPTS):
         champion = registry.champion()
-        if champion is not None and str(champion.version) == str(version.version):
-            record, card = _stays(registry, version, case)
+        settled = _settled(registry, version, champion, case)
+        if settled is not None:
+            record, card = settled
             break
         verdict = _verdict(registry, champion, case)
         parent = _number(champion)
-        record, card = _conclude(registry, version, case, verdict, parent)
+        now = _number(version) if verdict["passed"] else parent
+        # What could not be judged is judged again at the next handoff.
+        key = _decision_key(case, champion) if verdict.get("judged", True) else NONE
+        record = _record(version, case, verdict, parent_version=parent, champion=now, gate_key=key)
+        card = registry.write(version, record, case.facts)
         if not verdict["passed"]:
             break
         # Judged against a champion that is none any more: judge again.
@@ -95,58 +100,71 @@ def _judge_and_move(registry: "Registry", version: Any, case: _Case) -> tuple[di
             f"{case.spec.name}: the champion changed {ATTEMPTS} times while version "
             f"{version.version} was judged; run the handoff again"
         )
-    registry.tag(version, gate=_outcome(record), parent_version=_parent(record))
-    # Last, because this tag says that nothing is left to do.
-    registry.tag(version, gate_key=record["gate_key"])
-    logger.info("%s", said(record))
+    # The key last, because it says that nothing is left to do.
+    tags = {GATE: _outcome(record), PARENT: record["parent_version"] or NONE}
+    registry.tag(version, {**tags, KEY: record["gate_key"]})
+    before = "judged before, nothing changes; the decision was: " if settled is not None else ""
+    logger.info("%s%s", before, said(record))
     return record, card
+
+
+def _settled(
+    registry: "Registry", version: Any, champion: Any, case: _Case
+) -> tuple[dict[str, Any], str] | None:
+    """Return record and card of a decision that holds, or None; see :func:`hand_over`."""
+    gate, now = version.tags.get(GATE), _number(champion)
+    # By the tag, not the record: it is written once the alias has moved, and a person can delete it
+    # to have the version judged again.
+    stays = gate == PASSED or _number(version) == now
+    if gate is None and not stays:
+        return None
+    try:
+        record, card = registry.stored(version)
+    except DataError as error:
+        if gate is not None:
+            logger.warning("%s; %s", error, "its tags count" if stays else "it is judged again")
+        return _by_tags(registry, version, now, case) if stays else None
+    if not stays:
+        key = _decision_key(case, champion)
+        # Else a handoff was cut off: under another rule, or before it had moved the alias.
+        holds = version.tags.get(KEY) == key == record["gate_key"] and not record["gate"]["passed"]
+        return (record, card) if holds else None
+    if record["champion"] == now:
+        return record, card
+    # The version's own files keep the champion of then.
+    record["champion"] = now
+    return record, render(record, case.facts)
+
+
+def _by_tags(
+    registry: "Registry", version: Any, champion: str | None, case: _Case
+) -> tuple[dict[str, Any], str]:
+    """Write and return the record of a version that has none: made champion by hand, or lost."""
+    outcome = version.tags.get(GATE, PASSED)
+    verdict = {
+        "passed": outcome == PASSED,
+        "reasons": [] if outcome == PASSED else [outcome.removeprefix(FAILED)],
+        "rows": 0,
+        "compared_with": "nothing",
+    }
+    parent, key = version.tags.get(PARENT, NONE), version.tags.get(KEY, NONE)
+    parent = None if parent == NONE else parent
+    record = _record(version, case, verdict, parent_version=parent, champion=champion, gate_key=key)
+    return record, registry.write(version, record, case.facts)
 
 
 def _verdict(registry: "Registry", champion: Any, case: _Case) -> dict[str, Any]:
     if champion is None:
         return judge(case.package, None, case.evidence, case.spec.gate)
+    if champion.tags.get(DIGEST) == case.package.digest:
+        # See Registry.find: the new version differs from the champion by its tag alone.
+        return {"passed": True, "reasons": [], "rows": 0, "compared_with": "the same model"}
     with tempfile.TemporaryDirectory() as folder:
         try:
             contender = registry.contender(champion, folder)
         except DataError as error:
-            return {"passed": False, "reasons": [str(error)], "rows": 0}
+            return {"passed": False, "judged": False, "reasons": [str(error)], "rows": 0}
         return judge(case.package, contender, case.evidence, case.spec.gate)
-
-
-def _stays(registry: "Registry", version: Any, case: _Case) -> tuple[dict[str, Any], str]:
-    """Return the record of a version that is the champion already; it is not judged again."""
-    try:
-        return _known(registry, version, case)
-    except DataError:
-        pass  # made champion by hand
-    verdict = {"passed": True, "reasons": [], "rows": 0, "compared_with": "nothing"}
-    return _conclude(registry, version, case, verdict, version.tags.get(f"{TAG}parent_version"))
-
-
-def _known(registry: "Registry", version: Any, case: _Case) -> tuple[dict[str, Any], str]:
-    """Return what was decided, with the champion of now: another may have taken over since.
-
-    The version's own files keep the champion of then.
-
-    Raises:
-        DataError: nothing was written down.
-    """
-    record, card = registry.stored(version)
-    champion = _number(registry.champion())
-    if champion == record["champion"]:
-        return record, card
-    record["champion"] = champion
-    return record, render(record, case.facts)
-
-
-def _conclude(
-    registry: "Registry", version: Any, case: _Case, verdict: dict[str, Any], parent: str | None
-) -> tuple[dict[str, Any], str]:
-    """Write down what was decided; return the record and the card."""
-    record = _record(version, case, verdict, parent)
-    card = render(record, case.facts)
-    registry.write(version, record, card)
-    return record, card
 
 
 class Registry:
@@ -167,10 +185,17 @@ class Registry:
         return Lock(_lock_file(self.address, self.name), f"handoff of {self.name}", timeout)
 
     def find(self, digest: str) -> Any:
-        """Return the version of this content, or None."""
+        """Return the version of this content, or None.
+
+        A champion from before there was the tag of its graph does not count: registered anew, with
+        the tag, its content can be judged against again.
+        """
         found = self.client.search_model_versions(f"name='{self.name}'", max_results=1000)
-        same = [version for version in found if version.tags.get(f"{TAG}digest") == digest]
-        return min(same, key=lambda version: int(version.version), default=None)
+        same = [version for version in found if version.tags.get(DIGEST) == digest]
+        champion = _number(self.champion())
+        usable = [version for version in same if GRAPH in version.tags]
+        usable = usable or [version for version in same if _number(version) != champion]
+        return min(usable, key=lambda version: int(version.version), default=None)
 
     def register(self, package: Package, tags: dict[str, str]) -> Any:
         """Log the model to the active run, or one of its own, and make a version of it."""
@@ -209,64 +234,95 @@ class Registry:
         """Point an alias at a version."""
         self.client.set_registered_model_alias(self.name, alias, version.version)
 
-    def tag(self, version: Any, **tags: str) -> None:
+    def tag(self, version: Any, tags: Mapping[str, str]) -> None:
         """Set tags of a version, in the given order."""
         for name, value in tags.items():
-            self.client.set_model_version_tag(self.name, version.version, TAG + name, value)
+            self.client.set_model_version_tag(self.name, version.version, name, value)
 
     def contender(self, version: Any, folder: str) -> Contender:
         """Return a version's model, downloaded to ``folder``.
 
         Raises:
-            DataError: it was not handed over by labelrepair, its graph has changed since, or its
-                files cannot be read.
+            DataError: it was not handed over by labelrepair, or before there was the tag of its
+                graph, its graph has changed since, or its files cannot be read.
         """
         import mlflow  # noqa: PLC0415
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
         from labelrepair import model_flavor  # noqa: PLC0415
 
-        if f"{TAG}graph_sha256" not in version.tags:
+        champion = f"the champion, version {version.version} of {self.name},"
+        if DIGEST not in version.tags:
             raise DataError(
-                f"the champion, version {version.version} of {self.name}, was not handed over by "
-                f"labelrepair (it has no tag {TAG}graph_sha256) and cannot be judged"
+                f"{champion} was not handed over by labelrepair (it has no tag {DIGEST}) and "
+                "cannot be judged; move `champion` by hand, or delete the alias"
+            )
+        if GRAPH not in version.tags:
+            raise DataError(
+                f"{champion} was handed over by an earlier labelrepair and cannot be judged (it "
+                f"has no tag {GRAPH}); make sure that its {model_flavor.GRAPH_FILE} is the one "
+                "handed over, set the tag to the SHA-256 of that file and run the handoff again, "
+                "or move `champion` by hand"
             )
         address = f"models:/{self.name}/{version.version}"
-        known = version.tags[f"{TAG}graph_sha256"]
         try:
             path = mlflow.artifacts.download_artifacts(address, dst_path=folder)
-            return model_flavor.load_contender(path, known, str(version.version))
+            return model_flavor.load_contender(path, version.tags[GRAPH], str(version.version))
         except DataError:
             raise
-        except (OSError, ValueError, LookupError, TypeError, ConfigError) as error:
+        except (
+            OSError, ValueError, LookupError, TypeError, ConfigError, MlflowException
+        ) as error:  # fmt: skip
+            found = str(error).replace(f"{folder}/", "")  # the folder is gone when this is read
             raise DataError(
-                f"the champion, version {version.version} of {self.name}, cannot be judged: its "
-                f"files cannot be read ({type(error).__name__}: {shown(error, 300)}); bring them "
-                "back, or move or delete the alias"
+                f"{champion} cannot be judged: its files cannot be read "
+                f"({type(error).__name__}: {shown(found, 300)}); bring them back and run the "
+                "handoff again, or move `champion` by hand, or delete the alias"
             ) from error
 
-    def write(self, version: Any, record: Mapping[str, Any], card: str) -> None:
-        """Keep record and card with the version: as artifacts of its run, the card as its text."""
-        place = _place(version)
+    def write(self, version: Any, record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+        """Keep record and card with the version: as artifacts of its run, the card as its text.
+
+        Where somebody has purged that run, the version goes on without a record.
+
+        Returns:
+            The card (Markdown).
+        """
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        place, card = _place(version), render(record, facts)
         text = json.dumps(record, indent=1)
-        self.client.log_text(version.run_id, text, f"{place}/{RECORD}")
-        self.client.log_text(version.run_id, card, f"{place}/{CARD}")
+        try:
+            self.client.log_text(version.run_id, text, f"{place}/{RECORD}")
+            self.client.log_text(version.run_id, card, f"{place}/{CARD}")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            logger.warning("%s: record and card are kept in the project only (%s)", place, error)
         self.client.update_model_version(self.name, version.version, description=card[:LONGEST])
+        return card
 
     def stored(self, version: Any) -> tuple[dict[str, Any], str]:
-        """Return what :meth:`write` has kept.
+        """Return what :meth:`write` has kept: record and card.
 
         Raises:
-            DataError: there is nothing.
+            DataError: it is gone or damaged; the message names the file.
         """
         import mlflow  # noqa: PLC0415
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
         place = f"runs:/{version.run_id}/{_place(version)}"
         try:
-            text = mlflow.artifacts.load_text(f"{place}/{RECORD}")
-            return json.loads(text), mlflow.artifacts.load_text(f"{place}/{CARD}")
-        except (MlflowException, OSError) as error:
-            raise DataError(f"{place}: no record of the handoff ({error})") from error
+            record = json.loads(mlflow.artifacts.load_text(f"{place}/{RECORD}"))
+            card = mlflow.artifacts.load_text(f"{place}/{CARD}")
+        except (MlflowException, OSError, ValueError) as error:
+            raise DataError(
+                f"{place}/{RECORD}: no record of the handoff ({type(error).__name__}: "
+                f"{shown(error, 300)})"
+            ) from error
+        if not isinstance(record, dict) or not {"champion", "gate", "gate_key"} <= record.keys():
+            raise DataError(f"{place}/{RECORD}: no record of the handoff, found {shown(record)}")
+        return record, card
 
 
 @contextmanager
@@ -290,9 +346,14 @@ def _lock_file(address: str, name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"labelrepair-handoff-{marked}.lock"
 
 
-def _decision_key(evidence: Evidence, spec: HandoffSpec) -> str:
-    """Return a digest of rule, noise estimate and trusted labels; the rows are in the model's."""
-    content = json.dumps([to_dict(spec.gate), dict(evidence.noise), evidence.injected])
+def _decision_key(case: _Case, champion: Any) -> str:
+    """Return a digest of rule, noise estimate, trusted labels and champion, 32 hex digits.
+
+    The rows are in the model's digest.
+    """
+    gate, evidence = to_dict(case.spec.gate), case.evidence
+    other = champion and [_number(champion), champion.tags.get(DIGEST), champion.tags.get(GRAPH)]
+    content = json.dumps([gate, dict(evidence.noise), evidence.injected, other])
     trusted = evidence.curated.to_csv(index=False)
     return md5((content + trusted).encode(), usedforsecurity=False).hexdigest()
 
@@ -313,7 +374,7 @@ def _tags(package: Package, evidence: Evidence, facts: Mapping[str, Any]) -> dic
 
 
 def _record(
-    version: Any, case: _Case, verdict: dict[str, Any], parent: str | None
+    version: Any, case: _Case, verdict: dict[str, Any], **decided: str | None
 ) -> dict[str, Any]:
     noise = case.evidence.noise
     return {
@@ -326,11 +387,9 @@ def _record(
         "method": case.facts["method"],
         "noise_rate": noise["noise_rate"],
         "noise_interval": list(noise["interval"]),
-        "parent_version": parent,
-        "champion": str(version.version) if verdict["passed"] else parent,
         "rule": to_dict(case.spec.gate),
         "gate": verdict,
-        "gate_key": case.key,
+        **decided,
     }
 
 
@@ -344,7 +403,7 @@ def said(record: Mapping[str, Any]) -> str:
         return f"{text}{place} {'; '.join(gate['reasons'])}"
     if not is_champion:
         now = f"version {record['champion']}" if record["champion"] else "no version"
-        return f"{text}was champion, now {now} is"
+        return f"{text}was champion, now {now} is; it is not judged again, move `champion` by hand"
     lead = gate.get("overall") or {}
     if lead.get("value") is None:
         return f"{text}champion"
@@ -357,15 +416,11 @@ def said(record: Mapping[str, Any]) -> str:
 
 def _outcome(record: Mapping[str, Any]) -> str:
     gate = record["gate"]
-    return "passed" if gate["passed"] else f"failed: {'; '.join(gate['reasons'])}"[:LONGEST]
+    return PASSED if gate["passed"] else f"{FAILED}{'; '.join(gate['reasons'])}"[:LONGEST]
 
 
 def _number(version: Any) -> str | None:
     return None if version is None else str(version.version)
-
-
-def _parent(record: Mapping[str, Any]) -> str:
-    return record["parent_version"] or "none"
 
 
 def _place(version: Any) -> str:

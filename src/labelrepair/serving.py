@@ -22,6 +22,8 @@ from labelrepair.errors import DataError
 Array = NDArray[Any]
 LABEL = "label"
 BATCH = 512  # rows per forward pass; bounds the activations' memory
+# NumPy makes numbers of them: counts of days or nanoseconds, and real parts.
+NO_NUMBERS = (np.datetime64, np.timedelta64, complex, np.complexfloating)
 # The tables of our text networks, by the name that they have in an exported graph, too.
 EMBEDDING = re.compile(r"networks\.\d+\.(0|embed)\.embedding\.weight")
 
@@ -96,14 +98,15 @@ def encode(inputs: Any, spec: InputFormat) -> Array:
 
     Args:
         inputs: a frame with the column ``image`` or ``text`` (or a single column of any name), or
-            D numeric columns for vectors; a mapping with one such entry; a list; or an array.
+            D numeric columns for vectors (their order counts, not their names); a mapping with one
+            such entry; a list; or an array.
             An image is encoded bytes (also base64 text, as JSON carries them), a uint8 array of
             (H, W), (H, W, ch) or (ch, H, W), or a Pillow image. A text is a string, or a row of
             tokens.
         spec: what the model was trained on.
 
     Raises:
-        DataError: an input that does not fit; the message names the row.
+        DataError: an input that does not fit; the message names the row, or the column.
     """
     if spec.kind == "vector":
         return _vectors(inputs, spec)
@@ -122,6 +125,9 @@ def _column(inputs: Any, name: str) -> Any:
         return inputs.tolist()
     if isinstance(inputs, bytes | str | Image.Image):
         return [inputs]
+    if isinstance(inputs, np.ndarray) and inputs.ndim == 0:
+        found = f"found one value ({inputs.dtype})"
+        raise DataError(f"{found}, expected a batch of rows; pass a list of one")
     if not isinstance(inputs, np.ndarray | list | tuple):
         raise DataError(f"found {type(inputs).__name__}, expected a frame, an array or a list")
     return inputs
@@ -225,7 +231,11 @@ def _tokens(values: Any, spec: InputFormat) -> Array:
 
 def _vectors(inputs: Any, spec: InputFormat) -> Array:
     try:
-        values = np.asarray(inputs, dtype=np.float32)
+        values = np.asarray(inputs)
+        _check_numbers(inputs, values)
+        values = np.asarray(values, dtype=np.float32)
+    except DataError:
+        raise
     except (TypeError, ValueError):
         raise DataError(_not_numeric(inputs)) from None
     if values.ndim == 1 and spec.shape == (1,):
@@ -237,6 +247,20 @@ def _vectors(inputs: Any, spec: InputFormat) -> Array:
     if bad.size:
         raise DataError(f"row {bad[0]}: NaN or infinity ({bad.size} such rows)")
     return values
+
+
+def _check_numbers(inputs: Any, values: Array) -> None:
+    """Refuse times and complex numbers, by column or row."""
+    for name, dtype in inputs.dtypes.items() if isinstance(inputs, pd.DataFrame) else ():
+        if dtype.kind in "mMc":
+            raise DataError(f"column '{name}': found {dtype}, expected numbers")
+    if values.dtype.kind not in "mMcO":
+        return
+    for place, value in np.ndenumerate(np.asarray(inputs, dtype=object)):
+        if place and isinstance(value, NO_NUMBERS):
+            raise DataError(f"row {place[0]}: found {type(value).__name__}, expected numbers")
+    if values.dtype != object:
+        raise DataError(f"row 0: found {values.dtype}, expected numbers")
 
 
 def _not_numeric(inputs: Any) -> str:

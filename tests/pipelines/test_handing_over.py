@@ -3,8 +3,11 @@
 import contextlib
 import http.server
 import json
+import re
 import shutil
 import threading
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
@@ -16,10 +19,11 @@ from kedro.config import OmegaConfigLoader
 from mlflow.models import Model
 from torch import nn
 
+import labelrepair
 from labelrepair import hooks, model_flavor
 from labelrepair.data.input_format import InputFormat
 from labelrepair.data.tokens import WORDS, build_vocabulary, encode_texts
-from labelrepair.errors import DataError, StoreError
+from labelrepair.errors import ConfigError, DataError, StoreError
 from labelrepair.handoff import Contender, Package
 from labelrepair.networks.classifier import Classifier, Normalizer, build_from_spec, classifier_spec
 from labelrepair.registry import Registry
@@ -246,7 +250,8 @@ def test_a_champion_whose_files_are_damaged_or_gone_cannot_be_judged(tmp_path, m
         shutil.rmtree(tmp_path / "m")
     fetched = lambda *_, **__: str(tmp_path / "m")  # noqa: E731
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fetched)
-    champion = SimpleNamespace(version=3, tags={"labelrepair.graph_sha256": sums["graph_sha256"]})
+    tags = {"labelrepair.digest": "d", "labelrepair.graph_sha256": sums["graph_sha256"]}
+    champion = SimpleNamespace(version=3, tags=tags)
     with pytest.raises(DataError, match="champion, version 3 of n, cannot be judged: its files"):
         Registry("n").contender(champion, str(tmp_path))
 
@@ -263,6 +268,41 @@ def test_a_frame_of_numbers_goes_in(tmp_path):
         found = loaded.predict(pd.DataFrame(values[:rows], columns=["x", "y", "z"]))
         np.testing.assert_allclose(found[["bad", "good"]].to_numpy(), expected, atol=1e-6)
     assert len(loaded.predict(loaded.input_example)) == 4
+
+
+def test_a_model_of_another_labelrepair_is_told_of(tmp_path):
+    """Python keeps the first one that a process has loaded; here that is the one under test."""
+    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    made = bundle("mlp", {"hidden": [8]}, InputFormat("vector", (3,)), values)
+    folder = tmp_path / "m"
+    model_flavor.save_model(str(folder), Model(), made)
+    about, code = folder / "labelrepair.json", folder / "code/labelrepair/serving.py"
+    content = json.loads(about.read_text())
+    assert content["labelrepair"] == labelrepair.__version__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        mlflow.pyfunc.load_model(str(folder))
+
+    code.write_text(code.read_text() + "# changed since\n")
+    about.write_text(json.dumps({**content, "labelrepair": "0.0.9"}))
+    told = (
+        f"the model brings labelrepair 0.0.9, but another labelrepair, {labelrepair.__version__}, "
+        f"is already loaded in this process from {Path(labelrepair.__file__).parent} and is used; "
+        "load the model in a process of its own"
+    )
+    with pytest.warns(RuntimeWarning, match=re.escape(told)):
+        assert len(mlflow.pyfunc.load_model(str(folder)).predict(values)) == 7
+
+    unknown = {**content["input_format"], "token_patern": None}
+    about.write_text(json.dumps({**content, "input_format": unknown, "labelrepair": "0.0.9"}))
+    refused = pytest.raises(ConfigError, match=f"token_patern: unknown option.*{re.escape(told)}")
+    with pytest.warns(RuntimeWarning, match="another labelrepair"), refused:
+        mlflow.pyfunc.load_model(str(folder))
+
+    del content["labelrepair"]  # as in models of before
+    about.write_text(json.dumps(content))
+    with pytest.warns(RuntimeWarning, match="brings labelrepair of an unknown version"):
+        assert len(mlflow.pyfunc.load_model(str(folder)).predict(values)) == 7
 
 
 def test_an_example_of_one_row_would_freeze_the_batch(tmp_path):

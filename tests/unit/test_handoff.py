@@ -35,6 +35,7 @@ from labelrepair.serving import Predictor
 from labelrepair.training import Network
 
 ROWS, NAMES = 600, ["a", "b", "c"]
+BY_HAND = "it is not judged again, move `champion` by hand"
 SPEC = GateSpec(min_rows=50, min_audited=10)
 
 
@@ -222,11 +223,19 @@ def test_files_of_another_table_or_training_are_refused(table, features, monkeyp
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"name": name} for name in ("a/b", "", "it's", "..", " ", "n" * 201)] + [{"lock_timeout": 0}],
+    [{"name": name} for name in ("a/b", "", "it's", "..", " ", "n" * 201, "\u00fc" * 101)]
+    # MLflow reads models:/a@b as an alias, and the others as parts of an address.
+    + [{"name": name} for name in ("a@b", "a?b", "a#b", "a\u2028b")]
+    + [{"lock_timeout": 0}],
 )
 def test_settings_out_of_range(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         HandoffSpec(**{"name": "fine", **wrong})
+
+
+@pytest.mark.parametrize("name", ["a b", "a&b=c", "[a]*~+", "a%41;,", "\u00fc" * 100, "x" * 200])
+def test_names_that_mlflow_takes(name):
+    assert HandoffSpec(name).name == name
 
 
 # -- which rows --------------------------------------------------------------------------------
@@ -363,8 +372,10 @@ def test_the_card_shows_counts_whole_and_shares_rounded():
     ("champion", "passed", "on_card", "in_log"),
     [
         ("1", True, "Became `champion`.", "champion"),
-        ("2", True, "Was `champion`; now version 2 is.", "was champion, now version 2 is"),
-        (None, True, "Was `champion`; now no version is.", "was champion, now no version is"),
+        ("2", True, "Was `champion`; now version 2 is.",
+         f"was champion, now version 2 is; {BY_HAND}"),
+        (None, True, "Was `champion`; now no version is.",
+         f"was champion, now no version is; {BY_HAND}"),
         ("2", False, "Not `champion`: too bad.", "stays challenger, as too bad"),
         ("1", False, "`champion`, set by hand; the rule said: too bad.",
          "champion, set by hand, though too bad"),

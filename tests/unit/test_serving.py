@@ -152,11 +152,26 @@ def test_texts_and_tokens():
         ([[1, 2, 3]], TEXT, r"row 0: found int64 \(3,\), expected a text or 4 tokens"),
         ([[0, 1, 2, 3], [0, 1, 2, 99]], TEXT, r"row 1: a token outside 0\.\."),
         (["words"], InputFormat("text", (4,)), "no vocabulary; feed 4 tokens"),
+        (
+            np.array("fine"),
+            TEXT,
+            r"^found one value \(<U4\), expected a batch of rows; pass a list",
+        ),
+        ({"text": np.array("fine")}, TEXT, r"^found one value \(<U4\)"),
+        (np.array(7, np.uint8), RGB, r"^found one value \(uint8\)"),
     ],
 )
 def test_texts_that_do_not_fit(inputs, form, message):
     with pytest.raises(DataError, match=message):
         encode(inputs, form)
+
+
+DAYS = pd.to_datetime(["2020-01-01", "2020-01-02"])
+
+
+def test_of_columns_the_order_counts_not_the_names():
+    frame = pd.DataFrame({"a": [1.0], "b": [2.0], "c": [3.0]})
+    assert encode(frame[["c", "a", "b"]], VECTOR).tolist() == [[3, 1, 2]]
 
 
 def test_vectors():
@@ -175,6 +190,23 @@ def test_vectors():
         (pd.DataFrame({"a": [1.0]}), "found 1 columns, expected 3 numbers"),
         (np.array([[1, 2, 3], [1, np.nan, 3]]), "row 1: NaN or infinity"),
         ([[1, 2, 3], [1, 2]], "rows of the same number"),
+        (pd.DataFrame({"a": DAYS, "b": DAYS, "c": DAYS}), r"^column 'a': found datetime64\["),
+        (pd.DataFrame({"a": DAYS, "b": [1, 2], "c": DAYS}), r"^column 'a': found datetime64\["),
+        (pd.DataFrame({"a": [1.0, 2], "b": [1j, 2], "c": [1, 2]}), "^column 'b': found complex128"),
+        (pd.DataFrame(np.zeros((2, 3), "m8[s]")), r"^column '0': found timedelta64\[s\]"),
+        (np.zeros((2, 3), "M8[D]"), r"^row 0: found datetime64\[D\], expected numbers"),
+        (np.ones((2, 3), np.complex64), "^row 0: found complex, expected numbers"),
+        ([[1, 2, 3], [1, 2j, 3]], "^row 1: found complex, expected numbers"),
+        ([np.zeros(3, "M8[ns]")], r"^row 0: found datetime64\[ns\], expected numbers"),
+        (
+            pd.DataFrame([[1, 2, 3], [1, np.complex64(2j), 3]], dtype=object),
+            "^row 1: found complex64, expected numbers",
+        ),
+        (
+            np.array([[1, 2, 3], [1, np.datetime64("2020-01-01"), 3]], dtype=object),
+            "^row 1: found datetime64, expected numbers",
+        ),
+        (np.array(1.0), r"found shape \(\)"),
     ],
 )
 def test_vectors_that_do_not_fit(inputs, message):
