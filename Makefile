@@ -8,8 +8,6 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 # Test processes side by side; each test trains on one thread.
 JOBS ?= 2
-# A warning of MLflow about a class of kedro-mlflow's, at every start.
-export PYTHONWARNINGS := ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
 .PHONY: help run test test-slow test-data test-gpu test-kill test-soak test-oldest test-newest test-ray docs viz check lint types contracts dvc licences audit fix install repro ui bench bench-gpu bench-large clean
 

@@ -6,6 +6,7 @@ as package data (``setup.py``).
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ from labelrepair.atomic import whole_file
 from labelrepair.errors import ConfigError, nearest, shown
 
 PACKAGE = Path(__file__).parent
+# What refers to other values: apart, as DVC writes only into files without such references.
+CHOSEN = "_chosen"
 PARAMETER_FILES = (
     "",
     "_ingestion",
     "_estimation",
-    "_training",
     "_refinement",
     "_repair",
     "_report",
     "_handoff",
     "_ab",
+    CHOSEN,
 )
 CATALOG_FILES = ("ingestion", "training", "reporting", "report", "handoff")
 MLFLOW_ARTIFACT = "kedro_mlflow.io.artifacts.MlflowArtifactDataset"
@@ -134,7 +137,8 @@ def host_files(host: Host) -> dict[str, str]:
     """Return what a project needs for one namespace: path below ``conf/base`` -> content."""
     return {
         f"catalog_{host.namespace}.yml": _catalog(host),
-        f"parameters_{host.namespace}.yml": _parameters(host),
+        f"parameters_{host.namespace}.yml": _parameters(host, PARAMETER_FILES[:-1]),
+        f"parameters_{host.namespace}{CHOSEN}.yml": _parameters(host, [CHOSEN]),
     }
 
 
@@ -193,8 +197,8 @@ def _defined(conf: Path, group: str) -> set[str]:
     return names
 
 
-def _parameters(host: Host) -> str:
-    """Return the shipped parameter files under the namespace, comments and all."""
+def _parameters(host: Host, suffixes: Sequence[str]) -> str:
+    """Return shipped parameter files under the namespace, comments and all."""
     values = {
         "dataset": _scalar(host.dataset),
         "preset": _scalar(host.preset),
@@ -202,7 +206,7 @@ def _parameters(host: Host) -> str:
         "workspace": _scalar(host.folder),
     }
     parts = []
-    for suffix in PARAMETER_FILES:
+    for suffix in suffixes:
         text = (conf_folder() / "base" / f"parameters{suffix}.yml").read_text()
         text = _CHOICE.sub(lambda found: values[found[1]], text)
         text = _REFERENCE.sub(rf"${{{host.namespace}.\1", text)

@@ -134,13 +134,11 @@ class Project:
 def environment() -> dict[str, str]:
     """Return the environment of a command: this Python's tools first, nothing sent anywhere."""
     tools = str(Path(sys.executable).parent)
-    quiet = "ignore::UserWarning:mlflow.pyfunc.utils.data_validation"
     return {
         **os.environ,
         "PATH": os.pathsep.join([tools, os.environ.get("PATH", "")]),
         "DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": quiet,
     }
 
 

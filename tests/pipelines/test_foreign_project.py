@@ -132,6 +132,7 @@ def host(site, tmp_path_factory):
     printed = made.kedro("labelrepair", "add", "faces").stdout
     assert "wrote conf/base/parameters_faces.yml" in printed
     assert "wrote src/shop/pipelines/faces/__init__.py" in printed
+    assert "wrote .gitignore" in printed
     made.edit("conf/base/parameters.yml", PARAMETERS)
     made.kedro("labelrepair", "add", "tickets", "--dataset=tickets", "--preset=plain")
     made.edit("src/shop/pipeline_registry.py", REGISTRY)
@@ -242,8 +243,9 @@ def test_the_files_of_a_namespace_are_not_overwritten(host):
     assert "catalog_faces.yml: exists already" in done.stderr
     done = host.kedro("labelrepair", "add", "others", "--dataset=tickts", check=False)
     assert "unknown name 'tickts' under 'datasets'; did you mean 'tickets'" in done.stderr
-    names = host.kedro("labelrepair", "names", "presets").stdout
-    assert "jocor_mnist" in names
+    done = host.kedro("labelrepair", "names", "presets")
+    assert "jocor_mnist" in done.stdout
+    assert "type hints" not in done.stderr, "MLflow's advice to another package's author"
 
 
 def test_the_starter_makes_a_project_that_runs_at_once(site, tmp_path):

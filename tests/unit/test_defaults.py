@@ -102,8 +102,9 @@ def test_the_comments_say_what_is_true_in_a_host():
     assert ours not in text
     assert "globals" not in text
     assert "# What is chosen: edit here (`workspace` also in catalog_faces.yml)" in text
-    assert "--params faces.recipe.options.co_lambda=0.9" in text
-    assert "--params recipe" not in text
+    chosen = host_files(Host("faces"))["parameters_faces_chosen.yml"]
+    assert "--params faces.recipe.options.co_lambda=0.9" in chosen
+    assert "--params recipe" not in chosen
 
 
 def context(tmp_path, **runtime):
@@ -179,7 +180,8 @@ def test_what_cannot_be_added(tmp_path):
     with pytest.raises(ConfigError, match=r"parameters_faces\.yml: exists already"):
         add_to_project(tmp_path, Host("faces"))
     assert not (tmp_path / "conf/base/catalog_faces.yml").exists()
-    assert set(host_files(Host("x"))) == {"catalog_x.yml", "parameters_x.yml"}
+    files = {"catalog_x.yml", "parameters_x.yml", "parameters_x_chosen.yml"}
+    assert set(host_files(Host("x"))) == files
 
 
 @pytest.mark.parametrize("name", ["no", "Yes", "on", "off", "true", "FALSE", "null"])

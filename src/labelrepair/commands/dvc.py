@@ -26,6 +26,7 @@ def dvc() -> None:
 @click.pass_obj
 def write(metadata: ProjectMetadata, check: bool) -> None:
     """Write dvc.yaml: one stage for each pipeline of the default run."""
+    from labelrepair.commands.git_files import left_out  # noqa: PLC0415
     from labelrepair.stages.dvc_file import make_inputs, render  # noqa: PLC0415
 
     file = Path(metadata.project_path) / FILE
@@ -34,6 +35,8 @@ def write(metadata: ProjectMetadata, check: bool) -> None:
         wanted = render(Path(metadata.project_path))
     except LabelRepairError as error:
         raise click.ClickException(str(error)) from error
+    if lines := left_out(file.parent, wanted):
+        click.echo("\n  ".join(["git ignores what a clone needs; add to .gitignore:", *lines]))
     for path in [] if check else make_inputs(file.parent, wanted):
         click.echo(f"{path} made, empty: DVC wants it to exist")
     if present == wanted:

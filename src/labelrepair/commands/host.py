@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from kedro.framework.startup import ProjectMetadata
 
+from labelrepair.commands.git_files import KEPT, ignored, keep
 from labelrepair.defaults import Host, add_to_project, shipped
 from labelrepair.errors import ConfigError
 
@@ -43,7 +44,7 @@ def add(
     workspace: str | None,
     mlflow: bool,
 ) -> None:
-    """Write catalog, parameters and pipeline of NAMESPACE into this project."""
+    """Write catalog, parameters and pipeline of NAMESPACE, and lines of .gitignore."""
     try:
         host = Host(namespace, dataset, preset, seed, workspace, mlflow)
         package = Path(metadata.source_dir) / metadata.package_name
@@ -52,6 +53,11 @@ def add(
         raise click.ClickException(str(error)) from None
     for file in written:
         click.echo(f"wrote {os.path.relpath(file, metadata.project_path)}")
+    project = Path(metadata.project_path)
+    if keep(project, host.folder, store=any(file.name == "mlflow.yml" for file in written)):
+        click.echo("wrote .gitignore (lines added: what git keeps of the products)")
+    for path in ignored(project, [f"{host.folder}/{name}" for name in KEPT]):
+        click.echo(f"git still ignores {path}: change the line that says so (git check-ignore -v)")
     click.echo(NEXT.format(package=metadata.package_name, namespace=namespace))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from labelrepair.commands.git_files import ignored
 from labelrepair.label_diff import NO_LABEL, counts
 from labelrepair.label_table import LabelSource
 from labelrepair.printed import terminal
@@ -15,7 +16,10 @@ from labelrepair.printed import terminal
 if TYPE_CHECKING:
     from labelrepair.audit import AuditResult
 
-WIDEST = 12  # classes up to which flows are shown as a matrix
+IGNORED = "git ignores it, and no clone will have it: git check-ignore -v says why"
+WIDEST = 12  # classes up to which flows are shown as a matrix, where it fits
+CHANGED = ("label", "action", "source")
+UNBOUNDED = 10_000  # columns of no terminal
 WIDE = 200  # characters of a history, whose columns must not be folded
 FLOWS = 15  # else so many of the largest
 
@@ -67,7 +71,9 @@ def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
     _rows(console, named, 10)
     if len(named) and not dry_run:
         for name in ("human_decisions", "label_changes"):
-            console.print(f"  written: {project.path(name)} (commit it)")
+            path = project.path(name)
+            out = ignored(project.root, [path])
+            console.print(f"  written: {path} ({IGNORED if out else 'commit it'})")
         for name in ("repaired_table", "label_ledger"):
             console.print(f"  written: {project.path(name)}")
         mounted = f"--from-nodes {project.namespace}.choose_policy"
@@ -153,19 +159,21 @@ def audits(
 
 
 def _flows(console: Console, matrix: pd.DataFrame, names: Sequence[str]) -> None:
-    """Show from (rows) to (columns), or the largest flows of many classes."""
-    if not matrix.to_numpy().any():
+    """Show from (rows) to (columns), or the largest flows if a matrix would be cut."""
+    values = matrix.to_numpy()
+    if not values.any():
         return
-    if len(names) <= WIDEST + 1:
-        table = Table(title="from (row) to (column)", title_justify="left")
-        table.add_column("")
-        for name in names:
-            table.add_column(name, justify="right")
-        for name, row in zip(names, matrix.to_numpy(), strict=True):
-            table.add_row(name, *[str(count) if count else "" for count in row])
-    else:
-        table = Table("from", "to", "rows", title="largest flows", title_justify="left")
-        values = matrix.to_numpy()
+    table = Table(title="from (row) to (column)", title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, row in zip(names, values, strict=True):
+        table.add_row(name, *[str(count) if count else "" for count in row])
+    if len(names) > WIDEST + 1 or _width(console, table) > console.width:
+        table = Table(title="largest flows", title_justify="left")
+        for head in ("from", "to"):
+            table.add_column(head, overflow="fold")
+        table.add_column("rows", justify="right", no_wrap=True)
         for cell in np.argsort(-values, axis=None, kind="stable")[:FLOWS]:
             before, after = np.unravel_index(cell, values.shape)
             if values[before, after]:
@@ -173,17 +181,26 @@ def _flows(console: Console, matrix: pd.DataFrame, names: Sequence[str]) -> None
     console.print(table)
 
 
+def _width(console: Console, table: Table) -> int:
+    """Return the columns of the terminal that a table takes if nothing in it is cut or folded."""
+    return console.measure(table, options=console.options.update(max_width=UNBOUNDED)).maximum
+
+
 def _rows(console: Console, named: pd.DataFrame, rows: int) -> None:
-    """Show the first rows of a patch."""
+    """Show the first rows of a patch: a table, or one below the other where it would be cut."""
     if named.empty or rows < 1:
         return
-    table = Table("sample", "label", "action", "source")
+    table = Table("sample", *CHANGED)
+    lines = []
     for row in named.head(rows).to_dict("records"):
         pairs = [
             f"{row[f'from_{name}'] or NO_LABEL} -> {row[f'to_{name}'] or NO_LABEL}"
-            for name in ("label", "action", "source")
+            for name in CHANGED
         ]
         table.add_row(row["sample_id"], *pairs)
-    console.print(table)
+        told = [f"  {name} {pair}" for name, pair in zip(CHANGED, pairs, strict=True)]
+        lines += [row["sample_id"], *told]
+    # Nothing of ours breaks a line, so that an id can be copied.
+    console.print(table if _width(console, table) <= console.width else "\n".join(lines))
     if len(named) > rows:
         console.print(f"... and {len(named) - rows:,} more")
