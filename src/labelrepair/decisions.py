@@ -28,9 +28,11 @@ from labelrepair.label_table import (
     Split,
     check_repaired_table,
 )
+from labelrepair.ledger import REVERT
 from labelrepair.plain_csv import check_file, check_plain, separator_hint
 
 LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE = "label", "batch", "reviewer", "decided_at", "note"
+AUDIT = "audit:"  # how the names of audits begin
 PLACE = "place"  # optional column: where in its file a row stands, for messages
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 """How a time is written; as text such times sort as they came."""
@@ -100,7 +102,8 @@ def make(
         table: label table.
         decided: sample_id, label (Int64), and perhaps reviewer, decided_at, note, and an action for
             the rows without a label (else: drop). A label equal to the given one means keep.
-        batch: why these samples were looked at: "queue", "audit:...", "patch", "revert".
+        batch: why these samples were looked at: "queue", "audit:...", "patch", "revert". In the file
+            audits that the samples were answered in before follow it, separated by a blank.
         where: the file, to begin messages with.
 
     Raises:
@@ -121,16 +124,81 @@ def make(
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Return both; of a sample in both the later decision counts, the new one if as late.
 
-    Only times count here. Decisions that say nothing new change no time; whether an answer without
-    a time of its own is older than it looks, :func:`labelrepair.review.older` tells.
+    A decision that is made again stays the first one's, with its author and time; its note is
+    replaced by a new one of the same author. A sample stays in every audit that it was answered in,
+    whoever decides about it later: random samples must not lose the rows that somebody looks at
+    again. Only a revert takes it out: the answer has been taken back.
+
+    Only times count here. Whether an answer without a time of its own is older than it looks,
+    :func:`labelrepair.review.older` tells.
+
+    Args:
+        old: decisions, one per sample.
+        new: decisions, one per sample.
     """
-    same = [name for name in COLUMNS if name != DECIDED_AT]
-    known = pd.MultiIndex.from_frame(old[same].astype("string").fillna(""))
-    new = new[~pd.MultiIndex.from_frame(new[same].astype("string").fillna("")).isin(known)]
-    parts = [part for part in (old, new) if len(part)]
-    both = pd.concat(parts, ignore_index=True) if parts else new
-    both = both.sort_values(DECIDED_AT, kind="stable").drop_duplicates(SAMPLE_ID, keep="last")
+    if new.empty:
+        return old.sort_values(SAMPLE_ID, ignore_index=True)
+    new = new.reset_index(drop=True)
+    held = old.set_index(SAMPLE_ID).reindex(new[SAMPLE_ID]).reset_index()
+    again = known(old, new) & (new[BATCH] != REVERT)
+    late = new[DECIDED_AT] >= held[DECIDED_AT].fillna("").astype("str")
+    wins = held[ACTION].isna() | (late & ~again)
+    noted = again & (new[REVIEWER] == held[REVIEWER]).fillna(False) & (new[NOTE] != "")
+    held[NOTE] = held[NOTE].mask(noted, new[NOTE])
+    lines = pd.concat([part for part in (new[wins], held[~wins]) if len(part)]).sort_index()
+    loses = np.where(wins, held[BATCH].fillna(""), new[BATCH])
+    lines[BATCH] = pd.array(
+        [
+            why if why.split()[:1] == [REVERT] and not same else joined(why, other)
+            for why, other, same in zip(lines[BATCH], loses, again, strict=True)
+        ],
+        dtype="str",
+    )
+    rest = old[~old[SAMPLE_ID].isin(new[SAMPLE_ID])]
+    both = pd.concat([part for part in (rest, lines) if len(part)], ignore_index=True)
     return both.sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def known(old: pd.DataFrame, new: pd.DataFrame) -> "pd.Series[bool]":
+    """Return the mask of the new decisions that say what the old ones say already.
+
+    Of a sample that stays in review, the note is what there is to tell: who said what.
+    """
+    new = new.reset_index(drop=True)
+    held = old.set_index(SAMPLE_ID).reindex(new[SAMPLE_ID]).reset_index()
+    same = (says(held) == says(new)) & (held[CONTENT_HASH] == new[CONTENT_HASH])
+    told = (held[ACTION] != Action.REVIEW) | (held[NOTE] == new[NOTE])
+    return (same & told).fillna(False).astype(bool)
+
+
+def stay_in_audits(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Return the old decisions about the samples of new ones, in the audits of both.
+
+    For answers that others have overruled: their rows stay in the sample. Reverted ones leave it.
+    """
+    batches = new.set_index(SAMPLE_ID)[BATCH]
+    held = old[old[SAMPLE_ID].isin(batches.index)]
+    held = held[held[BATCH].str.split().str[0] != REVERT]
+    both = [
+        joined(*pair) for pair in zip(held[BATCH], batches.reindex(held[SAMPLE_ID]), strict=True)
+    ]
+    return held.assign(**{BATCH: pd.array(both, dtype="str")})
+
+
+def audits(batch: str) -> list[str]:
+    """Return the audits among the words of a batch: those that its sample was answered in."""
+    return [word for word in str(batch).split() if word.startswith(AUDIT)]
+
+
+def joined(batch: str, other: str) -> str:
+    """Return a batch with the audits of another one after it, none twice."""
+    words = batch.split()
+    return " ".join([batch, *(name for name in audits(other) if name not in words)])
+
+
+def says(frame: pd.DataFrame, label: str = LABEL) -> "pd.Series[str]":
+    """Return the labels as text; where there is none, whether the row is dropped or in review."""
+    return frame[label].astype("string").fillna(frame[ACTION].astype("string"))
 
 
 def after(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:

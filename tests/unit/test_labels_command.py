@@ -517,6 +517,66 @@ def test_a_file_imported_again_does_not_undo_what_was_decided_since(host, clock)
     assert host.table().loc["s/14", "repaired_label"] == 1
 
 
+def test_what_was_decided_before_stays_its_authors(host, clock):
+    clock(1)
+    host.run("export", "-o", "review.csv")
+    host.fill("review.csv", {"s/14": "bee", "s/13": "ant"})
+    clock(2)
+    assert "decided so before" not in host.run("import", "review.csv", "--reviewer", "ann")
+    before = host.content()
+    clock(3)
+
+    shown = host.run("import", "review.csv", "--reviewer", "carol")
+
+    assert "0 rows changed" in shown
+    assert "2 had been decided so before: by whom and when stays as it was" in shown
+    assert "written" not in shown
+    assert host.content() == before
+    # A note that its author adds is kept, and the file that holds it named.
+    host.fill("review.csv", {"s/14": "bee", "s/13": "ant"}, note="with wings")
+    shown = host.run("import", "review.csv", "--reviewer", "ann")
+    assert "written: data/people.csv (commit it)" in shown
+    assert "ledger" not in shown
+    people = decisions.read_csv(host.data / "people.csv")
+    assert set(people["note"]) == {"with wings"}
+    assert set(people["decided_at"]) == {"2026-01-02T10:00:00Z"}
+
+
+def test_an_overruled_answer_stays_in_its_audit(host, clock):
+    def evaluated():
+        return host.run("audit", "evaluate").splitlines()[1]
+
+    clock(1)
+    host.run("audit", "draw", "--count", "5", "-o", "audit.csv")
+    sample = pd.read_csv("audit.csv", dtype=str)["sample_id"].iloc[0]
+    labels = repaired_table().set_index("sample_id")["repaired_label"]
+    right, wrong = NAMES[labels[sample]], NAMES[(labels[sample] + 1) % 3]
+    host.run("audit", "draw", "--count", "5", "-o", "again.csv")
+    clock(2)
+    host.fill("audit.csv", {sample: right})
+    host.run("import", "audit.csv")
+    assert "0 wrong of 1 audited" in evaluated()
+    host.fill("audit.csv", {sample: wrong}, batch="queue")  # somebody else says otherwise
+    clock(3)
+    host.run("import", "audit.csv")
+    host.fill("again.csv", {sample: right})
+    assert f"1 left out, somebody has decided otherwise since: {sample}" in (
+        host.run("import", "again.csv")
+    )
+    assert "1 wrong of 1 audited" in evaluated()
+    # As does one that is only known from a file which comes too late.
+    people = host.data / "people.csv"
+    name = pd.read_csv("again.csv")["batch"].iloc[0]
+    people.write_text(people.read_text().replace(f"queue {name}", "queue"))
+    assert "no audit" in host.run("audit", "evaluate")
+    assert "written: data/people.csv" in host.run("import", "again.csv")
+    assert f"queue {name}" in people.read_text()
+    # A reverted one does not.
+    host.run("revert", "--sample", sample)
+    host.run("import", "again.csv")
+    assert "no audit" in host.run("audit", "evaluate")
+
+
 def test_an_answer_may_be_corrected_in_its_file_and_given_again_in_a_new_one(host, clock):
     clock(1)
     host.run("export", "-o", "review.csv")

@@ -267,6 +267,8 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     stay in review. What people decided is never overwritten by a later run. Answers that somebody
     has overruled since, as of a file that is imported again, are left out and named.
     """
+    import pandas as pd  # noqa: PLC0415
+
     from labelrepair import audit as audits  # noqa: PLC0415
     from labelrepair import decisions, ledger, review  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
@@ -292,11 +294,14 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
         again = decisions.after(new[asked].assign(decided_at=now), project.decided)
         new.loc[asked, "decided_at"] = again["decided_at"]
         older = []
+    overruled = new[new["sample_id"].isin(older)]
     new = decisions.remove(new, older)
     conflicts = [sample for sample in conflicts if sample not in older]
-    _put(project, new, show.done, False)
+    again = int(decisions.known(project.decided, new).sum())
+    left = decisions.stay_in_audits(project.decided, overruled)
+    _put(project, pd.concat([part for part in (new, left) if len(part)] or [new]), show.done, False)
     unanswered = int((answers["reviewed_label"] == "").sum())
-    show.imported(len(new) - len(conflicts), conflicts, unanswered, older)
+    show.imported(len(new) - len(conflicts), conflicts, unanswered, older, again)
 
 
 @labels.group(cls=_Group)
@@ -398,17 +403,17 @@ def _code(project: Any, name: str) -> int:
 def _put(
     project: Any,
     new: "pd.DataFrame",
-    show: "Callable[[pd.DataFrame, Any, bool], None]",
+    show: "Callable[[pd.DataFrame, Any, bool, bool], None]",
     dry_run: bool,
 ) -> None:
     """Put decisions in force, or only say which rows they are about."""
     from labelrepair import label_diff  # noqa: PLC0415
 
     if dry_run:
-        patch = label_diff.diff(project.table, project.after(new)[1])
+        patch, decided = label_diff.diff(project.table, project.after(new)[1]), False
     else:
-        patch, _ = project.put(new)
-    show(label_diff.named(patch, project.class_names), project, dry_run)
+        patch, decided = project.put(new)
+    show(label_diff.named(patch, project.class_names), project, dry_run, decided)
 
 
 def _export(

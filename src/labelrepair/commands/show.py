@@ -59,15 +59,16 @@ def history(row: "pd.Series[Any]", events: pd.DataFrame, class_names: Sequence[s
     terminal(WIDE).print(table)
 
 
-def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
-    """Show what was changed, or would be."""
+def done(named: pd.DataFrame, project: Any, dry_run: bool, decided: bool) -> None:
+    """Show what was changed, or would be; ``decided``: the decisions' file says something else."""
     console = terminal()
     word = "would change" if dry_run else "changed"
     console.print(f"{len(named):,} {'row' if len(named) == 1 else 'rows'} {word}")
     _rows(console, named, 10)
+    if decided:
+        console.print(f"  written: {project.path('human_decisions')} (commit it)")
     if len(named) and not dry_run:
-        for name in ("human_decisions", "label_changes"):
-            console.print(f"  written: {project.path(name)} (commit it)")
+        console.print(f"  written: {project.path('label_changes')} (commit it)")
         for name in ("repaired_table", "label_ledger"):
             console.print(f"  written: {project.path(name)}")
         mounted = f"--from-nodes {project.namespace}.choose_policy"
@@ -82,11 +83,13 @@ def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
 
 
 def imported(
-    decided: int, conflicts: Sequence[str], unanswered: int, older: Sequence[str] = ()
+    decided: int, conflicts: Sequence[str], unanswered: int, older: Sequence[str], again: int
 ) -> None:
     """Show what an import found."""
     console = terminal()
     console.print(f"{decided:,} samples decided, {unanswered:,} without an answer")
+    if again:
+        console.print(f"{again:,} had been decided so before: by whom and when stays as it was")
     if conflicts:
         console.print(f"{len(conflicts):,} stay in review, reviewers disagree: {_some(conflicts)}")
     if older:

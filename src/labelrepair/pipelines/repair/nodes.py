@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair import decisions, label_diff, ledger, thresholds
+from labelrepair import audit, decisions, label_diff, ledger, thresholds
 from labelrepair.config import from_dict
 from labelrepair.errors import DataError
 from labelrepair.label_table import check_made_from
@@ -52,7 +52,7 @@ def choose_policy(  # one argument per catalog entry
     decisions.check(table, decided)
     _warn_of_lost(ledger.without_decision(known, table, decided))
     as_set = from_dict(Policy, policy, "policy")
-    if decided[decisions.BATCH].str.startswith("audit:relabel:").any():  # only they need scores
+    if audit.of_relabels(decided):  # only they need scores
         noise, spec = noise_from_dict(noise_estimate), from_dict(ScoringSpec, scoring, "scoring")
         table = repair_table(table, probs, selected, noise, spec, as_set)
     record = thresholds.choose(
