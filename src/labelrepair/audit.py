@@ -42,6 +42,7 @@ _NAME = re.compile(
     r"audit:(?P<group>relabel|keep|drop|all):(?P<drawn>\d+)of(?P<population>\d+):seed\d+"
     r"(?::[0-9a-f]{8}-(?P<scores>[0-9a-f]{8}))?"  # names from before have no such ending
 )
+_MARK = re.compile("m?[0-9a-f]{16}")  # files from before have no "m"
 OVER_ALL = f"{AUDIT}all:"  # how the names of draws over all rows begin
 OF_RELABELS = f"{AUDIT}relabel:"
 ROUNDING = 1e-12  # 1 - 0.95 is a little over 0.05; a tie goes to the larger number
@@ -100,14 +101,15 @@ def audited(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
 
     It goes with the row to the reviewer and comes back with the answer, which is about that label
     and no other (:func:`refuse_stale`). As it differs between samples of the same label, it tells
-    the reviewer nothing.
+    the reviewer nothing. It begins with a letter: a spreadsheet makes a number of one like 12e5.
 
     Args:
         ledger: events.
         table: label table.
     """
     state = replay(ledger, table)
-    return pd.Series(_marks(state, LABEL), index=pd.Index(state[SAMPLE_ID]), dtype="str")
+    marks = [f"m{mark}" for mark in _marks(state, LABEL)]
+    return pd.Series(marks, index=pd.Index(state[SAMPLE_ID]), dtype="str")
 
 
 def refuse_stale(
@@ -122,15 +124,21 @@ def refuse_stale(
         where: the file, to begin messages with.
 
     Raises:
-        DataError: a run has changed an audited label or its action; the message names line and
-            sample. What people have decided since about a row drawn from all rows is no such
-            change: its answer is about the label that they gave it.
+        DataError: a mark is damaged, or a run has changed an audited label or its action; the
+            message names line and sample. What people have decided since about a row drawn from all
+            rows is no such change: its answer is about the label that they gave it.
     """
     said = answers[(answers[AUDITED] != "") & (answers[ANSWER] != "")]
+    rule = (
+        "is no mark of an audit, 'm' and 16 hex digits (without the 'm' it may be a number to a "
+        "spreadsheet): take the column from the file that was drawn; the same draw writes it again"
+    )
+    refuse(said, ~said[AUDITED].str.fullmatch(_MARK).astype(bool), AUDITED, rule, where)
+    marks = said[AUDITED].str.removeprefix("m")
     moved = pd.Series(False, index=said.index)
     for batch, rows in said.groupby(BATCH):
         found = _marks_since_the_last_run(ledger, table, set(rows[SAMPLE_ID]), str(batch))
-        own = pd.MultiIndex.from_frame(rows[[SAMPLE_ID, AUDITED]])
+        own = pd.MultiIndex.from_arrays([rows[SAMPLE_ID], marks[rows.index]])
         unknown = ~rows[SAMPLE_ID].isin(table[SAMPLE_ID])  # resolve names the sample
         moved[rows.index] = ~own.isin(found) & ~unknown
     rule = (
@@ -369,8 +377,8 @@ def curated(decided: pd.DataFrame) -> pd.DataFrame:
         missing = int(_NAME.fullmatch(str(batch))["drawn"]) - answers  # type: ignore[index]
         if missing > 0:
             logger.warning(
-                "%s: %d of its drawn rows have no answer, so that T is estimated from a sample that "
-                "may be no random one any more: answer them (reverted answers are none)",
+                "%s: %d drawn rows have no answer, so that T is estimated from a sample that may "
+                "be no random one any more: answer them (reverted answers are none)",
                 batch,
                 missing,
             )

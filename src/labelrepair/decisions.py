@@ -5,7 +5,7 @@ they are a frame of class numbers with columns ``COLUMNS``.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +29,14 @@ from labelrepair.label_table import (
     check_repaired_table,
 )
 from labelrepair.ledger import REVERT
-from labelrepair.plain_csv import check_file, check_plain, separator_hint
+from labelrepair.plain_csv import (
+    SPREADSHEET,
+    check_file,
+    check_plain,
+    separator_hint,
+    survives,
+    taken_for,
+)
 
 LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE = "label", "batch", "reviewer", "decided_at", "note"
 AUDIT = "audit:"  # how the names of audits begin
@@ -102,8 +109,8 @@ def make(
         table: label table.
         decided: sample_id, label (Int64), and perhaps reviewer, decided_at, note, and an action for
             the rows without a label (else: drop). A label equal to the given one means keep.
-        batch: why these samples were looked at: "queue", "audit:...", "patch", "revert". In the file
-            audits that the samples were answered in before follow it, separated by a blank.
+        batch: why these samples were looked at: "queue", "audit:...", "patch", "revert"; after it,
+            separated by blanks, perhaps audits that they were answered in before.
         where: the file, to begin messages with.
 
     Raises:
@@ -179,9 +186,8 @@ def stay_in_audits(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     batches = new.set_index(SAMPLE_ID)[BATCH]
     held = old[old[SAMPLE_ID].isin(batches.index)]
     held = held[held[BATCH].str.split().str[0] != REVERT]
-    both = [
-        joined(*pair) for pair in zip(held[BATCH], batches.reindex(held[SAMPLE_ID]), strict=True)
-    ]
+    own = batches.reindex(held[SAMPLE_ID])
+    both = [joined(before, batch) for before, batch in zip(held[BATCH], own, strict=True)]
     return held.assign(**{BATCH: pd.array(both, dtype="str")})
 
 
@@ -314,16 +320,50 @@ def _actions(decided: pd.DataFrame, given: Any) -> Any:
 
 def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
     rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(decided[SAMPLE_ID]))
-    refuse(decided, pd.Series(rows < 0), SAMPLE_ID, "is not in the label table", where)
+    unknown = pd.Series(rows < 0)
+    rule = f"is not in the label table{_otherwise(table[SAMPLE_ID], decided[SAMPLE_ID][unknown])}"
+    refuse(decided, unknown, SAMPLE_ID, rule, where)
     test = (table[SPLIT] == Split.TEST).to_numpy()[rows]
-    rule = (
+    moved = (
         "belongs to the test split, whose labels are never repaired; a split that is drawn "
         "(ingestion.split.test_fraction) moves rows when the set grows, one that the source brings "
         "stays (split_column of a manifest, array 'split' of an .npz): repaired_table has the "
         "splits of the last repair"
     )
-    refuse(decided, pd.Series(test), SAMPLE_ID, rule, where)
+    refuse(decided, pd.Series(test), SAMPLE_ID, moved, where)
     return rows
+
+
+def _otherwise(known: Iterable[str], unknown: "pd.Series[Any]") -> str:
+    """Return what to say of the first unknown text if a spreadsheet may have made it of another."""
+    seen = taken_for(str(unknown.iloc[0])) if len(unknown) else None
+    own = [name for name in known if seen and taken_for(name) == seen]
+    return f", which has '{own[0]}': {SPREADSHEET}" if own else ""
+
+
+def refuse_rewritten(frame: pd.DataFrame, column: str, known: Collection[str], where: str) -> None:
+    """Refuse texts of a CSV that may be other texts, written otherwise by a spreadsheet.
+
+    It writes 00012 as 12. Where there are both, a line with 12 may be about either, unless another
+    line shows that the file has kept what a spreadsheet changes.
+
+    Args:
+        frame: the file's lines.
+        column: sample ids, or answers.
+        known: all valid texts.
+        where: the file, to begin messages with.
+
+    Raises:
+        DataError: the message names the first such line, and both texts.
+    """
+    others = {taken_for(name): name for name in known if not survives(name)}
+    texts = frame[column].astype("str")
+    if not others or texts.isin([*others.values()]).any():
+        return
+    twins = texts.map(lambda text: others.get(taken_for(text)) if text in known else None)
+    for name in twins.dropna().iloc[:1]:
+        rule = f"may be '{name}', which there is, too: {SPREADSHEET}"
+        refuse(frame, twins.notna(), column, rule, where)
 
 
 def refuse(

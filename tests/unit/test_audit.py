@@ -1,5 +1,7 @@
 """What random samples say: exact bounds, draws, and what people's answers feed."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,6 +147,22 @@ def test_what_is_audited_is_told_to_nobody():
     assert (audit.audited(later, frame) != marks).to_numpy().nonzero()[0].tolist() == [3]
 
 
+def test_a_mark_is_no_number_and_a_damaged_one_is_called_so():
+    frame = table()
+    rows, name = audit.draw(frame, "relabel", 20, 0)
+    marks = audit.audited(book(frame), frame).reindex(rows["sample_id"]).to_numpy()
+    assert all(re.fullmatch("m[0-9a-f]{16}", mark) for mark in marks)
+    sheet = pd.DataFrame({"sample_id": rows["sample_id"], "batch": name, ANSWER: "x"})
+    sheet[PLACE] = [f"line {row + 2}" for row in range(20)]
+    sheet[AUDITED] = [mark[1:] for mark in marks]  # files from before
+    audit.refuse_stale(sheet, book(frame), frame, "audit.csv")
+
+    sheet.loc[3, AUDITED] = "1.23457E+15"
+    message = r"line 5, sample 's03': audited '1.23457E\+15' is no mark of an audit, 'm' and 16 hex"
+    with pytest.raises(DataError, match=f"audit.csv: {message}"):
+        audit.refuse_stale(sheet, book(frame), frame, "audit.csv")
+
+
 def decide(frame, events, decided):
     """Return the table and the ledger once decisions are in force."""
     after = decisions.apply(frame, decided, 3)
@@ -235,7 +253,7 @@ def test_a_reverted_answer_is_none_and_the_estimate_says_so(caplog):
     (result,) = audit.evaluate(audit.verdicts(book(frame), reverted, frame))
     assert result.answered == 28
     assert len(audit.curated(reverted)) == 28
-    assert f"{name}: 2 of its drawn rows have no answer, so that T is estimated" in caplog.text
+    assert f"{name}: 2 drawn rows have no answer, so that T is estimated" in caplog.text
     again = decisions.merge(reverted, decided)
     assert len(audit.curated(again)) == 30, "the audit's file can be imported again"
 

@@ -839,6 +839,63 @@ def test_wrong_files_are_refused_whole(host, changes, message):
     assert host.content() == before
 
 
+def call(host, ids, names=NAMES):
+    """Give samples other ids, and the classes other names."""
+    for name in ("repaired", "label_table"):
+        table = pd.read_parquet(host.data / f"{name}.parquet")
+        table = table.replace({"sample_id": ids}).sort_values("sample_id", ignore_index=True)
+        table.to_parquet(host.data / f"{name}.parquet", index=False)
+    (host.data / "class_names.json").write_text(json.dumps(names))
+
+
+@pytest.mark.parametrize(
+    ("own", "written"),
+    [("00012", "12"), ("1e5", "1.00E+05"), ("1e5", "100000"), ("2024-01-02", "1/2/2024"),
+     ("1-2", "2-Jan"), ("true", "TRUE"), ("12345678901234567890", "1.23457E+19")],
+)  # fmt: skip
+def test_what_a_spreadsheet_makes_of_an_id_is_named(host, own, written):
+    call(host, {"s/14": own})
+    shown = host.run("export", "-o", "review.csv")
+    assert f"1 sample ids or class names, the first '{own}', are numbers or dates" in shown
+    host.fill("review.csv", {own: "ant"})
+    assert "1 samples decided" in host.run("import", "review.csv"), "it is fine as it is"
+    sheet = pd.read_csv("review.csv", dtype=str, keep_default_na=False)
+    sheet.replace({"sample_id": {own: written}}).to_csv("review.csv", index=False)
+
+    shown = host.run("import", "review.csv", fails=True)
+    assert f"sample_id '{written}' is not in the label table, which has '{own}': a spread" in shown
+
+
+@pytest.mark.parametrize("where", ["id", "class"])
+def test_what_may_be_another_id_or_class_is_not_guessed(host, where):
+    if where == "id":
+        call(host, {"s/13": "00012", "s/14": "12"})
+        answer, column, other = {"12": "ant"}, "sample_id", "00012"
+    else:
+        call(host, {}, ["1", "01", "cat"])
+        answer, column, other = {"s/14": "1"}, "reviewed_label", "01"
+    host.run("export", "-o", "review.csv")
+    before = host.content()
+    host.fill("review.csv", answer)
+
+    shown = host.run("import", "review.csv", fails=True)
+    assert f"{column} '{[*answer, *answer.values()][where == 'class']}' may be '{other}'" in shown
+    if where == "id":
+        Path("ids.csv").write_text("sample_id\n12\n")
+        shown = host.run("revert", "--samples-from", "ids.csv", fails=True)
+        assert "ids.csv: line 2: sample_id '12' may be '00012', which there is, too" in shown
+        host.run("diff", "workspace", "given", "-o", "patch.csv")
+        patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+        patch[patch["sample_id"] == "12"].to_csv("patch.csv", index=False)
+        assert "patch.csv: line 2: sample_id '12' may be" in host.run(
+            "apply", "patch.csv", fails=True
+        )
+    assert host.content() == before
+    both = {"id": {"00012": "ant"}, "class": {"s/13": "01"}}[where]
+    host.fill("review.csv", answer | both)  # no spreadsheet has kept these
+    assert "2 samples decided" in host.run("import", "review.csv")
+
+
 def test_a_class_that_is_called_as_the_answer_for_none_is_never_answered(host):
     (host.data / "class_names.json").write_text(json.dumps(["ant", "bee", "(no class fits)"]))
     host.run("audit", "draw", "--of", "all", "--count", "2", "-o", "audit.csv")

@@ -10,7 +10,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 from labelrepair.errors import LabelRepairError
-from labelrepair.plain_csv import check_file
+from labelrepair.plain_csv import check_file, survives
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,7 @@ def revert(
     from labelrepair.errors import DataError  # noqa: PLC0415
 
     if samples_from:
-        samples = (*samples, *_sample_ids(samples_from))
+        samples = (*samples, *_sample_ids(samples_from, set(project.table["sample_id"])))
     if run_id is None and label is None and not samples:
         raise click.UsageError("say what to revert: --run, --class, --sample or --samples-from")
     (book, names), table = project.book(), project.table
@@ -218,6 +218,8 @@ def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: b
 
     raw = _read_frame(patch)
     rows = label_diff.unnamed(raw, project.class_names, str(patch))
+    if patch.suffix != ".parquet":
+        decisions.refuse_rewritten(rows, "sample_id", set(project.table["sample_id"]), str(patch))
     label_diff.apply_patch(project.table, rows, str(patch))
     person = reviewer or label_project.reviewer(project.root)
     decided = rows.rename(columns={"to_label": "label", "to_action": "action"}).assign(
@@ -282,6 +284,12 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
         decisions.refuse(answers, nobody, "reviewer", rule, str(file))
     else:
         answers = review.from_csv(decisions.read_csv(file), str(file))
+        given = answers[answers[review.ANSWER] != ""].reset_index(drop=True)
+        for column, valid in (
+            ("sample_id", set(project.table["sample_id"])),
+            (review.ANSWER, {*project.class_names, review.NO_CLASS}),
+        ):
+            decisions.refuse_rewritten(given, column, valid, str(file))
     person = reviewer or label_project.reviewer(project.root)
     answers["reviewer"] = answers["reviewer"].where(answers["reviewer"] != "", person)
     now = ledger.utc_now()
@@ -447,6 +455,12 @@ def _export(
     if marks is not None:
         shown[review.AUDITED] = marks.reindex(shown["sample_id"]).to_numpy()
     if form == "csv":
+        odd = [name for name in (*shown["sample_id"], *names) if not survives(name)]
+        if odd:
+            click.echo(
+                f"{len(odd)} sample ids or class names, the first '{odd[0]}', are numbers or dates "
+                "to a spreadsheet, which writes them otherwise: let it read the columns as text"
+            )
         _write_frame(review.to_csv(shown, batch, current, ledger.utc_now()), output)
     elif form == "fiftyone":
         _write_text(output, _json(review.to_fiftyone(shown, names, batch, current)))
@@ -515,12 +529,12 @@ def _require_unanswered(path: Path, form: str) -> None:
         raise DataError(f"{path}: holds {filled} answers; {keep}")
 
 
-def _sample_ids(path: Path) -> list[str]:
+def _sample_ids(path: Path, known: set[str]) -> list[str]:
     """Return the ids of a list of samples.
 
     Raises:
         DataError: it has no such column, or no line: a condition that meets nothing must not count
-            as no condition.
+            as no condition; or an id may be another one of the known ones.
     """
     from labelrepair import decisions  # noqa: PLC0415
     from labelrepair.errors import DataError  # noqa: PLC0415
@@ -530,6 +544,7 @@ def _sample_ids(path: Path) -> list[str]:
         raise DataError(f"{path}: missing column sample_id; found {', '.join(raw.columns)}")
     if raw.empty:
         raise DataError(f"{path}: holds no sample, so there is nothing to do; expected ids")
+    decisions.refuse_rewritten(raw, "sample_id", known, str(path))
     return [str(sample) for sample in raw["sample_id"]]
 
 
