@@ -362,7 +362,10 @@ def refuse_rewritten(frame: pd.DataFrame, column: str, known: Collection[str], w
         return
     twins = texts.map(lambda text: others.get(taken_for(text)) if text in known else None)
     for name in twins.dropna().iloc[:1]:
-        rule = f"may be '{name}', which there is, too: {SPREADSHEET}"
+        rule = (
+            f"may be '{name}', which there is, too: {SPREADSHEET}; a file in another format (Label "
+            "Studio, Parquet) leaves no doubt"
+        )
         refuse(frame, twins.notna(), column, rule, where)
 
 

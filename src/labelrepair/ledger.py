@@ -2,7 +2,8 @@
 
 A sample's *state* is its label (null: withheld), the action behind it and its source. It starts as
 (given label, keep, given); each event of the ledger replaces it. A state that a repair arrives at
-again is no event, so that repeating a repair appends nothing. See docs/versioning.md.
+again is no event, so that repeating a repair appends nothing. Where the source gives another label
+than before, that is an event, too, which leads to it. See docs/versioning.md.
 
 Events hold class numbers, which mean something in the class list of their time only: they say which
 that was, and :func:`in_classes` reads them in another one, by name. They are about the content that
@@ -45,6 +46,8 @@ LABEL = "label"
 STATE = (LABEL, ACTION, SOURCE)
 REVERT = "revert"
 """Value of ``method`` of the events that :func:`revert` proposes."""
+REGIVEN = "source"
+"""Value of ``method`` of the events by which a given label became another one in the source."""
 KEPT = "take the file from the version control that keeps it"
 
 DTYPES = {
@@ -280,6 +283,25 @@ def of_other_content(ledger: pd.DataFrame, table: pd.DataFrame) -> "pd.Series[bo
     return now.notna() & (was != "") & (was != now)
 
 
+def regiven(ledger: pd.DataFrame, table: pd.DataFrame) -> "pd.Series[Any]":
+    """Return the given labels that the ledger knows where the table has another one, by sample.
+
+    The ledger tells of a given label by the last event that kept it, else by the first event, which
+    began at it. Of samples without events nothing is known, and nothing would come of it.
+
+    Args:
+        ledger: events; those of other content than in ``table`` do not matter.
+        table: label table, with the given labels of now.
+    """
+    events = ledger[~of_other_content(ledger, table)]
+    kept = events[events[ACTION] == Action.KEEP].drop_duplicates(SAMPLE_ID, keep="last")
+    first = events[~events[SAMPLE_ID].isin(kept[SAMPLE_ID])].drop_duplicates(SAMPLE_ID)
+    labels = [kept.set_index(SAMPLE_ID)[TO_LABEL], first.set_index(SAMPLE_ID)[FROM_LABEL]]
+    known = pd.concat(labels)
+    now = table.set_index(SAMPLE_ID)[GIVEN_LABEL].astype("Int64").reindex(known.index)
+    return known[(known != now).fillna(False).astype(bool)].sort_index()
+
+
 def without_decision(
     ledger: pd.DataFrame, table: pd.DataFrame, decisions: pd.DataFrame
 ) -> list[str]:
@@ -315,6 +337,8 @@ def append(
 ) -> pd.DataFrame:
     """Return the ledger with an event for every sample whose state changes; nothing is removed.
 
+    Of a proposed sample whose given label is another one now, an event says so first.
+
     Args:
         ledger: events so far.
         table: label table with at least the ingested columns.
@@ -330,6 +354,24 @@ def append(
     Raises:
         DataError: a proposed sample is not in the table, or is proposed twice.
     """
+    names = _names(ledger, proposed)
+    known = in_classes(ledger, names)[0] if names else ledger
+    other = state_of(table[[SAMPLE_ID, GIVEN_LABEL]])
+    other = other[other[SAMPLE_ID].isin(regiven(known, table).index)]
+    other = other[other[SAMPLE_ID].isin(proposed[SAMPLE_ID])].assign(
+        **{CONFIDENCE: pd.NA, METHOD: REGIVEN, DECIDED_AT: "", REVIEWER: ""},
+        **{NOTE: "another given label in the source", CLASS_NAMES: _json(names) if names else ""},
+    )
+    now = now or utc_now()
+    if len(other):
+        ledger = _append(ledger, table, other.astype(PROPOSED_DTYPES), run_id, now)
+    return _append(ledger, table, proposed, run_id, now)
+
+
+def _append(
+    ledger: pd.DataFrame, table: pd.DataFrame, proposed: pd.DataFrame, run_id: str, now: str
+) -> pd.DataFrame:
+    """Return the ledger with an event for every proposed state that is not the one in force."""
     rows = _rows(table, proposed)
     known, names = ledger, _names(ledger, proposed)
     if names:
@@ -346,7 +388,7 @@ def append(
     events[HASH_BEFORE] = state_hash(table, current)
     events[CONTENT_HASH] = table[CONTENT_HASH].to_numpy()[rows[differs.to_numpy()]]
     blank = events[DECIDED_AT].fillna("") == ""
-    events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now or utc_now())
+    events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now)
     events[CLASSES], events[CLASS_NAMES] = _digest(names), ""
     events = typed(events).sort_values(SAMPLE_ID, ignore_index=True)
     if names and _digest(names) not in _class_lists(ledger):

@@ -235,6 +235,29 @@ def test_blame_tells_the_history(host):
     assert "did you mean 's/01'" in host.run("blame", "s/001", fails=True)
 
 
+def test_blame_begins_at_the_label_that_was_given_then(host):
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+    for name in ("repaired", "label_table"):  # the source has another label, or another picture
+        table = pd.read_parquet(host.data / f"{name}.parquet")
+        table.loc[1, "given_label"], table.loc[3, "content_hash"] = 0, "new"
+        table.to_parquet(host.data / f"{name}.parquet", index=False)
+
+    def shown(sample):
+        return [" ".join(line.split()) for line in host.run("blame", sample).splitlines()[2:]]
+
+    history = shown("s/01")
+    assert history[0] == "bee given"
+    assert history[-1] == "ant given another given label in the source; no run has noted it yet"
+    edited = shown("s/03")
+    assert edited[0] == "ant given (of other content)"
+    assert edited[1].endswith("jocor (of other content)")
+    assert edited[-1] == "ant given"
+    host.run("revert", "--sample", "s/05", "--reviewer", "ada")  # notes it, as any run does
+    history = shown("s/01")
+    assert "ant keep given source another given label in the source" in history[-2]
+    assert "bee relabel human ada revert" in history[-1]
+
+
 @pytest.mark.parametrize("name", [":cat:", "[bold]", "[red]b[/red]", "[/]", ":x: [link=a]"])
 def test_names_are_shown_as_they_are(host, name):
     (host.data / "class_names.json").write_text(json.dumps([f"{name}0", f"{name}1", name]))

@@ -123,9 +123,8 @@ def blame(project: Any, sample: str) -> None:
         raise DataError(f"sample '{sample}': not in the label table{close}")
     book, names = project.book()
     events = ledger.blame(book, sample)
-    other = ledger.of_other_content(events, project.table)
-    events["note"] = events["note"].mask(other, "(of other content) " + events["note"])
-    show.history(row.iloc[0], events, names)
+    events["other"] = ledger.of_other_content(events, project.table)
+    show.history(row.iloc[0], events, names, len(ledger.regiven(events, row)) > 0)
 
 
 @labels.command()

@@ -40,22 +40,43 @@ def differences(
     _rows(console, named, rows)
 
 
-def history(row: "pd.Series[Any]", events: pd.DataFrame, class_names: Sequence[str]) -> None:
-    """Show a sample's events, beginning with the given label."""
+def history(
+    row: "pd.Series[Any]", events: pd.DataFrame, class_names: Sequence[str], regiven: bool
+) -> None:
+    """Show a sample's events, beginning with the label that was given then.
+
+    Args:
+        row: of the repaired table.
+        events: with a column ``other``: of other content than now.
+        class_names: of the events' numbers.
+        regiven: the source gives another label now than the events know of.
+    """
     heads = ("when (UTC)", "label", "action", "source", "sure", "by", "how", "run", "note")
     table = Table(*heads, title=f"{row['sample_id']} ({row['split']})", title_justify="left")
     table.box = None
     for column in table.columns:
         column.no_wrap = True
-    given = class_names[int(row["given_label"])]
-    table.add_row("", given, "", str(LabelSource.GIVEN))
+
+    def given(label: int, note: str = "") -> None:
+        table.add_row("", class_names[int(label)], "", str(LabelSource.GIVEN), *[""] * 4, note)
+
+    contents: set[str] = set()
     for event in events.to_dict("records"):
+        old = "(of other content) " if event["other"] else ""
+        if event["content_hash"] not in contents:  # each content begins at its given label
+            given(event["from_label"], old)
+        contents.add(event["content_hash"])
         label = NO_LABEL if pd.isna(event["to_label"]) else class_names[int(event["to_label"])]
         sure = "" if pd.isna(event["confidence"]) else f"{event['confidence']:.2f}"
         when = event["decided_at"][:16].replace("T", " ")
         run = "" if event["run_id"].startswith("run-") else event["run_id"][:8]
         what = (label, event["action"], event["source"], sure)
-        table.add_row(when, *what, event["reviewer"], event["method"], run, event["note"])
+        by = (event["reviewer"], event["method"], run, old + event["note"])
+        table.add_row(when, *what, *by)
+    if events["other"].all():
+        given(row["given_label"])
+    elif regiven:
+        given(row["given_label"], "another given label in the source; no run has noted it yet")
     terminal(WIDE).print(table)
 
 
