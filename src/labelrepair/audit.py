@@ -424,10 +424,10 @@ def _drawn(batch: str, answers: int) -> tuple[str, int, int]:
 
 def _answered(decided: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each audit of each decision, ordered by audit; in review is no answer."""
-    each = decided.assign(**{BATCH: [audits(batch) for batch in decided[BATCH]]}).explode(BATCH)
-    each = each.astype({BATCH: "str"})
-    named = each[BATCH].str.fullmatch(_NAME).fillna(False).astype(bool)
-    rows = each[named & (each[ACTION] != Action.REVIEW)]
+    names = [audits(batch) for batch in decided[BATCH]]
+    each = decided.iloc[np.repeat(np.arange(len(decided)), [len(of) for of in names])]
+    each = each.assign(**{BATCH: pd.array([name for of in names for name in of], dtype="str")})
+    rows = each[each[BATCH].str.fullmatch(_NAME) & (each[ACTION] != Action.REVIEW)]
     return rows.sort_values([BATCH, SAMPLE_ID], ignore_index=True)
 
 

@@ -28,7 +28,6 @@ from labelrepair.label_table import (
     Split,
     check_repaired_table,
 )
-from labelrepair.ledger import REVERT
 from labelrepair.plain_csv import (
     SPREADSHEET,
     check_file,
@@ -39,6 +38,7 @@ from labelrepair.plain_csv import (
 )
 
 LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE = "label", "batch", "reviewer", "decided_at", "note"
+REVERT = "revert"  # the batch of decisions that take something back
 AUDIT = "audit:"  # how the names of audits begin
 PLACE = "place"  # optional column: where in its file a row stands, for messages
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"

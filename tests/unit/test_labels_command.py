@@ -275,6 +275,60 @@ def test_names_are_shown_as_they_are(host, name):
     assert f"{name}2" in host.run("diff", "given", "--rows", "0")
 
 
+def test_a_ledger_of_another_clone_is_brought_in(host):
+    git(host, "init", "-q", "-b", "main")
+    git(host, "add", "-A")
+    git(host, "commit", "-qm", "a repair")
+    git(host, "switch", "-qc", "bobs")
+    host.run("revert", "--sample", "s/00", "--sample", "s/01", "--reviewer", "bob")
+    git(host, "add", "-A")
+    git(host, "commit", "-qm", "Bob's")
+    people, bobs = host.data / "people.csv", host.ledger()
+    bobs_line = people.read_text().splitlines()[2]
+    assert bobs_line.startswith("s/01")
+    git(host, "switch", "-q", "main")
+    host.run("revert", "--sample", "s/00", "--sample", "s/02", "--reviewer", "ann")
+    anns = host.ledger()
+    # Ann takes her side, and the line that only Bob has.
+    people.write_text(people.read_text() + f"{bobs_line}\n")
+
+    shown = host.run("merge-ledger", "bobs")
+
+    assert "2 events of bobs appended to data/ledger.parquet" in shown
+    assert "1 row changed" in shown
+    both = host.ledger()
+    pd.testing.assert_frame_equal(both.iloc[: len(anns)], anns)
+    pairs = both.iloc[len(anns) :][["sample_id", "reviewer"]].to_numpy().tolist()
+    assert pairs == [["s/00", "bob"], ["s/01", "bob"]]
+    assert host.table().loc["s/01", "label_source"] == "human"
+    before = host.content()
+    bobs.to_parquet("bobs.parquet")
+    assert "0 events of bobs.parquet appended" in host.run("merge-ledger", "bobs.parquet")
+    assert host.content() == before
+    bobs.assign(action="foo").to_parquet("bobs.parquet")
+    assert "bobs.parquet: event 0" in host.run("merge-ledger", "bobs.parquet", fails=True)
+
+
+def test_the_labels_in_force_are_those_of_the_decisions_whatever_a_ledger_says(host):
+    host.run("diff", "workspace", "given", "-o", "patch.csv")
+    patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+    theirs = patch[patch["sample_id"] == "s/00"].assign(to_label="cat", to_action="relabel")
+    theirs.to_csv("patch.csv", index=False)
+    before = {file: file.read_bytes() for file in host.data.iterdir()}
+    host.run("apply", "patch.csv", "--reviewer", "bob")
+    host.ledger().to_parquet("bobs.parquet")
+    for file, content in before.items():
+        file.write_bytes(content)
+    host.run("revert", "--sample", "s/00", "--reviewer", "ann")
+
+    assert "1 events" in host.run("merge-ledger", "bobs.parquet")
+
+    events = ledger.blame(host.ledger(), "s/00")
+    assert events["reviewer"].tolist() == ["", "ann", "bob", "ann"]
+    assert events["to_label"].tolist() == [1, 0, 2, 0]
+    assert host.table().loc["s/00", "repaired_label"] == 0
+
+
 def test_revert_appends_and_holds(host):
     before = host.ledger()
     run = before["run_id"].iloc[0]
@@ -1227,7 +1281,8 @@ def test_an_audit_is_about_the_label_that_was_drawn(host, form):
 
 def test_help_is_there(host):
     for command in ([], ["diff"], ["blame"], ["revert"], ["apply"], ["export"], ["import"],
-                    ["audit"], ["audit", "draw"], ["audit", "evaluate"]):  # fmt: skip
+                    ["audit"], ["audit", "draw"], ["audit", "evaluate"],
+                    ["merge-ledger"]):  # fmt: skip
         assert len(host.run(*command, "--help").splitlines()) > 5
 
 

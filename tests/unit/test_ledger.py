@@ -358,6 +358,35 @@ def test_select_refuses_what_the_ledger_does_not_know():
         ledger.select(book, table, samples=["s1", "s99"])
 
 
+@settings(max_examples=20, deadline=None)
+@given(histories(), st.data())
+def test_two_ledgers_are_one_and_lose_no_event(history, data):
+    """Of two that grew apart after some run, with class lists of their own."""
+    table, runs = history
+    parts = []
+    for side in "ab":
+        book = book_of(runs)
+        choices = data.draw(st.lists(CHOICE, min_size=len(table), max_size=len(table)))
+        decided = decide(table, {"s0": data.draw(st.integers(0, C - 1))}, reviewer=side)
+        frame = decisions.apply(repaired(table, choices), decided, C)
+        proposed = ledger.propose(frame, "jocor", decided, class_names=[*NAMES, side])
+        parts.append(ledger.append(book, frame, proposed, run_id=side, now=NOW))
+    one, other = parts
+
+    both = ledger.union(one, other)
+
+    ledger.check_events(both)
+    assert same(both.iloc[: len(one)], one)
+    told = [name for name in ledger.IDENTITY if name != "to_label"]
+    lines = [set(map(tuple, ledger.in_classes(book, [*NAMES, "a", "b"])[0][
+        [*told, "to_label"]].astype(str).to_numpy())) for book in (one, other, both)]  # fmt: skip
+    assert lines[0] | lines[1] == lines[2]
+    assert len(both) == len(lines[2])
+    assert ledger.union(both, other) is both
+    assert ledger.union(both, one) is both
+    assert ledger.union(ledger.empty(), one) is one
+
+
 def test_another_given_label_in_the_source_is_an_event():
     table = label_table()
     decided = decide(table, {"s1": 1, "s3": 2})

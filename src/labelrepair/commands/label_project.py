@@ -156,6 +156,25 @@ class LabelProject:
         """
         return ledger.in_classes(self.load("label_ledger"), self.class_names)
 
+    def merge_ledger(self, revision: str) -> int:
+        """Append the events of another ledger that this one lacks; return how many.
+
+        Args:
+            revision: a git or DVC revision, or a Parquet file.
+
+        Raises:
+            DataError: there is none, or it is damaged.
+        """
+        file = Path(revision)
+        if file.is_file():
+            raw, where = read_parquet(file, revision), revision
+        else:
+            content, where = self._content_at("label_ledger", revision)
+            raw = read_parquet(io.BytesIO(content), where)
+        other = ledger.typed(raw, where)
+        ledger.check_events(other, where)
+        return int(self._dataset("label_ledger").merge(other))
+
     def code(self, name: str) -> int:
         """Return a class's number.
 

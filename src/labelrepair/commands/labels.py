@@ -61,6 +61,7 @@ def labels(ctx: click.Context, env: str | None, namespace: str | None, params: s
     What changed:     kedro labels diff given, since a commit: kedro labels diff HEAD
     Why this label:   kedro labels blame SAMPLE
     Take it back:     kedro labels revert --sample SAMPLE
+    After git merge:  kedro labels merge-ledger REV
     Ask people:       kedro labels export --format csv  ->  kedro labels import FILE
     How sure:         kedro labels audit draw  ->  import  ->  kedro labels audit evaluate
     """  # noqa: D301  # click reads the backspace
@@ -194,7 +195,7 @@ def revert(
     decided = restored.assign(
         reviewer=person, note=note or f"revert of {about}", decided_at=ledger.utc_now()
     )
-    new = decisions.make(table, decided, batch=ledger.REVERT)
+    new = decisions.make(table, decided, batch=decisions.REVERT)
     _put(project, decisions.after(new, project.decided), show.done, dry_run)
     show.of_other_content(left)
 
@@ -273,6 +274,7 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     from labelrepair import audit as audits  # noqa: PLC0415
     from labelrepair import decisions, ledger, review  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
+    from labelrepair.label_table import NO_CLASS  # noqa: PLC0415
 
     if file.suffix == ".json":
         check_file(file)
@@ -286,7 +288,7 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
         given = answers[answers[review.ANSWER] != ""].reset_index(drop=True)
         for column, valid in (
             ("sample_id", set(project.table["sample_id"])),
-            (review.ANSWER, {*project.class_names, review.NO_CLASS}),
+            (review.ANSWER, {*project.class_names, NO_CLASS}),
         ):
             decisions.refuse_rewritten(given, column, valid, str(file))
     person = reviewer or label_project.reviewer(project.root)
@@ -304,11 +306,30 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     overruled = new[new["sample_id"].isin(older)]
     new = decisions.remove(new, older)
     conflicts = [sample for sample in conflicts if sample not in older]
-    again = int(decisions.known(project.decided, new).sum())
+    same = int(decisions.known(project.decided, new).sum())
     left = decisions.stay_in_audits(project.decided, overruled)
     _put(project, pd.concat([part for part in (new, left) if len(part)] or [new]), show.done, False)
     unanswered = int((answers["reviewed_label"] == "").sum())
-    show.imported(len(new) - len(conflicts), conflicts, unanswered, older, again)
+    show.imported(len(new) - len(conflicts), conflicts, unanswered, older, same)
+
+
+@labels.command()
+@click.argument("other", metavar="REV")
+@click.pass_obj
+@_alone
+def merge_ledger(project: Any, other: str) -> None:
+    """Bring the ledger of another clone into this one, after a merge in git.
+
+    REV is a git revision, a DVC experiment, or a Parquet file. Its events that are not here yet are
+    appended, then those that lead to what human_decisions.csv and the repaired table say: resolve
+    conflicts in the former first.
+    """
+    from labelrepair import decisions  # noqa: PLC0415
+    from labelrepair.commands import show  # noqa: PLC0415
+
+    count = project.merge_ledger(other)
+    click.echo(f"{count} events of {other} appended to {project.path('label_ledger')}")
+    _put(project, decisions.empty(), show.done, False)
 
 
 @labels.group(cls=_Group)

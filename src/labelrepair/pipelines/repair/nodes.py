@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from labelrepair import audit, decisions, label_diff, ledger, thresholds
 from labelrepair.config import from_dict
 from labelrepair.errors import DataError
-from labelrepair.label_table import check_made_from
+from labelrepair.label_table import SAMPLE_ID, check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
 from labelrepair.sealed import check_ingested, check_seal
@@ -134,7 +134,7 @@ def _warn_of_lost(samples: list[str]) -> None:
 
 def _warn_of_regiven(before: "pd.Series[Any]", decided: pd.DataFrame, names: list[str]) -> None:
     """Tell of people's decisions about samples to which the source gives another label now."""
-    found = before[before.index.isin(decided[decisions.SAMPLE_ID])]
+    found = before[before.index.intersection(pd.Index(decided[SAMPLE_ID]))]
     if len(found):
         shown = [f"{sample} (it was '{names[code]}')" for sample, code in found[:5].items()]
         logger.warning(
