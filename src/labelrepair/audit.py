@@ -5,6 +5,7 @@ random; its exact bounds hold whatever the model does.
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from labelrepair.config import in_unit_interval, one_of, require
-from labelrepair.decisions import BATCH, LABEL, refuse
+from labelrepair.decisions import AUDIT, BATCH, LABEL, audits, refuse
 from labelrepair.errors import DataError
 from labelrepair.label_table import (
     ACTION,
@@ -26,7 +27,7 @@ from labelrepair.label_table import (
     Action,
     LabelSource,
 )
-from labelrepair.ledger import METHOD, SOURCE, replay
+from labelrepair.ledger import METHOD, SOURCE, TO_LABEL, of_other_content, replay
 from labelrepair.review import ANSWER, AUDITED
 
 GROUPS = ("relabel", "keep", "drop", "all")
@@ -41,8 +42,12 @@ _NAME = re.compile(
     r"audit:(?P<group>relabel|keep|drop|all):(?P<drawn>\d+)of(?P<population>\d+):seed\d+"
     r"(?::[0-9a-f]{8}-(?P<scores>[0-9a-f]{8}))?"  # names from before have no such ending
 )
-OVER_ALL = "audit:all:"  # how the names of draws over all rows begin
+_MARK = re.compile("m?[0-9a-f]{16}")  # files from before have no "m"
+OVER_ALL = f"{AUDIT}all:"  # how the names of draws over all rows begin
+OF_RELABELS = f"{AUDIT}relabel:"
 ROUNDING = 1e-12  # 1 - 0.95 is a little over 0.05; a tie goes to the larger number
+
+logger = logging.getLogger(__name__)
 
 
 def draw(table: pd.DataFrame, group: str, count: int, seed: int) -> tuple[pd.DataFrame, str]:
@@ -96,14 +101,15 @@ def audited(ledger: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
 
     It goes with the row to the reviewer and comes back with the answer, which is about that label
     and no other (:func:`refuse_stale`). As it differs between samples of the same label, it tells
-    the reviewer nothing.
+    the reviewer nothing. It begins with a letter: a spreadsheet makes a number of one like 12e5.
 
     Args:
         ledger: events.
         table: label table.
     """
     state = replay(ledger, table)
-    return pd.Series(_marks(state, LABEL), index=pd.Index(state[SAMPLE_ID]), dtype="str")
+    marks = [f"m{mark}" for mark in _marks(state, LABEL)]
+    return pd.Series(marks, index=pd.Index(state[SAMPLE_ID]), dtype="str")
 
 
 def refuse_stale(
@@ -118,14 +124,23 @@ def refuse_stale(
         where: the file, to begin messages with.
 
     Raises:
-        DataError: an audited label or its action has changed: by a run, or, where all rows were
-            drawn from, by people; the message names line and sample.
+        DataError: a mark is damaged, or a run has changed an audited label or its action; the
+            message names line and sample. What people have decided since about a row drawn from all
+            rows is no such change: its answer is about the label that they gave it.
     """
     said = answers[(answers[AUDITED] != "") & (answers[ANSWER] != "")]
-    batches = said.drop_duplicates(SAMPLE_ID).set_index(SAMPLE_ID)[BATCH]
-    marks = audited(_before_answers(ledger, batches), table)
-    now = marks.reindex(said[SAMPLE_ID]).array  # null: resolve names the sample
-    moved = (said[AUDITED] != now) & ~pd.isna(now)
+    rule = (
+        "is no mark of an audit, 'm' and 16 hex digits (without the 'm' it may be a number to a "
+        "spreadsheet): take the column from the file that was drawn; the same draw writes it again"
+    )
+    refuse(said, ~said[AUDITED].str.fullmatch(_MARK).astype(bool), AUDITED, rule, where)
+    marks = said[AUDITED].str.removeprefix("m")
+    moved = pd.Series(False, index=said.index)
+    for batch, rows in said.groupby(BATCH):
+        found = _marks_since_the_last_run(ledger, table, set(rows[SAMPLE_ID]), str(batch))
+        own = pd.MultiIndex.from_arrays([rows[SAMPLE_ID], marks[rows.index]])
+        unknown = ~rows[SAMPLE_ID].isin(table[SAMPLE_ID])  # resolve names the sample
+        moved[rows.index] = ~own.isin(found) & ~unknown
     rule = (
         "has another repaired label or action than when it was drawn, so its answer is about a "
         "label that is gone: draw the audit again, or blank the answer, which then counts as wrong"
@@ -217,11 +232,12 @@ class AuditResult:
 
 
 def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Return what people said about the audited rows.
+    """Return what people said about the audited rows: one row for each audit of each sample.
 
     What was audited is what the ledger says of a row before the audit's answer: the last word of
     the model, or the given label; where all rows were drawn from, the label in force, which may be
-    people's.
+    people's. The answer is the decision in force, which may be a later one than the audit's: as
+    long as a row stays in its sample, a label that somebody has looked at again is the better one.
 
     Args:
         ledger: events.
@@ -234,23 +250,28 @@ def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -
         the scores that this audit was drawn from; else null. The ledger's does not serve, it is
         that of the first run which arrived at the label.
     """
-    audits = decided[decided[BATCH].str.fullmatch(_NAME) & (decided[ACTION] != Action.REVIEW)]
-    before = _before_answers(ledger, audits.set_index(SAMPLE_ID)[BATCH])
-    state = replay(before, table).set_index(SAMPLE_ID).reindex(audits[SAMPLE_ID])
-    label, answer = state[LABEL].array, audits[LABEL].array
+    answers = _answered(decided)
+    state = pd.concat(
+        [
+            _before_answers(ledger, table, rows[SAMPLE_ID], str(batch))
+            for batch, rows in answers.groupby(BATCH, sort=False)
+        ]
+        or [replay(ledger, table).iloc[:0]]
+    )
+    label, answer = state[LABEL].array, answers[LABEL].array
     other = (label != answer).fillna(True) & ~label.isna()
     # A dropped row was wrongly dropped if its given label was right.
-    kept = label.isna() & (audits[ACTION] == Action.KEEP).to_numpy()
-    name = audits[BATCH].astype("str").str.extract(_NAME)
+    kept = label.isna() & (answers[ACTION] == Action.KEEP).to_numpy()
+    name = answers[BATCH].astype("str").str.extract(_NAME)
     relabels = (name["group"] == "relabel") & (name["scores"] == scores_mark(table))
     shown = relabels.to_numpy(dtype=bool) & (state[SOURCE] == LabelSource.MODEL).to_numpy()
-    confidence = pd.array([pd.NA] * len(audits), dtype="Float64")
+    confidence = pd.array([pd.NA] * len(answers), dtype="Float64")
     if shown.any():
         of_rows = table.set_index(SAMPLE_ID)[CONFIDENCE].astype("Float64")
-        confidence[shown] = of_rows.reindex(audits.loc[shown, SAMPLE_ID]).array
+        confidence[shown] = of_rows.reindex(answers.loc[shown, SAMPLE_ID]).array
     found = {
-        SAMPLE_ID: audits[SAMPLE_ID].to_numpy(),
-        BATCH: audits[BATCH].to_numpy(),
+        SAMPLE_ID: answers[SAMPLE_ID].to_numpy(),
+        BATCH: answers[BATCH].to_numpy(),
         TRUE_LABEL: answer,
         "wrong": np.where(name["group"] == "drop", kept, other).astype(bool),
         CONFIDENCE: confidence,
@@ -276,7 +297,7 @@ def relabels(found: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Return the audited relabels that tell of the scores in force, and how many lack an answer.
 
     Only audits of relabels count: of a draw over all rows it is not known which of the rows without
-    an answer are relabels.
+    an answer are relabels. A row of several audits counts once: it tells nothing twice.
 
     Args:
         found: from :func:`verdicts`.
@@ -287,7 +308,7 @@ def relabels(found: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     rows = found[found[CONFIDENCE].notna()]
     counts = rows[BATCH].value_counts()
     drawn = sum(_drawn(str(batch), int(count))[1] for batch, count in counts.items())
-    return rows, drawn - len(rows)
+    return rows.drop_duplicates(SAMPLE_ID), drawn - len(rows)
 
 
 def relabel_precision(found: pd.DataFrame, level: float = 0.95) -> tuple[int, int, float, float]:
@@ -347,11 +368,28 @@ def curated(decided: pd.DataFrame) -> pd.DataFrame:
     """Return ``sample_id, true_label`` of the rows audited at random, for the ``curated`` T.
 
     Only draws over all rows count: a T from the review queue, the worst rows, would tell of much
-    more noise than there is. Rows that fit no class are left out.
+    more noise than there is. Rows that fit no class are left out. Drawn rows without an answer are
+    warned of: if these are the hard ones, T tells of too little noise.
     """
-    chosen = decided[decided[BATCH].str.startswith(OVER_ALL) & decided[LABEL].notna()]
-    found = chosen[[SAMPLE_ID, LABEL]].rename(columns={LABEL: TRUE_LABEL})
-    return found.astype({TRUE_LABEL: np.int64}).sort_values(SAMPLE_ID, ignore_index=True)
+    found = _answered(decided)
+    found = found[found[BATCH].str.startswith(OVER_ALL)]
+    for batch, answers in found[BATCH].value_counts(sort=False).items():
+        missing = int(_NAME.fullmatch(str(batch))["drawn"]) - answers  # type: ignore[index]
+        if missing > 0:
+            logger.warning(
+                "%s: %d drawn rows have no answer, so that T is estimated from a sample that may "
+                "be no random one any more: answer them (reverted answers are none)",
+                batch,
+                missing,
+            )
+    chosen = found.loc[found[LABEL].notna(), [SAMPLE_ID, LABEL]].drop_duplicates(SAMPLE_ID)
+    chosen = chosen.rename(columns={LABEL: TRUE_LABEL}).astype({TRUE_LABEL: np.int64})
+    return chosen.sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def of_relabels(decided: pd.DataFrame) -> bool:
+    """Return whether people have answered an audit of relabels, which only scores tell of."""
+    return bool(_answered(decided)[BATCH].str.startswith(OF_RELABELS).any())
 
 
 def _digest(content: bytes) -> str:
@@ -384,20 +422,53 @@ def _drawn(batch: str, answers: int) -> tuple[str, int, int]:
     return match["group"], drawn, int(match["population"])
 
 
-def _before_answers(ledger: pd.DataFrame, batches: "pd.Series[str]") -> pd.DataFrame:
-    """Return the events that led to the audited labels.
+def _answered(decided: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each audit of each decision, ordered by audit; in review is no answer."""
+    names = [audits(batch) for batch in decided[BATCH]]
+    each = decided.iloc[np.repeat(np.arange(len(decided)), [len(of) for of in names])]
+    each = each.assign(**{BATCH: pd.array([name for of in names for name in of], dtype="str")})
+    rows = each[each[BATCH].str.fullmatch(_NAME) & (each[ACTION] != Action.REVIEW)]
+    return rows.sort_values([BATCH, SAMPLE_ID], ignore_index=True)
 
-    Args:
-        ledger: events.
-        batches: the audit of each sample, by sample id.
 
-    Returns:
-        The samples' events before the first answer of their audit. Those of people are left out
-        unless all rows were drawn from: an action is audited where it is not of people.
+def _before_answers(
+    ledger: pd.DataFrame, table: pd.DataFrame, samples: "pd.Series[str]", batch: str
+) -> pd.DataFrame:
+    """Return the states of audited samples before the first answer of their audit, in their order.
+
+    Events of people are left out unless all rows were drawn from: an action is audited where it is
+    not of people.
     """
-    events = ledger[ledger[SAMPLE_ID].isin(batches.index)]
-    batch = events[SAMPLE_ID].map(batches).astype("str")
+    events = ledger[ledger[SAMPLE_ID].isin(samples)]
     people = events[SOURCE] == LabelSource.HUMAN
-    answers = (people & (events[METHOD] == batch)).astype(np.int8)
+    answers = (people & _is_of(events, batch)).astype(np.int8)
     answered = answers.groupby(events[SAMPLE_ID]).cummax() == 1
-    return events[~answered & (~people | batch.str.startswith(OVER_ALL))]
+    before = events[~answered & (~people | batch.startswith(OVER_ALL))]
+    state = replay(before, table[table[SAMPLE_ID].isin(samples)])
+    return state.set_index(SAMPLE_ID).reindex(samples)
+
+
+def _marks_since_the_last_run(
+    ledger: pd.DataFrame, table: pd.DataFrame, samples: set[str], batch: str
+) -> pd.MultiIndex:
+    """Return (sample, mark) of the states that an audit may have drawn: the last of a run.
+
+    Where all rows were drawn from, also those that people made of it since.
+    """
+    events = ledger[ledger[SAMPLE_ID].isin(samples)]
+    events = events[~of_other_content(events, table)]
+    people = events[SOURCE] == LabelSource.HUMAN
+    state = replay(events[~people], table[table[SAMPLE_ID].isin(samples)])
+    parts = [state[[SAMPLE_ID, LABEL, ACTION]]]
+    if batch.startswith(OVER_ALL):
+        run_after = (~people)[::-1].groupby(events[SAMPLE_ID]).cummax()[::-1]
+        since = events[~run_after].rename(columns={TO_LABEL: LABEL})
+        parts.append(since[[SAMPLE_ID, LABEL, ACTION]])
+    drawn = pd.concat(parts)
+    return pd.MultiIndex.from_arrays([drawn[SAMPLE_ID], _marks(drawn, LABEL)])
+
+
+def _is_of(events: pd.DataFrame, batch: str) -> "pd.Series[bool]":
+    """Return which events are of decisions that an audit was answered by."""
+    named = {method: batch in audits(method) for method in events[METHOD].unique()}
+    return events[METHOD].map(named).astype(bool)

@@ -5,7 +5,7 @@ they are a frame of class numbers with columns ``COLUMNS``.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -28,9 +28,18 @@ from labelrepair.label_table import (
     Split,
     check_repaired_table,
 )
-from labelrepair.plain_csv import check_file, check_plain, separator_hint
+from labelrepair.plain_csv import (
+    SPREADSHEET,
+    check_file,
+    check_plain,
+    separator_hint,
+    survives,
+    taken_for,
+)
 
 LABEL, BATCH, REVIEWER, DECIDED_AT, NOTE = "label", "batch", "reviewer", "decided_at", "note"
+REVERT = "revert"  # the batch of decisions that take something back
+AUDIT = "audit:"  # how the names of audits begin
 PLACE = "place"  # optional column: where in its file a row stands, for messages
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 """How a time is written; as text such times sort as they came."""
@@ -100,7 +109,8 @@ def make(
         table: label table.
         decided: sample_id, label (Int64), and perhaps reviewer, decided_at, note, and an action for
             the rows without a label (else: drop). A label equal to the given one means keep.
-        batch: why these samples were looked at: "queue", "audit:...", "patch", "revert".
+        batch: why these samples were looked at: "queue", "audit:...", "patch", "revert"; after it,
+            separated by blanks, perhaps audits that they were answered in before.
         where: the file, to begin messages with.
 
     Raises:
@@ -121,16 +131,80 @@ def make(
 def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Return both; of a sample in both the later decision counts, the new one if as late.
 
-    Only times count here. Decisions that say nothing new change no time; whether an answer without
-    a time of its own is older than it looks, :func:`labelrepair.review.older` tells.
+    A decision that is made again stays the first one's, with its author and time; its note is
+    replaced by a new one of the same author. A sample stays in every audit that it was answered in,
+    whoever decides about it later: random samples must not lose the rows that somebody looks at
+    again. Only a revert takes it out: the answer has been taken back.
+
+    Only times count here. Whether an answer without a time of its own is older than it looks,
+    :func:`labelrepair.review.older` tells.
+
+    Args:
+        old: decisions, one per sample.
+        new: decisions, one per sample.
     """
-    same = [name for name in COLUMNS if name != DECIDED_AT]
-    known = pd.MultiIndex.from_frame(old[same].astype("string").fillna(""))
-    new = new[~pd.MultiIndex.from_frame(new[same].astype("string").fillna("")).isin(known)]
-    parts = [part for part in (old, new) if len(part)]
-    both = pd.concat(parts, ignore_index=True) if parts else new
-    both = both.sort_values(DECIDED_AT, kind="stable").drop_duplicates(SAMPLE_ID, keep="last")
+    if new.empty:
+        return old.sort_values(SAMPLE_ID, ignore_index=True)
+    new = new.reset_index(drop=True)
+    held = old.set_index(SAMPLE_ID).reindex(new[SAMPLE_ID]).reset_index()
+    again = known(old, new) & (new[BATCH] != REVERT)
+    late = new[DECIDED_AT] >= held[DECIDED_AT].fillna("").astype("str")
+    wins = held[ACTION].isna() | (late & ~again)
+    noted = again & (new[REVIEWER] == held[REVIEWER]).fillna(False) & (new[NOTE] != "")
+    held[NOTE] = held[NOTE].mask(noted, new[NOTE])
+    lines = pd.concat([part for part in (new[wins], held[~wins]) if len(part)]).sort_index()
+    loses = np.where(wins, held[BATCH].fillna(""), new[BATCH])
+    lines[BATCH] = pd.array(
+        [
+            why if why.split()[:1] == [REVERT] and not same else joined(why, other)
+            for why, other, same in zip(lines[BATCH], loses, again, strict=True)
+        ],
+        dtype="str",
+    )
+    rest = old[~old[SAMPLE_ID].isin(new[SAMPLE_ID])]
+    both = pd.concat([part for part in (rest, lines) if len(part)], ignore_index=True)
     return both.sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def known(old: pd.DataFrame, new: pd.DataFrame) -> "pd.Series[bool]":
+    """Return the mask of the new decisions that say what the old ones say already.
+
+    Of a sample that stays in review, the note is what there is to tell: who said what.
+    """
+    new = new.reset_index(drop=True)
+    held = old.set_index(SAMPLE_ID).reindex(new[SAMPLE_ID]).reset_index()
+    same = (says(held) == says(new)) & (held[CONTENT_HASH] == new[CONTENT_HASH])
+    told = (held[ACTION] != Action.REVIEW) | (held[NOTE] == new[NOTE])
+    return (same & told).fillna(False).astype(bool)
+
+
+def stay_in_audits(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Return the old decisions about the samples of new ones, in the audits of both.
+
+    For answers that others have overruled: their rows stay in the sample. Reverted ones leave it.
+    """
+    batches = new.set_index(SAMPLE_ID)[BATCH]
+    held = old[old[SAMPLE_ID].isin(batches.index)]
+    held = held[held[BATCH].str.split().str[0] != REVERT]
+    own = batches.reindex(held[SAMPLE_ID])
+    both = [joined(before, batch) for before, batch in zip(held[BATCH], own, strict=True)]
+    return held.assign(**{BATCH: pd.array(both, dtype="str")})
+
+
+def audits(batch: str) -> list[str]:
+    """Return the audits among the words of a batch: those that its sample was answered in."""
+    return [word for word in str(batch).split() if word.startswith(AUDIT)]
+
+
+def joined(batch: str, other: str) -> str:
+    """Return a batch with the audits of another one after it, none twice."""
+    words = batch.split()
+    return " ".join([batch, *(name for name in audits(other) if name not in words)])
+
+
+def says(frame: pd.DataFrame, label: str = LABEL) -> "pd.Series[str]":
+    """Return the labels as text; where there is none, whether the row is dropped or in review."""
+    return frame[label].astype("string").fillna(frame[ACTION].astype("string"))
 
 
 def after(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
@@ -246,16 +320,53 @@ def _actions(decided: pd.DataFrame, given: Any) -> Any:
 
 def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
     rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(decided[SAMPLE_ID]))
-    refuse(decided, pd.Series(rows < 0), SAMPLE_ID, "is not in the label table", where)
+    unknown = pd.Series(rows < 0)
+    rule = f"is not in the label table{_otherwise(table[SAMPLE_ID], decided[SAMPLE_ID][unknown])}"
+    refuse(decided, unknown, SAMPLE_ID, rule, where)
     test = (table[SPLIT] == Split.TEST).to_numpy()[rows]
-    rule = (
+    moved = (
         "belongs to the test split, whose labels are never repaired; a split that is drawn "
         "(ingestion.split.test_fraction) moves rows when the set grows, one that the source brings "
         "stays (split_column of a manifest, array 'split' of an .npz): repaired_table has the "
         "splits of the last repair"
     )
-    refuse(decided, pd.Series(test), SAMPLE_ID, rule, where)
+    refuse(decided, pd.Series(test), SAMPLE_ID, moved, where)
     return rows
+
+
+def _otherwise(known: Iterable[str], unknown: "pd.Series[Any]") -> str:
+    """Return what to say of the first unknown text if a spreadsheet may have made it of another."""
+    seen = taken_for(str(unknown.iloc[0])) if len(unknown) else None
+    own = [name for name in known if seen and taken_for(name) == seen]
+    return f", which has '{own[0]}': {SPREADSHEET}" if own else ""
+
+
+def refuse_rewritten(frame: pd.DataFrame, column: str, known: Collection[str], where: str) -> None:
+    """Refuse texts of a CSV that may be other texts, written otherwise by a spreadsheet.
+
+    It writes 00012 as 12. Where there are both, a line with 12 may be about either, unless another
+    line shows that the file has kept what a spreadsheet changes.
+
+    Args:
+        frame: the file's lines.
+        column: sample ids, or answers.
+        known: all valid texts.
+        where: the file, to begin messages with.
+
+    Raises:
+        DataError: the message names the first such line, and both texts.
+    """
+    others = {taken_for(name): name for name in known if not survives(name)}
+    texts = frame[column].astype("str")
+    if not others or texts.isin([*others.values()]).any():
+        return
+    twins = texts.map(lambda text: others.get(taken_for(text)) if text in known else None)
+    for name in twins.dropna().iloc[:1]:
+        rule = (
+            f"may be '{name}', which there is, too: {SPREADSHEET}; a file in another format (Label "
+            "Studio, Parquet) leaves no doubt"
+        )
+        refuse(frame, twins.notna(), column, rule, where)
 
 
 def refuse(

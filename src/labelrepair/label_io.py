@@ -59,6 +59,21 @@ class LedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
             with whole_file(self._filepath) as stream:
                 events.to_parquet(stream, index=False)
 
+    def merge(self, other: pd.DataFrame) -> int:
+        """Append what only another ledger has (:func:`labelrepair.ledger.union`); return how much.
+
+        Raises:
+            DataError: as of :meth:`load`.
+        """
+        with self.lock:
+            known = self.load()
+            events = ledger.union(known, other)
+            if events is not known:
+                ledger.check_events(events, str(self._filepath))
+                with whole_file(self._filepath) as stream:
+                    events.to_parquet(stream, index=False)
+        return len(events) - len(known)
+
     def _exists(self) -> bool:
         return self._filepath.exists()
 

@@ -2,7 +2,8 @@
 
 A sample's *state* is its label (null: withheld), the action behind it and its source. It starts as
 (given label, keep, given); each event of the ledger replaces it. A state that a repair arrives at
-again is no event, so that repeating a repair appends nothing. See docs/versioning.md.
+again is no event, so that repeating a repair appends nothing. Where the source gives another label
+than before, that is an event, too, which leads to it. See docs/versioning.md.
 
 Events hold class numbers, which mean something in the class list of their time only: they say which
 that was, and :func:`in_classes` reads them in another one, by name. They are about the content that
@@ -41,10 +42,15 @@ LATER = (CLASSES, CLASS_NAMES, CONTENT_HASH)
 """Columns that a ledger may lack: a digest of the class list, and the list as JSON at the first
 event that has it; the hash of the sample's content. Events from before are taken to be of the first
 list that the ledger names, and about the content there is."""
+IDENTITY = (
+    *(SAMPLE_ID, TO_LABEL, ACTION, SOURCE, METHOD),
+    *(RUN_ID, DECIDED_AT, REVIEWER, CONTENT_HASH),
+)
+"""What makes an event this one: what was decided about which sample, by whom, when and how."""
 LABEL = "label"
 STATE = (LABEL, ACTION, SOURCE)
-REVERT = "revert"
-"""Value of ``method`` of the events that :func:`revert` proposes."""
+REGIVEN = "source"
+"""Value of ``method`` of the events by which a given label became another one in the source."""
 KEPT = "take the file from the version control that keeps it"
 
 DTYPES = {
@@ -114,7 +120,7 @@ def check_events(ledger: pd.DataFrame, where: str = "label ledger") -> None:
         DataError: an event without a sample; an unknown action or source; a label that its class
             list lacks, or that does not go with its action; a class list that is not the one of its
             digest; an event that does not begin where the one before it of its sample ended, or
-            that leaves the sample in the same state. The message names the event.
+            that is there twice. The message names the event.
     """
     lists = _checked_lists(ledger, where)
     _refuse(ledger, ledger[SAMPLE_ID] == "", SAMPLE_ID, "an id", where)
@@ -156,8 +162,9 @@ def _checked_lists(ledger: pd.DataFrame, where: str) -> dict[str, list[str]]:
 
 def _check_order(ledger: pd.DataFrame, where: str) -> None:
     """Refuse an event that does not follow on the one before it of its sample and content."""
-    told = [TO_LABEL, ACTION, SOURCE, CLASSES, CONTENT_HASH]
+    told = [*IDENTITY, CLASSES]
     again = ledger[ledger[SAMPLE_ID].duplicated(keep=False)]
+    told.remove(SAMPLE_ID)
     before = again.groupby(SAMPLE_ID, sort=False)[told].shift()
     same = (again[told] == before).fillna(False) | (again[told].isna() & before.isna())
     repeated = same.all(axis=1) & again[SAMPLE_ID].duplicated()
@@ -280,6 +287,27 @@ def of_other_content(ledger: pd.DataFrame, table: pd.DataFrame) -> "pd.Series[bo
     return now.notna() & (was != "") & (was != now)
 
 
+def regiven(ledger: pd.DataFrame, table: pd.DataFrame) -> "pd.Series[Any]":
+    """Return the given labels that the ledger knows where the table has another one, by sample.
+
+    The ledger tells of a given label by the last event that kept it, else by the first event, which
+    began at it. Of samples without events nothing is known, and nothing would come of it.
+
+    Args:
+        ledger: events; those of other content than in ``table`` do not matter.
+        table: label table, with the given labels of now.
+    """
+    events = ledger[~of_other_content(ledger, table)]
+    kept = events[events[ACTION] == Action.KEEP].drop_duplicates(SAMPLE_ID, keep="last")
+    first = events[~events[SAMPLE_ID].isin(kept[SAMPLE_ID])].drop_duplicates(SAMPLE_ID)
+    labels = [kept.set_index(SAMPLE_ID)[TO_LABEL], first.set_index(SAMPLE_ID)[FROM_LABEL]]
+    known = pd.concat(labels)
+    now = table.set_index(SAMPLE_ID)[GIVEN_LABEL].astype("Int64").reindex(known.index)
+    differs = (known != now).fillna(False).to_numpy(dtype=bool)
+    found: pd.Series[Any] = known[differs].sort_index()
+    return found
+
+
 def without_decision(
     ledger: pd.DataFrame, table: pd.DataFrame, decisions: pd.DataFrame
 ) -> list[str]:
@@ -315,6 +343,8 @@ def append(
 ) -> pd.DataFrame:
     """Return the ledger with an event for every sample whose state changes; nothing is removed.
 
+    Of a proposed sample whose given label is another one now, an event says so first.
+
     Args:
         ledger: events so far.
         table: label table with at least the ingested columns.
@@ -330,6 +360,24 @@ def append(
     Raises:
         DataError: a proposed sample is not in the table, or is proposed twice.
     """
+    names = _names(ledger, proposed)
+    known = in_classes(ledger, names)[0] if names else ledger
+    other = state_of(table[[SAMPLE_ID, GIVEN_LABEL]])
+    other = other[other[SAMPLE_ID].isin(regiven(known, table).index)]
+    other = other[other[SAMPLE_ID].isin(proposed[SAMPLE_ID])].assign(**{CONFIDENCE: np.nan})
+    told = {METHOD: REGIVEN, DECIDED_AT: "", REVIEWER: ""}
+    told |= {NOTE: "another given label in the source", CLASS_NAMES: _json(names) if names else ""}
+    other = other.assign(**told)
+    now = now or utc_now()
+    if len(other):
+        ledger = _append(ledger, table, other.astype(PROPOSED_DTYPES), run_id, now)
+    return _append(ledger, table, proposed, run_id, now)
+
+
+def _append(
+    ledger: pd.DataFrame, table: pd.DataFrame, proposed: pd.DataFrame, run_id: str, now: str
+) -> pd.DataFrame:
+    """Return the ledger with an event for every proposed state that is not the one in force."""
     rows = _rows(table, proposed)
     known, names = ledger, _names(ledger, proposed)
     if names:
@@ -346,12 +394,46 @@ def append(
     events[HASH_BEFORE] = state_hash(table, current)
     events[CONTENT_HASH] = table[CONTENT_HASH].to_numpy()[rows[differs.to_numpy()]]
     blank = events[DECIDED_AT].fillna("") == ""
-    events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now or utc_now())
+    events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now)
     events[CLASSES], events[CLASS_NAMES] = _digest(names), ""
     events = typed(events).sort_values(SAMPLE_ID, ignore_index=True)
     if names and _digest(names) not in _class_lists(ledger):
         events.loc[0, CLASS_NAMES] = _json(names)
     return events if ledger.empty else pd.concat([ledger, events], ignore_index=True)
+
+
+def union(ledger: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Return the ledger with the events that only another one has appended, in their order.
+
+    For two that grew apart: in clones of one project. An appended event begins at the label that
+    the ledger had led to, as events follow on one another; what it was decided to is as it was.
+    The state in force afterwards may be the other ledger's: propose what is to be.
+
+    Args:
+        ledger: events.
+        other: events.
+
+    Returns:
+        ``ledger`` itself where it lacks none, so that a file need not be written again.
+    """
+    if ledger.empty or other.empty:
+        return other if ledger.empty else ledger
+    count, both = len(ledger), pd.concat([ledger, other], ignore_index=True)
+    names = _class_lists(ledger).get(str(ledger[CLASSES].iloc[-1]), [])
+    if names:
+        both, names = in_classes(both, names)
+    keys = pd.MultiIndex.from_frame(both[list(IDENTITY)].astype("string").fillna(""))
+    known = keys.isin(keys[:count])
+    known[:count] = False  # these stay
+    both, lacks = both[~known], int((~known).sum()) - count
+    if not lacks:
+        return ledger
+    one = both.groupby([SAMPLE_ID, CONTENT_HASH], sort=False)
+    both[FROM_LABEL] = one[TO_LABEL].shift().where(one.cumcount() > 0, both[FROM_LABEL])
+    events = both.iloc[count:].assign(**{CLASS_NAMES: ""}).reset_index(drop=True)
+    if names and _digest(names) not in _class_lists(ledger):
+        events.loc[0, CLASS_NAMES] = _json(names)
+    return pd.concat([ledger, typed(events)], ignore_index=True)
 
 
 def state_hash(table: pd.DataFrame, state: pd.DataFrame) -> str:

@@ -1,7 +1,9 @@
-"""What a file is looked at for before it is read as a CSV."""
+"""What a file is looked at for before it is read as a CSV, and what spreadsheets make of texts."""
 
+import math
 import mmap
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,13 @@ from labelrepair.errors import DataError, shown
 
 # What pandas would unpack by itself.
 COMPRESSED = (".bz2", ".gz", ".tar", ".xz", ".zip", ".zst")
+SPREADSHEET = (
+    "a spreadsheet takes such texts for numbers or dates and writes them otherwise; export again, "
+    "and let it read the columns as text (import the file, do not open it)"
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_DATE = re.compile(r"(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})|(\d{1,4})[-/](\d{1,4})")
+_MONTH = re.compile("jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
 _STARTS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook or a ZIP archive"}
 
 
@@ -57,3 +66,27 @@ def separator_hint(names: Sequence[object]) -> str:
                 listed = ",".join(part.strip(' "') for part in str(names[0]).split(mark))
                 return f"the file looks separated by {found}, expected commas: {shown(listed)}"
     return ""
+
+
+def taken_for(text: str) -> tuple[float | str, ...] | None:
+    """Return what a spreadsheet takes a text for: number, date or truth value; None: a text.
+
+    Two texts with one such value may be one text, before and after a spreadsheet.
+    """
+    bare = text.strip()
+    if bare.upper() in ("TRUE", "FALSE"):
+        return (bare.upper(),)
+    months = _MONTH.pattern.split("|")
+    dated = _MONTH.sub(lambda name: str(months.index(name[0].lower()) + 1), bare)
+    date = _DATE.fullmatch(dated)
+    if date:
+        return tuple(sorted(float(part) for part in date.groups() if part))
+    if not _NUMBER.fullmatch(bare) or not math.isfinite(float(bare)):
+        return None
+    return (float(f"{float(bare):.5e}"),)  # long numbers are shown, and written, as 1.23457E+19
+
+
+def survives(text: str) -> bool:
+    """Return whether a spreadsheet writes a text as it has read it."""
+    kept = re.fullmatch(r"-?[1-9]\d{0,9}|0|TRUE|FALSE", text)
+    return taken_for(text) is None or kept is not None

@@ -275,22 +275,17 @@ def older(
         book: the label ledger.
     """
     held = decided.set_index(SAMPLE_ID).reindex(new[SAMPLE_ID]).reset_index()
-    says = _says(new, LABEL)
-    other = held[ACTION].notna() & (says != _says(held, LABEL))
+    said = decisions.says(new)
+    other = held[ACTION].notna() & (said != decisions.says(held))
     untimed = answers[(answers[ANSWER] != "") & (answers[DECIDED_AT] == "")]
     written = new[SAMPLE_ID].map(untimed.groupby(SAMPLE_ID)[EXPORTED_AT].min())
     people = book[book[SOURCE] == LabelSource.HUMAN]
-    past = people[[SAMPLE_ID, DECIDED_AT]].assign(says=_says(people, TO_LABEL))
-    mine = pd.DataFrame({SAMPLE_ID: new[SAMPLE_ID], "says": says, "written": written}).dropna()
+    past = people[[SAMPLE_ID, DECIDED_AT]].assign(says=decisions.says(people, TO_LABEL))
+    mine = pd.DataFrame({SAMPLE_ID: new[SAMPLE_ID], "says": said, "written": written}).dropna()
     met = mine.astype({"written": "str"}).merge(past, on=[SAMPLE_ID, "says"])
     again = new[SAMPLE_ID].isin(met.loc[met[DECIDED_AT] >= met["written"], SAMPLE_ID])
     late = held[DECIDED_AT].fillna("").astype("str") > new[DECIDED_AT]
     return [str(sample) for sample in new.loc[other & (again | late), SAMPLE_ID]]
-
-
-def _says(frame: pd.DataFrame, label: str) -> "pd.Series[str]":
-    """Return the labels as text; where there is none, whether the row is dropped or in review."""
-    return frame[label].astype("string").fillna(frame[ACTION].astype("string"))
 
 
 def _task(task: Any, number: int, where: str) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """What random samples say: exact bounds, draws, and what people's answers feed."""
 
-from contextlib import nullcontext
+import re
 
 import numpy as np
 import pandas as pd
@@ -147,29 +147,126 @@ def test_what_is_audited_is_told_to_nobody():
     assert (audit.audited(later, frame) != marks).to_numpy().nonzero()[0].tolist() == [3]
 
 
+def test_a_mark_is_no_number_and_a_damaged_one_is_called_so():
+    frame = table()
+    rows, name = audit.draw(frame, "relabel", 20, 0)
+    marks = audit.audited(book(frame), frame).reindex(rows["sample_id"]).to_numpy()
+    assert all(re.fullmatch("m[0-9a-f]{16}", mark) for mark in marks)
+    sheet = pd.DataFrame({"sample_id": rows["sample_id"], "batch": name, ANSWER: "x"})
+    sheet[PLACE] = [f"line {row + 2}" for row in range(20)]
+    sheet[AUDITED] = [mark[1:] for mark in marks]  # files from before
+    audit.refuse_stale(sheet, book(frame), frame, "audit.csv")
+
+    sheet.loc[3, AUDITED] = "1.23457E+15"
+    message = r"line 5, sample 's03': audited '1.23457E\+15' is no mark of an audit, 'm' and 16 hex"
+    with pytest.raises(DataError, match=f"audit.csv: {message}"):
+        audit.refuse_stale(sheet, book(frame), frame, "audit.csv")
+
+
 def decide(frame, events, decided):
     """Return the table and the ledger once decisions are in force."""
     after = decisions.apply(frame, decided, 3)
     return after, ledger.append(events, frame, ledger.propose(after, "repair", decided))
 
 
-@pytest.mark.parametrize(("group", "stale"), [("relabel", False), ("all", True)])
-def test_an_answer_is_stale_where_the_label_drawn_is_gone(group, stale):
+@pytest.mark.parametrize("group", ["relabel", "all"])
+def test_an_answer_is_stale_where_a_run_has_changed_the_label_drawn(group):
     frame = table()
     rows, name = audit.draw(frame, group, 20, 0)
-    first, other = rows["sample_id"].iloc[:2]
+    relabelled = rows.loc[rows["action"] == "relabel", "sample_id"]
+    first, other = relabelled.iloc[:2]
     sheet = pd.DataFrame({"sample_id": [first, other], "batch": name, ANSWER: "x"})
     sheet[AUDITED] = audit.audited(book(frame), frame).reindex([first, other]).to_numpy()
     sheet[PLACE] = ["line 2", "line 3"]
 
-    # The audit's own answers are no change of what is audited.
+    # What people decide is no change of what is audited, be it the audit's own answers or others.
     after, events = decide(frame, book(frame), answered(frame, name, {first: 0}))
     audit.refuse_stale(sheet, events, frame, "audit.csv")
-    # What others decide is one only where people's labels are audited, too.
-    _, events = decide(after, events, answered(frame, "patch", {other: 0}))
+    decided = answered(frame, "patch", {other: 0})
+    _, patched = decide(after, events, decided)
+    audit.refuse_stale(sheet, patched, frame, "audit.csv")
+    withheld = after.assign(
+        action=after["action"].mask(after["sample_id"] == other, "drop"),
+        repaired_label=after["repaired_label"].mask(after["sample_id"] == other),
+    )
+    run = ledger.append(patched, withheld, ledger.propose(withheld, "jocor"), run_id="r2")
     message = f"audit.csv: line 3: sample_id '{other}' has another"
-    with pytest.raises(DataError, match=message) if stale else nullcontext():
-        audit.refuse_stale(sheet, events, frame, "audit.csv")
+    with pytest.raises(DataError, match=message):
+        audit.refuse_stale(sheet, run, frame, "audit.csv")
+    # Nor does what people decide after it make the label come back that was drawn.
+    _, again = decide(withheld, run, answered(frame, "patch", {other: 2}))
+    with pytest.raises(DataError, match=message):
+        audit.refuse_stale(sheet, again, frame, "audit.csv")
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_random_sample_keeps_the_rows_that_people_decide_about_elsewhere(turn):
+    """However the answers come, no audit loses one; else the hard rows would leave the sample."""
+    frame = table()
+    truth = {f"s{row:02d}": 0 if row < 6 else 1 if row < 20 else 2 for row in range(30)}
+    everything, relabelled = (audit.draw(frame, group, 30, 0)[1] for group in ("all", "relabel"))
+    few = {sample: truth[sample] for sample in ("s00", "s06", "s25")}
+    batches = {
+        everything: truth,
+        "queue": few,
+        relabelled: {sample: label for sample, label in truth.items() if sample < "s20"},
+    }
+    decided, after, events = decisions.empty().astype({"label": "Int64"}), frame, book(frame)
+    for batch, labels in list(batches.items())[::turn]:
+        decided = decisions.merge(decided, answered(frame, batch, labels))
+        after, events = decide(after, events, decided)
+
+    results = {r.batch: r for r in audit.evaluate(audit.verdicts(events, decided, after))}
+    assert {batch: (r.answered, r.drawn) for batch, r in results.items()} == {
+        everything: (30, 30),
+        relabelled: (20, 20),
+    }
+    assert results[relabelled].wrong == 6
+    # Over all rows the labels count that were in force when the answers came.
+    assert results[everything].wrong == (6 if turn == 1 else 0)
+    trusted = audit.curated(decided)
+    assert dict(zip(trusted["sample_id"], trusted["true_label"], strict=True)) == truth
+
+
+def test_a_later_answer_is_the_one_that_counts_and_the_row_stays():
+    frame = table()
+    rows, name = audit.draw(frame, "all", 30, 0)
+    decided = answered(frame, name, dict.fromkeys(rows["sample_id"], 2))
+    after, events = decide(frame, book(frame), decided)
+    decided = decisions.merge(decided, answered(frame, "queue", {"s03": 1}))
+    after, events = decide(after, events, decided)
+
+    found = audit.verdicts(events, decided, after).set_index("sample_id")
+    assert (len(found), found["wrong"].sum(), found.loc["s03", "true_label"]) == (30, 19, 1)
+    trusted = audit.curated(decided).set_index("sample_id")["true_label"]
+    assert (len(trusted), trusted["s03"]) == (30, 1)
+
+
+def test_a_reverted_answer_is_none_and_the_estimate_says_so(caplog):
+    frame = table()
+    _, name = audit.draw(frame, "all", 30, 0)
+    decided = answered(frame, name, {f"s{row:02d}": 1 for row in range(30)})
+    assert len(audit.curated(decided)) == 30
+    assert caplog.text == ""
+    # Also where the label stays: the rows that a revert changes are no random ones.
+    reverted = decisions.merge(decided, answered(frame, "revert", {"s01": 1, "s02": 0}))
+    (result,) = audit.evaluate(audit.verdicts(book(frame), reverted, frame))
+    assert result.answered == 28
+    assert len(audit.curated(reverted)) == 28
+    assert f"{name}: 2 drawn rows have no answer, so that T is estimated" in caplog.text
+    again = decisions.merge(reverted, decided)
+    assert len(audit.curated(again)) == 30, "the audit's file can be imported again"
+
+
+def test_a_row_of_several_audits_is_counted_once_among_the_relabels():
+    frame = table()
+    one, two = (audit.draw(frame, "relabel", 20, seed)[1] for seed in (0, 1))
+    labels = {f"s{row:02d}": 1 for row in range(20)}
+    decided = decisions.merge(answered(frame, one, labels), answered(frame, two, labels))
+    found = audit.verdicts(book(frame), decided, frame)
+    assert [result.answered for result in audit.evaluate(found)] == [20, 20]
+    assert audit.relabel_precision(found) == (20, 20, *audit.interval(20, 20))
+    assert audit.of_relabels(decided)
 
 
 def test_an_audit_of_all_rows_judges_the_labels_in_force():

@@ -89,7 +89,7 @@ def test_commands_at_once_lose_no_decision(host):
     assert (host.table().loc[samples, "label_source"] == "human").all()
 
 
-def repair(host, reading):
+def repair(host, reading, table=None):
     """Run the repair pipeline in the host's files; it stops a while after it has read them."""
     real = nodes.repair_table
 
@@ -99,7 +99,7 @@ def repair(host, reading):
         return real(*arguments)
 
     nodes.repair_table = slow
-    table = repaired_table()
+    table = repaired_table() if table is None else table
     probs = np.full((38, 3), 0.02)
     probs[np.arange(38), table["suggested_label"][:38].to_numpy(int)] = 0.96
     files = host.data
@@ -172,6 +172,25 @@ def test_a_run_tells_of_decisions_that_are_gone(host, caplog, monkeypatch):
     caplog.clear()
     repair(host, FORK.Event())
     assert "human_decisions" not in caplog.text
+
+
+def test_a_run_tells_of_given_labels_that_changed_under_decisions(host, caplog, monkeypatch):
+    monkeypatch.setattr(nodes, "repair_table", nodes.repair_table)  # put back what repair() sets
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+    repair(host, FORK.Event())
+    assert "another label" not in caplog.text
+    table = repaired_table()
+    table.loc[[1, 2], "given_label"] = 0  # nobody has decided about the second
+
+    repair(host, FORK.Event(), table)
+    told = "gives another label than before to 1 samples that a person has decided about: s/01 (it "
+    assert f"{told}was 'bee'); the decisions stay in force" in caplog.text
+    assert host.table().loc["s/01", ["repaired_label", "label_source"]].tolist() == [1, "human"]
+
+    caplog.clear()
+    repair(host, FORK.Event(), table)
+    assert "another label" not in caplog.text
 
 
 def test_the_lock_is_given_back_after_an_error(host):

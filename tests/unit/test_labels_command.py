@@ -235,6 +235,29 @@ def test_blame_tells_the_history(host):
     assert "did you mean 's/01'" in host.run("blame", "s/001", fails=True)
 
 
+def test_blame_begins_at_the_label_that_was_given_then(host):
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+    for name in ("repaired", "label_table"):  # the source has another label, or another picture
+        table = pd.read_parquet(host.data / f"{name}.parquet")
+        table.loc[1, "given_label"], table.loc[3, "content_hash"] = 0, "new"
+        table.to_parquet(host.data / f"{name}.parquet", index=False)
+
+    def shown(sample):
+        return [" ".join(line.split()) for line in host.run("blame", sample).splitlines()[2:]]
+
+    history = shown("s/01")
+    assert history[0] == "bee given"
+    assert history[-1] == "ant given another given label in the source; no run has noted it yet"
+    edited = shown("s/03")
+    assert edited[0] == "ant given (of other content)"
+    assert edited[1].endswith("jocor (of other content)")
+    assert edited[-1] == "ant given"
+    host.run("revert", "--sample", "s/05", "--reviewer", "ada")  # notes it, as any run does
+    history = shown("s/01")
+    assert "ant keep given source another given label in the source" in history[-2]
+    assert "bee relabel human ada revert" in history[-1]
+
+
 @pytest.mark.parametrize("name", [":cat:", "[bold]", "[red]b[/red]", "[/]", ":x: [link=a]"])
 def test_names_are_shown_as_they_are(host, name):
     (host.data / "class_names.json").write_text(json.dumps([f"{name}0", f"{name}1", name]))
@@ -250,6 +273,60 @@ def test_names_are_shown_as_they_are(host, name):
     names = [f"{name}{row}" for row in range(15)]  # more classes are shown as flows
     (host.data / "class_names.json").write_text(json.dumps(names))
     assert f"{name}2" in host.run("diff", "given", "--rows", "0")
+
+
+def test_a_ledger_of_another_clone_is_brought_in(host):
+    git(host, "init", "-q", "-b", "main")
+    git(host, "add", "-A")
+    git(host, "commit", "-qm", "a repair")
+    git(host, "switch", "-qc", "bobs")
+    host.run("revert", "--sample", "s/00", "--sample", "s/01", "--reviewer", "bob")
+    git(host, "add", "-A")
+    git(host, "commit", "-qm", "Bob's")
+    people, bobs = host.data / "people.csv", host.ledger()
+    bobs_line = people.read_text().splitlines()[2]
+    assert bobs_line.startswith("s/01")
+    git(host, "switch", "-q", "main")
+    host.run("revert", "--sample", "s/00", "--sample", "s/02", "--reviewer", "ann")
+    anns = host.ledger()
+    # Ann takes her side, and the line that only Bob has.
+    people.write_text(people.read_text() + f"{bobs_line}\n")
+
+    shown = host.run("merge-ledger", "bobs")
+
+    assert "2 events of bobs appended to data/ledger.parquet" in shown
+    assert "1 row changed" in shown
+    both = host.ledger()
+    pd.testing.assert_frame_equal(both.iloc[: len(anns)], anns)
+    pairs = both.iloc[len(anns) :][["sample_id", "reviewer"]].to_numpy().tolist()
+    assert pairs == [["s/00", "bob"], ["s/01", "bob"]]
+    assert host.table().loc["s/01", "label_source"] == "human"
+    before = host.content()
+    bobs.to_parquet("bobs.parquet")
+    assert "0 events of bobs.parquet appended" in host.run("merge-ledger", "bobs.parquet")
+    assert host.content() == before
+    bobs.assign(action="foo").to_parquet("bobs.parquet")
+    assert "bobs.parquet: event 0" in host.run("merge-ledger", "bobs.parquet", fails=True)
+
+
+def test_the_labels_in_force_are_those_of_the_decisions_whatever_a_ledger_says(host):
+    host.run("diff", "workspace", "given", "-o", "patch.csv")
+    patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+    theirs = patch[patch["sample_id"] == "s/00"].assign(to_label="cat", to_action="relabel")
+    theirs.to_csv("patch.csv", index=False)
+    before = {file: file.read_bytes() for file in host.data.iterdir()}
+    host.run("apply", "patch.csv", "--reviewer", "bob")
+    host.ledger().to_parquet("bobs.parquet")
+    for file, content in before.items():
+        file.write_bytes(content)
+    host.run("revert", "--sample", "s/00", "--reviewer", "ann")
+
+    assert "1 events" in host.run("merge-ledger", "bobs.parquet")
+
+    events = ledger.blame(host.ledger(), "s/00")
+    assert events["reviewer"].tolist() == ["", "ann", "bob", "ann"]
+    assert events["to_label"].tolist() == [1, 0, 2, 0]
+    assert host.table().loc["s/00", "repaired_label"] == 0
 
 
 def test_revert_appends_and_holds(host):
@@ -383,7 +460,8 @@ def test_a_label_of_other_content_does_not_come_back(host, clock):
     assert host.ledger()["sample_id"].tolist()[16:] == ["s/00"]
     before = host.content()
 
-    assert host.run("blame", "s/00").count("(of other content)") == 1
+    shown = host.run("blame", "s/00")
+    assert shown.count("(of other content)") == 2  # the label given then, and the event
     shown = host.run("revert", "--run", run, "--sample", "s/00", fails=True)
     assert "sample 's/00': has other content now than when its label was changed" in shown
     assert host.content() == before
@@ -515,6 +593,66 @@ def test_a_file_imported_again_does_not_undo_what_was_decided_since(host, clock)
     clock(5)
     assert "left out" not in host.run("import", "review.csv", "--overrule")
     assert host.table().loc["s/14", "repaired_label"] == 1
+
+
+def test_what_was_decided_before_stays_its_authors(host, clock):
+    clock(1)
+    host.run("export", "-o", "review.csv")
+    host.fill("review.csv", {"s/14": "bee", "s/13": "ant"})
+    clock(2)
+    assert "decided so before" not in host.run("import", "review.csv", "--reviewer", "ann")
+    before = host.content()
+    clock(3)
+
+    shown = host.run("import", "review.csv", "--reviewer", "carol")
+
+    assert "0 rows changed" in shown
+    assert "2 had been decided so before: by whom and when stays as it was" in shown
+    assert "written" not in shown
+    assert host.content() == before
+    # A note that its author adds is kept, and the file that holds it named.
+    host.fill("review.csv", {"s/14": "bee", "s/13": "ant"}, note="with wings")
+    shown = host.run("import", "review.csv", "--reviewer", "ann")
+    assert "written: data/people.csv (commit it)" in shown
+    assert "ledger" not in shown
+    people = decisions.read_csv(host.data / "people.csv")
+    assert set(people["note"]) == {"with wings"}
+    assert set(people["decided_at"]) == {"2026-01-02T10:00:00Z"}
+
+
+def test_an_overruled_answer_stays_in_its_audit(host, clock):
+    def evaluated():
+        return host.run("audit", "evaluate").splitlines()[1]
+
+    clock(1)
+    host.run("audit", "draw", "--count", "5", "-o", "audit.csv")
+    sample = pd.read_csv("audit.csv", dtype=str)["sample_id"].iloc[0]
+    labels = repaired_table().set_index("sample_id")["repaired_label"]
+    right, wrong = NAMES[labels[sample]], NAMES[(labels[sample] + 1) % 3]
+    host.run("audit", "draw", "--count", "5", "-o", "again.csv")
+    clock(2)
+    host.fill("audit.csv", {sample: right})
+    host.run("import", "audit.csv")
+    assert "0 wrong of 1 audited" in evaluated()
+    host.fill("audit.csv", {sample: wrong}, batch="queue")  # somebody else says otherwise
+    clock(3)
+    host.run("import", "audit.csv")
+    host.fill("again.csv", {sample: right})
+    assert f"1 left out, somebody has decided otherwise since: {sample}" in (
+        host.run("import", "again.csv")
+    )
+    assert "1 wrong of 1 audited" in evaluated()
+    # As does one that is only known from a file which comes too late.
+    people = host.data / "people.csv"
+    name = pd.read_csv("again.csv")["batch"].iloc[0]
+    people.write_text(people.read_text().replace(f"queue {name}", "queue"))
+    assert "no audit" in host.run("audit", "evaluate")
+    assert "written: data/people.csv" in host.run("import", "again.csv")
+    assert f"queue {name}" in people.read_text()
+    # A reverted one does not.
+    host.run("revert", "--sample", sample)
+    host.run("import", "again.csv")
+    assert "no audit" in host.run("audit", "evaluate")
 
 
 def test_an_answer_may_be_corrected_in_its_file_and_given_again_in_a_new_one(host, clock):
@@ -777,6 +915,63 @@ def test_wrong_files_are_refused_whole(host, changes, message):
 
     assert pd.Series([shown]).str.contains(f"review.csv: {message}").item(), shown
     assert host.content() == before
+
+
+def call(host, ids, names=NAMES):
+    """Give samples other ids, and the classes other names."""
+    for name in ("repaired", "label_table"):
+        table = pd.read_parquet(host.data / f"{name}.parquet")
+        table = table.replace({"sample_id": ids}).sort_values("sample_id", ignore_index=True)
+        table.to_parquet(host.data / f"{name}.parquet", index=False)
+    (host.data / "class_names.json").write_text(json.dumps(names))
+
+
+@pytest.mark.parametrize(
+    ("own", "written"),
+    [("00012", "12"), ("1e5", "1.00E+05"), ("1e5", "100000"), ("2024-01-02", "1/2/2024"),
+     ("1-2", "2-Jan"), ("true", "TRUE"), ("12345678901234567890", "1.23457E+19")],
+)  # fmt: skip
+def test_what_a_spreadsheet_makes_of_an_id_is_named(host, own, written):
+    call(host, {"s/14": own})
+    shown = host.run("export", "-o", "review.csv")
+    assert f"1 sample ids or class names, the first '{own}', are numbers or dates" in shown
+    host.fill("review.csv", {own: "ant"})
+    assert "1 samples decided" in host.run("import", "review.csv"), "it is fine as it is"
+    sheet = pd.read_csv("review.csv", dtype=str, keep_default_na=False)
+    sheet.replace({"sample_id": {own: written}}).to_csv("review.csv", index=False)
+
+    shown = host.run("import", "review.csv", fails=True)
+    assert f"sample_id '{written}' is not in the label table, which has '{own}': a spread" in shown
+
+
+@pytest.mark.parametrize("where", ["id", "class"])
+def test_what_may_be_another_id_or_class_is_not_guessed(host, where):
+    if where == "id":
+        call(host, {"s/13": "00012", "s/14": "12"})
+        answer, column, other = {"12": "ant"}, "sample_id", "00012"
+    else:
+        call(host, {}, ["1", "01", "cat"])
+        answer, column, other = {"s/14": "1"}, "reviewed_label", "01"
+    host.run("export", "-o", "review.csv")
+    before = host.content()
+    host.fill("review.csv", answer)
+
+    shown = host.run("import", "review.csv", fails=True)
+    assert f"{column} '{[*answer, *answer.values()][where == 'class']}' may be '{other}'" in shown
+    if where == "id":
+        Path("ids.csv").write_text("sample_id\n12\n")
+        shown = host.run("revert", "--samples-from", "ids.csv", fails=True)
+        assert "ids.csv: line 2: sample_id '12' may be '00012', which there is, too" in shown
+        host.run("diff", "workspace", "given", "-o", "patch.csv")
+        patch = pd.read_csv("patch.csv", dtype=str, keep_default_na=False)
+        patch[patch["sample_id"] == "12"].to_csv("patch.csv", index=False)
+        assert "patch.csv: line 2: sample_id '12' may be" in host.run(
+            "apply", "patch.csv", fails=True
+        )
+    assert host.content() == before
+    both = {"id": {"00012": "ant"}, "class": {"s/13": "01"}}[where]
+    host.fill("review.csv", answer | both)  # no spreadsheet has kept these
+    assert "2 samples decided" in host.run("import", "review.csv")
 
 
 def test_a_class_that_is_called_as_the_answer_for_none_is_never_answered(host):
@@ -1087,7 +1282,8 @@ def test_an_audit_is_about_the_label_that_was_drawn(host, form):
 
 def test_help_is_there(host):
     for command in ([], ["diff"], ["blame"], ["revert"], ["apply"], ["export"], ["import"],
-                    ["audit"], ["audit", "draw"], ["audit", "evaluate"]):  # fmt: skip
+                    ["audit"], ["audit", "draw"], ["audit", "evaluate"],
+                    ["merge-ledger"]):  # fmt: skip
         assert len(host.run(*command, "--help").splitlines()) > 5
 
 

@@ -358,6 +358,75 @@ def test_select_refuses_what_the_ledger_does_not_know():
         ledger.select(book, table, samples=["s1", "s99"])
 
 
+@settings(max_examples=20, deadline=None)
+@given(histories(), st.data())
+def test_two_ledgers_are_one_and_lose_no_event(history, data):
+    """Of two that grew apart after some run, with class lists of their own."""
+    table, runs = history
+    parts = []
+    for side in "ab":
+        book = book_of(runs)
+        choices = data.draw(st.lists(CHOICE, min_size=len(table), max_size=len(table)))
+        decided = decide(table, {"s0": data.draw(st.integers(0, C - 1))}, reviewer=side)
+        frame = decisions.apply(repaired(table, choices), decided, C)
+        proposed = ledger.propose(frame, "jocor", decided, class_names=[*NAMES, side])
+        parts.append(ledger.append(book, frame, proposed, run_id=side, now=NOW))
+    one, other = parts
+
+    both = ledger.union(one, other)
+
+    ledger.check_events(both)
+    assert same(both.iloc[: len(one)], one)
+    told = [name for name in ledger.IDENTITY if name != "to_label"]
+    lines = [set(map(tuple, ledger.in_classes(book, [*NAMES, "a", "b"])[0][
+        [*told, "to_label"]].astype(str).to_numpy())) for book in (one, other, both)]  # fmt: skip
+    assert lines[0] | lines[1] == lines[2]
+    assert len(both) == len(lines[2])
+    assert ledger.union(both, other) is both
+    assert ledger.union(both, one) is both
+    assert ledger.union(ledger.empty(), one) is one
+
+
+def test_another_given_label_in_the_source_is_an_event():
+    table = label_table()
+    decided = decide(table, {"s1": 1, "s3": 2})
+    frame = decisions.apply(repaired(table, [1, 1, "drop", 0, 1, 2]), decided, C)
+    book = record(ledger.empty(), frame, "first", decided)
+    assert ledger.regiven(book, table).empty
+    # s0 is what the model said, s1 is not what was decided, s3 is, and s4 nobody has touched.
+    other = label_table([1, 2, 0, 2, 0, 2])
+    assert ledger.regiven(book, other).to_dict() == {"s0": 0, "s1": 1, "s2": 2, "s3": 0}
+    frame = decisions.apply(repaired(other, [1, 2, "drop", 2, 0, 2]), decided, C)
+
+    later = record(book, frame, "second", decided)
+
+    assert same(later.iloc[: len(book)], book)
+    told = later.iloc[len(book) :].drop(columns=[n for n in later if n.startswith(("cl", "data"))])
+    columns = ["sample_id", "from_label", "to_label", "action", "source", "method"]
+    assert told[columns].to_csv(index=False, header=False) == (
+        "s0,1,1,keep,given,source\ns1,1,2,keep,given,source\n"
+        "s2,,0,keep,given,source\ns3,2,2,keep,given,source\n"
+        "s1,2,1,relabel,human,queue\ns2,0,,drop,given,jocor\ns3,2,2,keep,human,queue\n"
+    )
+    assert set(told.loc[told["method"] == "source", "note"]) == {
+        "another given label in the source"
+    }
+    assert same(ledger.replay(later, other), ledger.state_of(frame))
+    assert ledger.regiven(later, other).empty
+    assert record(later, frame, "again", decided) is later
+    # Other content begins anew, another id is another sample, and another order of the classes
+    # changes no name.
+    new = other.assign(content_hash=[f"n{row}" for row in range(6)])
+    assert ledger.regiven(book, new).empty
+    assert ledger.regiven(book, other.assign(sample_id="x" + other["sample_id"])).empty
+    named = ledger.append(
+        ledger.empty(), table, ledger.propose(repaired(table, [1, 1, 2, 0, 1, 2]), "jocor",
+        class_names=NAMES)
+    )  # fmt: skip
+    turned = ledger.in_classes(named, NAMES[::-1])[0]
+    assert ledger.regiven(turned, label_table([2, 1, 0, 2, 1, 0])).empty
+
+
 def test_a_class_list_that_changes_rewrites_no_history():
     older, newer = ["cat", "dog", "owl"], ["ape", "cat", "dog"]
 
@@ -380,14 +449,16 @@ def test_a_class_list_that_changes_rewrites_no_history():
     assert names == ["ape", "cat", "dog", "owl"]
     assert same(ledger.in_classes(read, newer)[0], read)
     last = read[read["run_id"] == "r2"]
-    assert last["sample_id"].tolist() == ["s0", "s1"]  # s2 had been dropped before
-    assert [names[code] for code in last["from_label"]] == ["dog", "owl"]
+    # s2 had been dropped before, and is again once its own class, the owls, has been left.
+    assert last["sample_id"].tolist() == ["s2", "s0", "s1", "s2"]
+    assert last["method"].tolist() == ["source", "jocor", "jocor", "jocor"]
+    assert [names[code] for code in last["from_label"].dropna()] == ["dog", "owl", "dog"]
     restored, _ = ledger.revert(read, table, ledger.select(read, table, run_id="r2"))
-    assert [names[code] for code in restored["label"]] == ["dog", "owl"]
+    assert [names[code] for code in restored["label"].dropna()] == ["dog", "owl"]
     # A number that now means another class is another label.
     cats = repaired(label_table([1, 2, 2, 1, 2, 2]), [1, 2, "drop", 1, 2, 2])
     again = add(first, cats, newer, "r3")
-    assert again["sample_id"].tolist()[len(first) :] == ["s0", "s1"]
+    assert again["sample_id"].tolist()[len(first) :] == ["s2", "s0", "s1", "s2"]
 
 
 def set_value(column, value, row=1):

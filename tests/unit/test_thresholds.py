@@ -142,6 +142,7 @@ def test_the_promise_is_kept():
         confidence = rng.uniform(0.7, 1, 300)
         wrong = rng.uniform(size=300) > confidence
         found = pd.DataFrame({"confidence": confidence, "wrong": wrong})
+        found["sample_id"] = found.index.astype("str")
         found["batch"] = "audit:relabel:300of9999:seed0:0123abcd-0123abcd"
         tested = audit.thresholds(found.astype({"confidence": "Float64"}), 0.9)
         held = tested[tested["holds"]]["relabel_confidence"]

@@ -156,6 +156,25 @@ class LabelProject:
         """
         return ledger.in_classes(self.load("label_ledger"), self.class_names)
 
+    def merge_ledger(self, revision: str) -> int:
+        """Append the events of another ledger that this one lacks; return how many.
+
+        Args:
+            revision: a git or DVC revision, or a Parquet file.
+
+        Raises:
+            DataError: there is none, or it is damaged.
+        """
+        file = Path(revision)
+        if file.is_file():
+            raw, where = read_parquet(file, revision), revision
+        else:
+            content, where = self._content_at("label_ledger", revision)
+            raw = read_parquet(io.BytesIO(content), where)
+        other = ledger.typed(raw, where)
+        ledger.check_events(other, where)
+        return int(self._dataset("label_ledger").merge(other))
+
     def code(self, name: str) -> int:
         """Return a class's number.
 
@@ -221,24 +240,26 @@ class LabelProject:
         decided, where = decisions.merge(self.decided, new), str(self.path("human_decisions"))
         return decided, decisions.apply(self.table, decided, len(self.class_names), where)
 
-    def put(self, new: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def put(self, new: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
         """Put new decisions in force: in their file, the repaired table, the ledger and the text.
 
         The decisions' file is written first: whatever comes between, the next run of the repair
         pipeline arrives at the same state from it.
 
         Returns:
-            The patch that was made, and the ledger's new events.
+            The patch that was made, and whether the decisions' file says something else now, as it
+            may where no label changes.
         """
-        names, book = self.class_names, self.load("label_ledger")
+        names = self.class_names
         decided, repaired = self.after(new)
         proposed = ledger.propose(repaired, "repair", decided, class_names=names)
-        self.save("human_decisions", decisions.to_file(decided, names))
+        lines = decisions.to_file(decided, names)
+        anew = not lines.equals(decisions.to_file(self.decided, names))
+        self.save("human_decisions", lines)
         self.save("repaired_table", repaired)
         self.save("label_ledger", proposed)
         self.save("label_changes", label_diff.label_changes(repaired, names))
-        events = self.load("label_ledger").iloc[len(book) :]
-        return label_diff.diff(self.table, repaired), events
+        return label_diff.diff(self.table, repaired), anew
 
     def write_images(self, samples: Sequence[str], folder: Path) -> dict[str, str]:
         """Write the samples' images from the feature store as PNG; return file names by sample.

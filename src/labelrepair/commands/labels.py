@@ -10,7 +10,7 @@ import click
 from kedro.framework.startup import ProjectMetadata
 
 from labelrepair.errors import LabelRepairError
-from labelrepair.plain_csv import check_file
+from labelrepair.plain_csv import check_file, survives
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,7 @@ def labels(ctx: click.Context, env: str | None, namespace: str | None, params: s
     What changed:     kedro labels diff given, since a commit: kedro labels diff HEAD
     Why this label:   kedro labels blame SAMPLE
     Take it back:     kedro labels revert --sample SAMPLE
+    After git merge:  kedro labels merge-ledger REV
     Ask people:       kedro labels export --format csv  ->  kedro labels import FILE
     How sure:         kedro labels audit draw  ->  import  ->  kedro labels audit evaluate
     """  # noqa: D301  # click reads the backspace
@@ -123,9 +124,8 @@ def blame(project: Any, sample: str) -> None:
         raise DataError(f"sample '{sample}': not in the label table{close}")
     book, names = project.book()
     events = ledger.blame(book, sample)
-    other = ledger.of_other_content(events, project.table)
-    events["note"] = events["note"].mask(other, "(of other content) " + events["note"])
-    show.history(row.iloc[0], events, names)
+    events["other"] = ledger.of_other_content(events, project.table)
+    show.history(row.iloc[0], events, names, len(ledger.regiven(events, row)) > 0)
 
 
 @labels.command()
@@ -163,7 +163,7 @@ def revert(
     from labelrepair.errors import DataError  # noqa: PLC0415
 
     if samples_from:
-        samples = (*samples, *_sample_ids(samples_from))
+        samples = (*samples, *_sample_ids(samples_from, set(project.table["sample_id"])))
     if run_id is None and label is None and not samples:
         raise click.UsageError("say what to revert: --run, --class, --sample or --samples-from")
     (book, names), table = project.book(), project.table
@@ -195,7 +195,7 @@ def revert(
     decided = restored.assign(
         reviewer=person, note=note or f"revert of {about}", decided_at=ledger.utc_now()
     )
-    new = decisions.make(table, decided, batch=ledger.REVERT)
+    new = decisions.make(table, decided, batch=decisions.REVERT)
     _put(project, decisions.after(new, project.decided), show.done, dry_run)
     show.of_other_content(left)
 
@@ -218,6 +218,8 @@ def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: b
 
     raw = _read_frame(patch)
     rows = label_diff.unnamed(raw, project.class_names, str(patch))
+    if patch.suffix != ".parquet":
+        decisions.refuse_rewritten(rows, "sample_id", set(project.table["sample_id"]), str(patch))
     label_diff.apply_patch(project.table, rows, str(patch))
     person = reviewer or label_project.reviewer(project.root)
     decided = rows.rename(columns={"to_label": "label", "to_action": "action"}).assign(
@@ -267,9 +269,12 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     stay in review. What people decided is never overwritten by a later run. Answers that somebody
     has overruled since, as of a file that is imported again, are left out and named.
     """
+    import pandas as pd  # noqa: PLC0415
+
     from labelrepair import audit as audits  # noqa: PLC0415
     from labelrepair import decisions, ledger, review  # noqa: PLC0415
     from labelrepair.commands import label_project, show  # noqa: PLC0415
+    from labelrepair.label_table import NO_CLASS  # noqa: PLC0415
 
     if file.suffix == ".json":
         check_file(file)
@@ -280,6 +285,12 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
         decisions.refuse(answers, nobody, "reviewer", rule, str(file))
     else:
         answers = review.from_csv(decisions.read_csv(file), str(file))
+        given = answers[answers[review.ANSWER] != ""].reset_index(drop=True)
+        for column, valid in (
+            ("sample_id", set(project.table["sample_id"])),
+            (review.ANSWER, {*project.class_names, NO_CLASS}),
+        ):
+            decisions.refuse_rewritten(given, column, valid, str(file))
     person = reviewer or label_project.reviewer(project.root)
     answers["reviewer"] = answers["reviewer"].where(answers["reviewer"] != "", person)
     now = ledger.utc_now()
@@ -292,11 +303,33 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
         again = decisions.after(new[asked].assign(decided_at=now), project.decided)
         new.loc[asked, "decided_at"] = again["decided_at"]
         older = []
+    overruled = new[new["sample_id"].isin(older)]
     new = decisions.remove(new, older)
     conflicts = [sample for sample in conflicts if sample not in older]
-    _put(project, new, show.done, False)
+    same = int(decisions.known(project.decided, new).sum())
+    left = decisions.stay_in_audits(project.decided, overruled)
+    _put(project, pd.concat([part for part in (new, left) if len(part)] or [new]), show.done, False)
     unanswered = int((answers["reviewed_label"] == "").sum())
-    show.imported(len(new) - len(conflicts), conflicts, unanswered, older)
+    show.imported(len(new) - len(conflicts), conflicts, unanswered, older, same)
+
+
+@labels.command()
+@click.argument("other", metavar="REV")
+@click.pass_obj
+@_alone
+def merge_ledger(project: Any, other: str) -> None:
+    """Bring the ledger of another clone into this one, after a merge in git.
+
+    REV is a git revision, a DVC experiment, or a Parquet file. Its events that are not here yet are
+    appended, then those that lead to what human_decisions.csv and the repaired table say: resolve
+    conflicts in the former first.
+    """
+    from labelrepair import decisions  # noqa: PLC0415
+    from labelrepair.commands import show  # noqa: PLC0415
+
+    count = project.merge_ledger(other)
+    click.echo(f"{count} events of {other} appended to {project.path('label_ledger')}")
+    _put(project, decisions.empty(), show.done, False)
 
 
 @labels.group(cls=_Group)
@@ -398,17 +431,17 @@ def _code(project: Any, name: str) -> int:
 def _put(
     project: Any,
     new: "pd.DataFrame",
-    show: "Callable[[pd.DataFrame, Any, bool], None]",
+    show: "Callable[[pd.DataFrame, Any, bool, bool], None]",
     dry_run: bool,
 ) -> None:
     """Put decisions in force, or only say which rows they are about."""
     from labelrepair import label_diff  # noqa: PLC0415
 
     if dry_run:
-        patch = label_diff.diff(project.table, project.after(new)[1])
+        patch, decided = label_diff.diff(project.table, project.after(new)[1]), False
     else:
-        patch, _ = project.put(new)
-    show(label_diff.named(patch, project.class_names), project, dry_run)
+        patch, decided = project.put(new)
+    show(label_diff.named(patch, project.class_names), project, dry_run, decided)
 
 
 def _export(
@@ -442,6 +475,12 @@ def _export(
     if marks is not None:
         shown[review.AUDITED] = marks.reindex(shown["sample_id"]).to_numpy()
     if form == "csv":
+        odd = [name for name in (*shown["sample_id"], *names) if not survives(name)]
+        if odd:
+            click.echo(
+                f"{len(odd)} sample ids or class names, the first '{odd[0]}', are numbers or dates "
+                "to a spreadsheet, which writes them otherwise: let it read the columns as text"
+            )
         _write_frame(review.to_csv(shown, batch, current, ledger.utc_now()), output)
     elif form == "fiftyone":
         _write_text(output, _json(review.to_fiftyone(shown, names, batch, current)))
@@ -510,12 +549,12 @@ def _require_unanswered(path: Path, form: str) -> None:
         raise DataError(f"{path}: holds {filled} answers; {keep}")
 
 
-def _sample_ids(path: Path) -> list[str]:
+def _sample_ids(path: Path, known: set[str]) -> list[str]:
     """Return the ids of a list of samples.
 
     Raises:
         DataError: it has no such column, or no line: a condition that meets nothing must not count
-            as no condition.
+            as no condition; or an id may be another one of the known ones.
     """
     from labelrepair import decisions  # noqa: PLC0415
     from labelrepair.errors import DataError  # noqa: PLC0415
@@ -525,6 +564,7 @@ def _sample_ids(path: Path) -> list[str]:
         raise DataError(f"{path}: missing column sample_id; found {', '.join(raw.columns)}")
     if raw.empty:
         raise DataError(f"{path}: holds no sample, so there is nothing to do; expected ids")
+    decisions.refuse_rewritten(raw, "sample_id", known, str(path))
     return [str(sample) for sample in raw["sample_id"]]
 
 

@@ -44,36 +44,59 @@ def differences(
     _rows(console, named, rows)
 
 
-def history(row: "pd.Series[Any]", events: pd.DataFrame, class_names: Sequence[str]) -> None:
-    """Show a sample's events, beginning with the given label."""
+def history(
+    row: "pd.Series[Any]", events: pd.DataFrame, class_names: Sequence[str], regiven: bool
+) -> None:
+    """Show a sample's events, beginning with the label that was given then.
+
+    Args:
+        row: of the repaired table.
+        events: with a column ``other``: of other content than now.
+        class_names: of the events' numbers.
+        regiven: the source gives another label now than the events know of.
+    """
     heads = ("when (UTC)", "label", "action", "source", "sure", "by", "how", "run", "note")
     table = Table(*heads, title=f"{row['sample_id']} ({row['split']})", title_justify="left")
     table.box = None
     for column in table.columns:
         column.no_wrap = True
-    given = class_names[int(row["given_label"])]
-    table.add_row("", given, "", str(LabelSource.GIVEN))
+
+    def given(label: int, note: str = "") -> None:
+        table.add_row("", class_names[int(label)], "", str(LabelSource.GIVEN), *[""] * 4, note)
+
+    contents: set[str] = set()
     for event in events.to_dict("records"):
+        old = "(of other content) " if event["other"] else ""
+        if event["content_hash"] not in contents:  # each content begins at its given label
+            given(event["from_label"], old)
+        contents.add(event["content_hash"])
         label = NO_LABEL if pd.isna(event["to_label"]) else class_names[int(event["to_label"])]
         sure = "" if pd.isna(event["confidence"]) else f"{event['confidence']:.2f}"
         when = event["decided_at"][:16].replace("T", " ")
         run = "" if event["run_id"].startswith("run-") else event["run_id"][:8]
         what = (label, event["action"], event["source"], sure)
-        table.add_row(when, *what, event["reviewer"], event["method"], run, event["note"])
+        by = (event["reviewer"], event["method"], run, old + event["note"])
+        table.add_row(when, *what, *by)
+    if events["other"].all():
+        given(row["given_label"])
+    elif regiven:
+        given(row["given_label"], "another given label in the source; no run has noted it yet")
     terminal(WIDE).print(table)
 
 
-def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
-    """Show what was changed, or would be."""
+def done(named: pd.DataFrame, project: Any, dry_run: bool, decided: bool) -> None:
+    """Show what was changed, or would be; ``decided``: the decisions' file says something else."""
     console = terminal()
     word = "would change" if dry_run else "changed"
     console.print(f"{len(named):,} {'row' if len(named) == 1 else 'rows'} {word}")
     _rows(console, named, 10)
+    texts = ["human_decisions"] if decided else []
+    texts += ["label_changes"] if len(named) and not dry_run else []
+    for name in texts:
+        path = project.path(name)
+        out = ignored(project.root, [path])
+        console.print(f"  written: {path} ({IGNORED if out else 'commit it'})")
     if len(named) and not dry_run:
-        for name in ("human_decisions", "label_changes"):
-            path = project.path(name)
-            out = ignored(project.root, [path])
-            console.print(f"  written: {path} ({IGNORED if out else 'commit it'})")
         for name in ("repaired_table", "label_ledger"):
             console.print(f"  written: {project.path(name)}")
         mounted = f"--from-nodes {project.namespace}.choose_policy"
@@ -88,11 +111,13 @@ def done(named: pd.DataFrame, project: Any, dry_run: bool) -> None:
 
 
 def imported(
-    decided: int, conflicts: Sequence[str], unanswered: int, older: Sequence[str] = ()
+    decided: int, conflicts: Sequence[str], unanswered: int, older: Sequence[str], again: int
 ) -> None:
     """Show what an import found."""
     console = terminal()
     console.print(f"{decided:,} samples decided, {unanswered:,} without an answer")
+    if again:
+        console.print(f"{again:,} had been decided so before: by whom and when stays as it was")
     if conflicts:
         console.print(f"{len(conflicts):,} stay in review, reviewers disagree: {_some(conflicts)}")
     if older:

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelrepair import decisions, label_diff, ledger, thresholds
+from labelrepair import audit, decisions, label_diff, ledger, thresholds
 from labelrepair.config import from_dict
 from labelrepair.errors import DataError
-from labelrepair.label_table import check_made_from
+from labelrepair.label_table import SAMPLE_ID, check_made_from
 from labelrepair.policy import Policy
 from labelrepair.scoring import ScoringSpec
 from labelrepair.sealed import check_ingested, check_seal
@@ -48,11 +48,12 @@ def choose_policy(  # one argument per catalog entry
     """
     _check_origin(table, training_report, noise_estimate, probs, selected, class_names)
     decided = decisions.from_file(human_decisions, class_names, "human_decisions")
-    known, _ = ledger.in_classes(known_ledger, class_names)
+    known, names = ledger.in_classes(known_ledger, class_names)
     decisions.check(table, decided)
+    _warn_of_regiven(ledger.regiven(known, table), decided, names)
     _warn_of_lost(ledger.without_decision(known, table, decided))
     as_set = from_dict(Policy, policy, "policy")
-    if decided[decisions.BATCH].str.startswith("audit:relabel:").any():  # only they need scores
+    if audit.of_relabels(decided):  # only they need scores
         noise, spec = noise_from_dict(noise_estimate), from_dict(ScoringSpec, scoring, "scoring")
         table = repair_table(table, probs, selected, noise, spec, as_set)
     record = thresholds.choose(
@@ -128,6 +129,20 @@ def _warn_of_lost(samples: list[str]) -> None:
             "back from git and run again",
             len(samples),
             ", ".join(samples[:5]) + (", ..." if len(samples) > 5 else ""),
+        )
+
+
+def _warn_of_regiven(before: "pd.Series[Any]", decided: pd.DataFrame, names: list[str]) -> None:
+    """Tell of people's decisions about samples to which the source gives another label now."""
+    found = before[before.index.intersection(pd.Index(decided[SAMPLE_ID]))]
+    if len(found):
+        shown = [f"{sample} (it was '{names[code]}')" for sample, code in found[:5].items()]
+        logger.warning(
+            "the source gives another label than before to %d samples that a person has decided "
+            "about: %s; the decisions stay in force. If somebody has corrected these labels there, "
+            "remove their lines from human_decisions and run again",
+            len(found),
+            ", ".join(shown) + (", ..." if len(found) > 5 else ""),
         )
 
 
