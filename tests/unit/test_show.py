@@ -77,7 +77,7 @@ def test_a_text_that_git_ignores_is_not_told_to_be_committed(tmp_path, capsys):
     project = SimpleNamespace(
         root=tmp_path, path=lambda name: Path(f"{name}.csv"), namespace=None, env=None, params=()
     )
-    show.done(patch(SHORT), project, dry_run=False)
+    show.done(patch(SHORT), project, dry_run=False, decided=True)
     told = " ".join(capsys.readouterr().out.split())
     assert "human_decisions.csv (git ignores it, and no clone will have it: git check-ign" in told
     assert "label_changes.csv (commit it)" in told
