@@ -32,8 +32,8 @@ from labelrepair.plain_csv import (
     SPREADSHEET,
     check_file,
     check_plain,
+    rewritten,
     separator_hint,
-    survives,
     taken_for,
 )
 
@@ -154,16 +154,18 @@ def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     held[NOTE] = held[NOTE].mask(noted, new[NOTE])
     lines = pd.concat([part for part in (new[wins], held[~wins]) if len(part)]).sort_index()
     loses = np.where(wins, held[BATCH].fillna(""), new[BATCH])
-    lines[BATCH] = pd.array(
-        [
-            why if why.split()[:1] == [REVERT] and not same else joined(why, other)
-            for why, other, same in zip(lines[BATCH], loses, again, strict=True)
-        ],
-        dtype="str",
-    )
+    same = held[CONTENT_HASH] == new[CONTENT_HASH]
+    each = zip(lines[BATCH], loses, again, same, strict=True)
+    lines[BATCH] = pd.array([_batch(*one) for one in each], dtype="str")
     rest = old[~old[SAMPLE_ID].isin(new[SAMPLE_ID])]
     both = pd.concat([part for part in (rest, lines) if len(part)], ignore_index=True)
     return both.sort_values(SAMPLE_ID, ignore_index=True)
+
+
+def _batch(wins: str, loses: str, again: bool, same: bool) -> str:
+    """Return why a sample was decided about; ``same``: both decisions are about one content."""
+    taken_back = wins.split()[:1] == [REVERT] and not again
+    return wins if taken_back or not same else joined(wins, loses)
 
 
 def known(old: pd.DataFrame, new: pd.DataFrame) -> "pd.Series[bool]":
@@ -336,8 +338,9 @@ def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
 
 def _otherwise(known: Iterable[str], unknown: "pd.Series[Any]") -> str:
     """Return what to say of the first unknown text if a spreadsheet may have made it of another."""
-    seen = taken_for(str(unknown.iloc[0])) if len(unknown) else None
-    own = [name for name in known if seen and taken_for(name) == seen]
+    text = str(unknown.iloc[0]) if len(unknown) else ""
+    seen = taken_for(text)
+    own = [name for name in known if seen and (taken_for(name) == seen or rewritten(name) == text)]
     return f", which has '{own[0]}': {SPREADSHEET}" if own else ""
 
 
@@ -345,7 +348,8 @@ def refuse_rewritten(frame: pd.DataFrame, column: str, known: Collection[str], w
     """Refuse texts of a CSV that may be other texts, written otherwise by a spreadsheet.
 
     It writes 00012 as 12. Where there are both, a line with 12 may be about either, unless another
-    line shows that the file has kept what a spreadsheet changes.
+    line shows that the file has kept what a spreadsheet changes. Dates are left out: no two of a
+    table are likely to be written in the ways of two languages.
 
     Args:
         frame: the file's lines.
@@ -356,11 +360,12 @@ def refuse_rewritten(frame: pd.DataFrame, column: str, known: Collection[str], w
     Raises:
         DataError: the message names the first such line, and both texts.
     """
-    others = {taken_for(name): name for name in known if not survives(name)}
     texts = frame[column].astype("str")
-    if not others or texts.isin([*others.values()]).any():
+    valid = set(texts) & set(known)
+    if any(rewritten(text) != text for text in valid):
         return
-    twins = texts.map(lambda text: others.get(taken_for(text)) if text in known else None)
+    others = {rewritten(name): name for name in known if rewritten(name) != name}
+    twins = texts.where(texts.isin(valid)).map(others)
     for name in twins.dropna().iloc[:1]:
         rule = (
             f"may be '{name}', which there is, too: {SPREADSHEET}; a file in another format (Label "

@@ -17,7 +17,11 @@ SPREADSHEET = (
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _DATE = re.compile(r"(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})|(\d{1,4})[-/](\d{1,4})")
-_MONTH = re.compile("jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
+_NAMES = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_MONTHS = {name: str(number) for number, name in enumerate(_NAMES.split("|"), 1)}
+_MONTH = re.compile(_NAMES, re.IGNORECASE)
+_KEPT = re.compile(r"-?[1-9]\d{0,9}|0|TRUE|FALSE")
+MOST_SHOWN = 1e11  # larger numbers are written as 1.23457E+19
 _STARTS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook or a ZIP archive"}
 
 
@@ -76,17 +80,32 @@ def taken_for(text: str) -> tuple[float | str, ...] | None:
     bare = text.strip()
     if bare.upper() in ("TRUE", "FALSE"):
         return (bare.upper(),)
-    months = _MONTH.pattern.split("|")
-    dated = _MONTH.sub(lambda name: str(months.index(name[0].lower()) + 1), bare)
-    date = _DATE.fullmatch(dated)
+    date = _DATE.fullmatch(_MONTH.sub(lambda name: _MONTHS[name[0].lower()], bare))
     if date:
         return tuple(sorted(float(part) for part in date.groups() if part))
-    if not _NUMBER.fullmatch(bare) or not math.isfinite(float(bare)):
-        return None
-    return (float(f"{float(bare):.5e}"),)  # long numbers are shown, and written, as 1.23457E+19
+    number = _number(bare)
+    return None if number is None else (number,)
+
+
+def rewritten(text: str) -> str:
+    """Return what a spreadsheet writes for a number or a truth value; all else as it is.
+
+    The parts of a date it writes in the order and with the marks of its language.
+    """
+    bare = text.strip()
+    if bare.upper() in ("TRUE", "FALSE"):
+        return bare.upper()
+    number = _number(bare)
+    if number is None:
+        return text
+    return f"{number + 0.0:.11g}" if abs(number) < MOST_SHOWN else f"{number:.5E}"
 
 
 def survives(text: str) -> bool:
     """Return whether a spreadsheet writes a text as it has read it."""
-    kept = re.fullmatch(r"-?[1-9]\d{0,9}|0|TRUE|FALSE", text)
-    return taken_for(text) is None or kept is not None
+    return _KEPT.fullmatch(text) is not None or taken_for(text) is None
+
+
+def _number(bare: str) -> float | None:
+    number = float(bare) if _NUMBER.fullmatch(bare) else math.nan
+    return number if math.isfinite(number) else None
