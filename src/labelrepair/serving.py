@@ -231,9 +231,8 @@ def _tokens(values: Any, spec: InputFormat) -> Array:
 
 def _vectors(inputs: Any, spec: InputFormat) -> Array:
     try:
-        values = np.asarray(inputs)
-        _check_numbers(inputs, values)
-        values = np.asarray(values, dtype=np.float32)
+        _check_numbers(inputs)
+        values = np.asarray(inputs, dtype=np.float32)
     except DataError:
         raise
     except (TypeError, ValueError):
@@ -249,18 +248,27 @@ def _vectors(inputs: Any, spec: InputFormat) -> Array:
     return values
 
 
-def _check_numbers(inputs: Any, values: Array) -> None:
+def _check_numbers(inputs: Any) -> None:
     """Refuse times and complex numbers, by column or row."""
-    for name, dtype in inputs.dtypes.items() if isinstance(inputs, pd.DataFrame) else ():
-        if dtype.kind in "mMc":
-            raise DataError(f"column '{name}': found {dtype}, expected numbers")
-    if values.dtype.kind not in "mMcO":
-        return
-    for place, value in np.ndenumerate(np.asarray(inputs, dtype=object)):
-        if place and isinstance(value, NO_NUMBERS):
-            raise DataError(f"row {place[0]}: found {type(value).__name__}, expected numbers")
-    if values.dtype != object:
-        raise DataError(f"row 0: found {values.dtype}, expected numbers")
+    if isinstance(inputs, pd.DataFrame):
+        parts = {f"column '{name}'": column.to_numpy() for name, column in inputs.items()}
+    else:
+        values = np.asarray(inputs)
+        if values.dtype.kind == "c" and isinstance(inputs, list):  # one number made all complex
+            values = np.asarray(inputs, dtype=object)
+        parts = {"row 0": values}
+    for where, values in parts.items():
+        if values.dtype.kind in "mMc":
+            raise DataError(f"{where}: found {values.dtype}, expected numbers")
+        if values.dtype != object or not any(issubclass(t, NO_NUMBERS) for t in _types(values)):
+            continue
+        for place, value in np.ndenumerate(values):
+            if place and isinstance(value, NO_NUMBERS):
+                raise DataError(f"row {place[0]}: found {type(value).__name__}, expected numbers")
+
+
+def _types(values: Array) -> set[type]:
+    return set(map(type, values.flat))
 
 
 def _not_numeric(inputs: Any) -> str:
