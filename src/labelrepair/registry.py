@@ -187,14 +187,17 @@ class Registry:
     def find(self, digest: str) -> Any:
         """Return the version of this content, or None.
 
-        A champion from before there was the tag of its graph does not count: registered anew, with
-        the tag, its content can be judged against again.
+        A version from before there was the tag of its graph counts only if it has passed and is
+        champion no more. Another is, or may become, a champion that nothing can be judged against:
+        its content is registered anew, with the tag.
         """
         found = self.client.search_model_versions(f"name='{self.name}'", max_results=1000)
         same = [version for version in found if version.tags.get(DIGEST) == digest]
-        champion = _number(self.champion())
         usable = [version for version in same if GRAPH in version.tags]
-        usable = usable or [version for version in same if _number(version) != champion]
+        if not usable:
+            champion = _number(self.champion())
+            passed = [version for version in same if version.tags.get(GATE) == PASSED]
+            usable = [version for version in passed if _number(version) != champion]
         return min(usable, key=lambda version: int(version.version), default=None)
 
     def register(self, package: Package, tags: dict[str, str]) -> Any:

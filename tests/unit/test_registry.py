@@ -235,6 +235,14 @@ def test_a_handoff_whose_run_was_purged_ends_no_other(registered, monkeypatch, c
         assert told in caplog.text
 
 
+def test_no_version_without_the_tag_becomes_champion(registered):
+    assert not registered.hand_over(AS_GOOD, GateSpec(min_rows=10_000))["gate"]["passed"]
+    registered.untag("2", GRAPH)  # as an earlier labelrepair has left it
+    found = registered.hand_over(AS_GOOD)
+    assert found["version"] == registered.champion() == "3"
+    assert registered.hand_over(3.0)["gate"]["passed"], "it can be judged against"
+
+
 def test_a_champion_that_mlflow_cannot_fetch_cannot_be_judged(registered, monkeypatch):
     def gone(*_, **__):
         raise MlflowException("Registered Model not found")
