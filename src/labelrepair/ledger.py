@@ -420,6 +420,8 @@ def union(ledger: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
         return other if ledger.empty else ledger
     count, both = len(ledger), pd.concat([ledger, other], ignore_index=True)
     names = _class_lists(ledger).get(str(ledger[CLASSES].iloc[-1]), [])
+    # Events from before the class lists are of the first that there is, which may be the other's.
+    names = names or next(iter(_class_lists(both).values()), [])
     if names:
         both, names = in_classes(both, names)
     keys = pd.MultiIndex.from_frame(both[list(IDENTITY)].astype("string").fillna(""))

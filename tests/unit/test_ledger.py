@@ -387,6 +387,23 @@ def test_two_ledgers_are_one_and_lose_no_event(history, data):
     assert ledger.union(ledger.empty(), one) is one
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_ledger_from_before_is_one_with_a_later_one(turn):
+    """Whichever side has events of today: one without class lists, or one with them."""
+    table = label_table()
+    columns = [name for name in ledger.DTYPES if name not in ledger.LATER]
+    old = ledger.typed(record(ledger.empty(), repaired(table, [1, 2, 2, 0, 1, 2]))[columns])
+    proposed = ledger.propose(repaired(table, [1, 1, 2, 0, 0, 2]), "jocor", class_names=NAMES)
+    new = ledger.append(old, table, proposed, run_id="r2")
+
+    both = ledger.union(*(old, new)[::turn])
+
+    ledger.check_events(both)
+    assert same(both, new)
+    assert ledger.in_classes(both, NAMES)[1] == NAMES
+    assert same(ledger.replay(both, table), ledger.replay(new, table))
+
+
 def test_another_given_label_in_the_source_is_an_event():
     table = label_table()
     decided = decide(table, {"s1": 1, "s3": 2})
