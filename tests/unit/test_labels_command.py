@@ -258,6 +258,17 @@ def test_blame_begins_at_the_label_that_was_given_then(host):
     assert "bee relabel human ada revert" in history[-1]
 
 
+def test_blame_takes_an_event_from_before_for_one_of_the_content_there_is(host):
+    book = pd.read_parquet(host.data / "ledger.parquet").drop(columns=list(ledger.LATER))
+    book.to_parquet(host.data / "ledger.parquet", index=False)
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+
+    shown = [line.split() for line in host.run("blame", "s/01").splitlines()[2:]]
+
+    assert [[word for word in words if word in (*NAMES, "given", "model", "human")]
+            for words in shown] == [["bee", "given"], ["cat", "model"], ["bee", "human"]]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [":cat:", "[bold]", "[red]b[/red]", "[/]", ":x: [link=a]"])
 def test_names_are_shown_as_they_are(host, name):
     (host.data / "class_names.json").write_text(json.dumps([f"{name}0", f"{name}1", name]))
