@@ -530,7 +530,8 @@ def revert(
 
     A later event that was not selected stays in force, so reverting a run leaves alone what people
     decided after it; reverting every event leads back to the given labels. Events of other content
-    (:func:`of_other_content`) bring no label back.
+    (:func:`of_other_content`) bring no label back. A label that people decided and that stays is no
+    change, although its action may be another one: keep, as long as the given label was the same.
 
     Args:
         ledger: events.
@@ -543,7 +544,9 @@ def revert(
     """
     current = replay(ledger, table)
     restored = replay(ledger[~events], table)
-    differs = changed(current, restored)
+    people = (current[SOURCE] == LabelSource.HUMAN) & (restored[SOURCE] == LabelSource.HUMAN)
+    same = people & (current[LABEL] == restored[LABEL]).fillna(False).astype(bool)
+    differs = changed(current, restored) & ~same
     return restored[differs.to_numpy()].reset_index(drop=True), differs
 
 

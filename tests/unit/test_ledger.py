@@ -330,6 +330,24 @@ def test_revert_leaves_later_events_in_force():
     assert ledger.revert(book, table, one)[0]["label"].tolist() == [1]
 
 
+def test_revert_leaves_what_people_decided_where_its_label_stays():
+    """Only keep or relabel is another one: the source gave another label since."""
+    table = label_table()
+    decided = decide(table, {"s0": 0, "s1": 1, "s2": None})
+    before = decisions.apply(repaired(table, [0, 1, 2, 0, 1, 2]), decided, C)
+    book = record(ledger.empty(), before, "r1", decided)
+    other = label_table([2, 1, 2, 0, 1, 2])
+    decided = decisions.merge(decided, decide(other, {"s1": 2}))
+    after = decisions.apply(repaired(other, [2, 1, 2, 1, 1, 2]), decided, C)
+    book = record(book, after, "r2", decided)
+    assert book.loc[book["run_id"] == "r2", "sample_id"].tolist() == ["s0", "s0", "s1", "s3"]
+
+    restored, rows = ledger.revert(book, other, ledger.select(book, other, run_id="r2"))
+
+    assert restored[["sample_id", "label"]].to_numpy().tolist() == [["s1", 1], ["s3", 0]]
+    assert rows.to_numpy().nonzero()[0].tolist() == [1, 3]
+
+
 def test_events_of_other_content_do_not_count():
     table = label_table()
     book = record(ledger.empty(), repaired(table, [1, 2, 2, 0, 1, 2]), "first")
