@@ -236,9 +236,10 @@ def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -
     """Return what people said about the audited rows: one row for each audit of each sample.
 
     What was audited is what the ledger says of a row before the audit's answer: the last word of
-    the model, or the label given then; where all rows were drawn from, the label in force, which may be
-    people's. The answer is the decision in force, which may be a later one than the audit's: as
-    long as a row stays in its sample, a label that somebody has looked at again is the better one.
+    the model, or the label given then; where all rows were drawn from, the label in force, which
+    may be people's. The answer is the decision in force, which may be a later one than the audit's:
+    as long as a row stays in its sample, a label that somebody has looked at again is the better
+    one.
 
     Args:
         ledger: events.
