@@ -19,6 +19,7 @@ from labelrepair.errors import DataError
 from labelrepair.label_table import (
     ACTION,
     CONFIDENCE,
+    GIVEN_LABEL,
     LABEL_SOURCE,
     REPAIRED_LABEL,
     SAMPLE_ID,
@@ -27,7 +28,7 @@ from labelrepair.label_table import (
     Action,
     LabelSource,
 )
-from labelrepair.ledger import METHOD, SOURCE, TO_LABEL, of_other_content, replay
+from labelrepair.ledger import FROM_LABEL, METHOD, SOURCE, TO_LABEL, of_other_content, replay
 from labelrepair.review import ANSWER, AUDITED
 
 GROUPS = ("relabel", "keep", "drop", "all")
@@ -235,9 +236,10 @@ def verdicts(ledger: pd.DataFrame, decided: pd.DataFrame, table: pd.DataFrame) -
     """Return what people said about the audited rows: one row for each audit of each sample.
 
     What was audited is what the ledger says of a row before the audit's answer: the last word of
-    the model, or the given label; where all rows were drawn from, the label in force, which may be
-    people's. The answer is the decision in force, which may be a later one than the audit's: as
-    long as a row stays in its sample, a label that somebody has looked at again is the better one.
+    the model, or the label given then; where all rows were drawn from, the label in force, which
+    may be people's. The answer is the decision in force, which may be a later one than the audit's:
+    as long as a row stays in its sample, a label that somebody has looked at again is the better
+    one.
 
     Args:
         ledger: events.
@@ -437,14 +439,19 @@ def _before_answers(
     """Return the states of audited samples before the first answer of their audit, in their order.
 
     Events of people are left out unless all rows were drawn from: an action is audited where it is
-    not of people.
+    not of people. Without an event before it, a sample had the label that was given then, at which
+    its first event begins; the source may have given another one since.
     """
+    own = table[table[SAMPLE_ID].isin(samples)]
     events = ledger[ledger[SAMPLE_ID].isin(samples)]
+    events = events[~of_other_content(events, table)]
+    first = events.drop_duplicates(SAMPLE_ID).set_index(SAMPLE_ID)[FROM_LABEL]
+    given = own[SAMPLE_ID].map(first).fillna(own[GIVEN_LABEL]).astype(np.int64)
     people = events[SOURCE] == LabelSource.HUMAN
     answers = (people & _is_of(events, batch)).astype(np.int8)
     answered = answers.groupby(events[SAMPLE_ID]).cummax() == 1
     before = events[~answered & (~people | batch.startswith(OVER_ALL))]
-    state = replay(before, table[table[SAMPLE_ID].isin(samples)])
+    state = replay(before, own.assign(**{GIVEN_LABEL: given}))
     return state.set_index(SAMPLE_ID).reindex(samples)
 
 

@@ -420,6 +420,8 @@ def union(ledger: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
         return other if ledger.empty else ledger
     count, both = len(ledger), pd.concat([ledger, other], ignore_index=True)
     names = _class_lists(ledger).get(str(ledger[CLASSES].iloc[-1]), [])
+    # Events from before the class lists are of the first that there is, which may be the other's.
+    names = names or next(iter(_class_lists(both).values()), [])
     if names:
         both, names = in_classes(both, names)
     keys = pd.MultiIndex.from_frame(both[list(IDENTITY)].astype("string").fillna(""))
@@ -528,7 +530,8 @@ def revert(
 
     A later event that was not selected stays in force, so reverting a run leaves alone what people
     decided after it; reverting every event leads back to the given labels. Events of other content
-    (:func:`of_other_content`) bring no label back.
+    (:func:`of_other_content`) bring no label back. A label that people decided and that stays is no
+    change, although its action may be another one: keep, as long as the given label was the same.
 
     Args:
         ledger: events.
@@ -541,7 +544,9 @@ def revert(
     """
     current = replay(ledger, table)
     restored = replay(ledger[~events], table)
-    differs = changed(current, restored)
+    people = (current[SOURCE] == LabelSource.HUMAN) & (restored[SOURCE] == LabelSource.HUMAN)
+    same = people & (current[LABEL] == restored[LABEL]).fillna(False).astype(bool)
+    differs = changed(current, restored) & ~same
     return restored[differs.to_numpy()].reset_index(drop=True), differs
 
 

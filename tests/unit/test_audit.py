@@ -291,6 +291,25 @@ def test_an_audit_of_all_rows_judges_the_labels_in_force():
         audit.draw(after, "relabel", 20, 0)
 
 
+@pytest.mark.parametrize("run_since", [False, True])
+def test_a_verdict_is_about_the_label_that_was_given_when_it_was_drawn(run_since):
+    frame = table()
+    rows, name = audit.draw(frame, "all", 30, 0)
+    truth = {sample: 1 if int(sample[1:]) < 20 else 2 for sample in rows["sample_id"]}
+    decided = answered(frame, name, truth | {"s29": 1})
+    after, events = decide(frame, book(frame), decided)
+    # The source gives others since: to a row that was right and to one that was wrong.
+    moved = after["sample_id"].isin(["s28", "s29"])
+    after = after.assign(given_label=after["given_label"].mask(moved, 1))
+    if run_since:
+        after, events = decide(after, events, decided)
+        assert (events["method"] == ledger.REGIVEN).sum() == 2
+
+    found = audit.verdicts(events, decided, after)
+
+    assert found.loc[found["wrong"], "sample_id"].tolist() == ["s29"]
+
+
 def test_no_two_audits_have_one_name():
     frame = table()
     _, name = audit.draw(frame, "relabel", 5, 0)

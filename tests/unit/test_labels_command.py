@@ -25,7 +25,7 @@ from kedro.io import DatasetError
 from labelrepair import decisions, ledger, review
 from labelrepair.commands.labels import commands
 from labelrepair.label_io import DecisionsDataset, LedgerDataset
-from labelrepair.label_table import data_hash
+from labelrepair.label_table import LabelSource, data_hash
 
 NAMES = ["ant", "bee", "cat"]
 CATALOG = """
@@ -258,6 +258,17 @@ def test_blame_begins_at_the_label_that_was_given_then(host):
     assert "bee relabel human ada revert" in history[-1]
 
 
+def test_blame_takes_an_event_from_before_for_one_of_the_content_there_is(host):
+    book = pd.read_parquet(host.data / "ledger.parquet").drop(columns=list(ledger.LATER))
+    book.to_parquet(host.data / "ledger.parquet", index=False)
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+
+    shown = [line.split() for line in host.run("blame", "s/01").splitlines()[2:]]
+
+    labels = [[word for word in words if word in (*NAMES, *LabelSource)] for words in shown]
+    assert labels == [["bee", "given"], ["cat", "model"], ["bee", "human"]]
+
+
 @pytest.mark.parametrize("name", [":cat:", "[bold]", "[red]b[/red]", "[/]", ":x: [link=a]"])
 def test_names_are_shown_as_they_are(host, name):
     (host.data / "class_names.json").write_text(json.dumps([f"{name}0", f"{name}1", name]))
@@ -321,12 +332,73 @@ def test_the_labels_in_force_are_those_of_the_decisions_whatever_a_ledger_says(h
         file.write_bytes(content)
     host.run("revert", "--sample", "s/00", "--reviewer", "ann")
 
-    assert "1 events" in host.run("merge-ledger", "bobs.parquet")
+    assert "1 event of bobs.parquet" in host.run("merge-ledger", "bobs.parquet")
 
     events = ledger.blame(host.ledger(), "s/00")
     assert events["reviewer"].tolist() == ["", "ann", "bob", "ann"]
     assert events["to_label"].tolist() == [1, 0, 2, 0]
     assert host.table().loc["s/00", "repaired_label"] == 0
+
+
+def test_rows_of_the_model_go_back_to_what_the_run_here_made_of_them(host):
+    host.run("revert", "--sample", "s/20", "--reviewer", "ada")
+    own = repaired_table()
+    theirs = own.copy()
+    for row, label in ((0, 2), (16, 2)):  # another relabel, and one of a label that is kept here
+        theirs.loc[row, ["action", "label_source", "repaired_label"]] = ["relabel", "model", label]
+    book = ledger.append(host.ledger(), theirs, ledger.propose(theirs, "crust"), run_id="theirs")
+    book.to_parquet("theirs.parquet")
+
+    assert "2 events of" in host.run("merge-ledger", "theirs.parquet")
+
+    assert host.ledger().iloc[-4:][["sample_id", "source", "method"]].to_numpy().tolist() == [
+        ["s/00", "model", "crust"],
+        ["s/16", "model", "crust"],
+        ["s/00", "model", "jocor"],
+        ["s/16", "given", "jocor"],
+    ]
+
+
+@pytest.mark.parametrize("what", ["sample_id", "content_hash"])
+def test_a_ledger_of_other_data_is_not_taken_in(host, what):
+    other = repaired_table()
+    other[what] = "x" + other[what]
+    book = ledger.append(ledger.empty(), other, ledger.propose(other, "jocor"), run_id="other")
+    book.to_parquet("other.parquet")
+    before = host.content()
+
+    told = host.run("merge-ledger", "other.parquet", fails=True)
+
+    assert "other.parquet: none of its 16 events is in data/ledger.parquet or about a" in told
+    assert f"the first is about '{other['sample_id'][0]}'; expected the ledger of another" in told
+    assert host.content() == before
+    # One event in common, though about a sample that has gone since, shows that it is of this data.
+    both = pd.concat([host.ledger(), book], ignore_index=True)
+    both.to_parquet(host.data / "ledger.parquet", index=False)
+    assert "0 events" in host.run("merge-ledger", "other.parquet")
+
+
+def test_a_merge_of_ledgers_that_fails_leaves_the_ledger_as_it_was(host):
+    book = host.ledger()
+    host.run("revert", "--sample", "s/00", "--reviewer", "bob")
+    host.ledger().to_parquet("bobs.parquet")
+    book.to_parquet(host.data / "ledger.parquet", index=False)
+    people = host.data / "people.csv"
+    people.write_text(people.read_text() + "<<<<<<< HEAD,,,,,,,\n")
+    before = host.content()
+
+    told = host.run("merge-ledger", "bobs.parquet", fails=True)
+
+    assert "people.csv: line 3, sample '<<<<<<< HEAD'" in told
+    assert host.content() == before
+
+
+def test_a_revision_that_is_none_is_told_what_a_ledger_may_be_taken_from(host):
+    git(host, "init", "-q")
+    Repo.init(str(host.root)).close()
+    told = host.run("merge-ledger", "workspace", fails=True)
+    assert "ledger.parquet at 'workspace': not to be had from git or DVC" in told
+    assert "expected a Parquet file, a git revision or a DVC experiment" in told
 
 
 def test_revert_appends_and_holds(host):

@@ -330,6 +330,24 @@ def test_revert_leaves_later_events_in_force():
     assert ledger.revert(book, table, one)[0]["label"].tolist() == [1]
 
 
+def test_revert_leaves_what_people_decided_where_its_label_stays():
+    """Only keep or relabel is another one: the source gave another label since."""
+    table = label_table()
+    decided = decide(table, {"s0": 0, "s1": 1, "s2": None})
+    before = decisions.apply(repaired(table, [0, 1, 2, 0, 1, 2]), decided, C)
+    book = record(ledger.empty(), before, "r1", decided)
+    other = label_table([2, 1, 2, 0, 1, 2])
+    decided = decisions.merge(decided, decide(other, {"s1": 2}))
+    after = decisions.apply(repaired(other, [2, 1, 2, 1, 1, 2]), decided, C)
+    book = record(book, after, "r2", decided)
+    assert book.loc[book["run_id"] == "r2", "sample_id"].tolist() == ["s0", "s0", "s1", "s3"]
+
+    restored, rows = ledger.revert(book, other, ledger.select(book, other, run_id="r2"))
+
+    assert restored[["sample_id", "label"]].to_numpy().tolist() == [["s1", 1], ["s3", 0]]
+    assert rows.to_numpy().nonzero()[0].tolist() == [1, 3]
+
+
 def test_events_of_other_content_do_not_count():
     table = label_table()
     book = record(ledger.empty(), repaired(table, [1, 2, 2, 0, 1, 2]), "first")
@@ -385,6 +403,23 @@ def test_two_ledgers_are_one_and_lose_no_event(history, data):
     assert ledger.union(both, other) is both
     assert ledger.union(both, one) is both
     assert ledger.union(ledger.empty(), one) is one
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_ledger_from_before_is_one_with_a_later_one(turn):
+    """Whichever side has events of today: one without class lists, or one with them."""
+    table = label_table()
+    columns = [name for name in ledger.DTYPES if name not in ledger.LATER]
+    old = ledger.typed(record(ledger.empty(), repaired(table, [1, 2, 2, 0, 1, 2]))[columns])
+    proposed = ledger.propose(repaired(table, [1, 1, 2, 0, 0, 2]), "jocor", class_names=NAMES)
+    new = ledger.append(old, table, proposed, run_id="r2")
+
+    both = ledger.union(*(old, new)[::turn])
+
+    ledger.check_events(both)
+    assert same(both, new)
+    assert ledger.in_classes(both, NAMES)[1] == NAMES
+    assert same(ledger.replay(both, table), ledger.replay(new, table))
 
 
 def test_another_given_label_in_the_source_is_an_event():

@@ -25,20 +25,24 @@ from pluggy import PluginManager
 
 from labelrepair import decisions, label_diff, ledger
 from labelrepair.data.unpacked import check_parquet
-from labelrepair.errors import DataError, LabelRepairError
+from labelrepair.errors import DataError, LabelRepairError, shown
 from labelrepair.label_table import (
     CONTENT_HASH,
     GIVEN_LABEL,
     INGESTED_COLUMNS,
     SAMPLE_ID,
     SPLIT,
+    LabelSource,
     data_hash,
 )
+from labelrepair.ledger import METHOD, SOURCE
 from labelrepair.plain_csv import check_file
 from labelrepair.sealed import check_ingested
 
 WORKSPACE = "workspace"
 """The revision that is not committed: what lies in the project now."""
+TABLES = f"'{WORKSPACE}', a table file"
+"""What commands that compare labels take beside revisions."""
 RUN_FIRST = "the pipelines have not run since; run them"
 
 
@@ -156,24 +160,44 @@ class LabelProject:
         """
         return ledger.in_classes(self.load("label_ledger"), self.class_names)
 
-    def merge_ledger(self, revision: str) -> int:
-        """Append the events of another ledger that this one lacks; return how many.
+    def merge_ledger(self, revision: str) -> tuple[int, pd.DataFrame, bool]:
+        """Append the events of another clone's ledger, and those that lead to the labels here.
+
+        Everything is checked before anything is written.
 
         Args:
             revision: a git or DVC revision, or a Parquet file.
 
+        Returns:
+            How many events of the other ledger were appended, and what :meth:`put` returns.
+
         Raises:
-            DataError: there is none, or it is damaged.
+            DataError: there is none, it is damaged, or it is of other data; or a decision in the
+                file no longer fits.
         """
         file = Path(revision)
         if file.is_file():
             raw, where = read_parquet(file, revision), revision
         else:
-            content, where = self._content_at("label_ledger", revision)
+            content, where = self._content_at("label_ledger", revision, "a Parquet file")
             raw = read_parquet(io.BytesIO(content), where)
         other = ledger.typed(raw, where)
         ledger.check_events(other, where)
-        return int(self._dataset("label_ledger").merge(other))
+        book, table = self.load("label_ledger"), self.table
+        about = other[SAMPLE_ID].isin(table[SAMPLE_ID]) & ~ledger.of_other_content(other, table)
+        shared = about.any() or len(ledger.union(book, other)) < len(book) + len(other)
+        if len(other) and not shared:
+            raise DataError(
+                f"{where}: none of its {len(other)} events is in {self.path('label_ledger')} or "
+                f"about a sample of {self.path('label_table')} with the content that it has there, "
+                f"the first is about '{shown(other[SAMPLE_ID].iloc[0])}'; expected the ledger of "
+                "another clone of this project"
+            )
+        self.after(decisions.empty())
+        # Rows that no person has decided about go back to what the last run here made of them.
+        runs = book[(book[SOURCE] != LabelSource.HUMAN) & (book[METHOD] != ledger.REGIVEN)]
+        count = int(self._dataset("label_ledger").merge(other))
+        return count, *self.put(decisions.empty(), *runs[METHOD].tail(1))
 
     def code(self, name: str) -> int:
         """Return a class's number.
@@ -206,16 +230,19 @@ class LabelProject:
         if file.is_file():
             found = _table_in(file) if file.suffix == ".csv" else read_parquet(file, revision)
             return label_diff.read(found, self.class_names, self.class_names, revision)
-        content, where = self._content_at("repaired_table", revision)
+        content, where = self._content_at("repaired_table", revision, TABLES)
         found = read_parquet(io.BytesIO(content), where)
         return label_diff.read(found, self._names_at(revision, found), self.class_names, where)
 
-    def _content_at(self, name: str, revision: str) -> tuple[bytes, str]:
-        """Return a dataset's file at a revision, and what it is called in messages."""
+    def _content_at(self, name: str, revision: str, otherwise: str) -> tuple[bytes, str]:
+        """Return a dataset's file at a revision, and what it is called in messages.
+
+        ``otherwise``: what the command takes beside revisions, for the message where there is none.
+        """
         path = self.path(name)
         if path.is_absolute():
             raise DataError(f"{path}: lies outside the project, which alone has revisions")
-        return content_at(self.root, path, revision), f"{path} at '{revision}'"
+        return content_at(self.root, path, revision, otherwise), f"{path} at '{revision}'"
 
     def _names_at(self, revision: str, found: pd.DataFrame) -> list[str]:
         """Return the class names of a revision's table.
@@ -223,7 +250,8 @@ class LabelProject:
         A revision without them is of the classes of now if its given labels are those of now.
         """
         try:
-            return [str(name) for name in json.loads(self._content_at("class_names", revision)[0])]
+            content, _ = self._content_at("class_names", revision, TABLES)
+            return [str(name) for name in json.loads(content)]
         except ValueError as error:
             if data_hash(found) == data_hash(self.load("label_table")):
                 return self.class_names
@@ -240,11 +268,15 @@ class LabelProject:
         decided, where = decisions.merge(self.decided, new), str(self.path("human_decisions"))
         return decided, decisions.apply(self.table, decided, len(self.class_names), where)
 
-    def put(self, new: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    def put(self, new: pd.DataFrame, method: str = "repair") -> tuple[pd.DataFrame, bool]:
         """Put new decisions in force: in their file, the repaired table, the ledger and the text.
 
         The decisions' file is written first: whatever comes between, the next run of the repair
         pipeline arrives at the same state from it.
+
+        Args:
+            new: decisions.
+            method: what decided about the rows that no person has decided about.
 
         Returns:
             The patch that was made, and whether the decisions' file says something else now, as it
@@ -252,7 +284,7 @@ class LabelProject:
         """
         names = self.class_names
         decided, repaired = self.after(new)
-        proposed = ledger.propose(repaired, "repair", decided, class_names=names)
+        proposed = ledger.propose(repaired, method, decided, class_names=names)
         lines = decisions.to_file(decided, names)
         anew = not lines.equals(decisions.to_file(self.decided, names))
         self.save("human_decisions", lines)
@@ -355,8 +387,14 @@ def _table_in(file: Path) -> pd.DataFrame:
     return pd.read_csv(file).assign(**{SAMPLE_ID: text[SAMPLE_ID]})
 
 
-def content_at(root: Path, path: Path, revision: str) -> bytes:
+def content_at(root: Path, path: Path, revision: str, otherwise: str) -> bytes:
     """Return a file of the project at a revision: from git, else from DVC (its cache or remote).
+
+    Args:
+        root: the Kedro project.
+        path: of the file, relative to it.
+        revision: a git revision or a DVC experiment.
+        otherwise: what else is taken where one is expected, for the message.
 
     Raises:
         DataError: the revision or the file in it cannot be had.
@@ -375,7 +413,7 @@ def content_at(root: Path, path: Path, revision: str) -> bytes:
         # DVC raises a dozen unrelated types, some of them git's own.
         raise DataError(
             f"{path} at '{revision}': not to be had from git or DVC ({error}); "
-            "expected 'workspace', a table file, a git revision or a DVC experiment"
+            f"expected {otherwise}, a git revision or a DVC experiment"
         ) from None
     return content
 

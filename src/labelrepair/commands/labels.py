@@ -324,12 +324,13 @@ def merge_ledger(project: Any, other: str) -> None:
     appended, then those that lead to what human_decisions.csv and the repaired table say: resolve
     conflicts in the former first.
     """
-    from labelrepair import decisions  # noqa: PLC0415
+    from labelrepair import label_diff  # noqa: PLC0415
     from labelrepair.commands import show  # noqa: PLC0415
 
-    count = project.merge_ledger(other)
-    click.echo(f"{count} events of {other} appended to {project.path('label_ledger')}")
-    _put(project, decisions.empty(), show.done, False)
+    count, patch, decided = project.merge_ledger(other)
+    events = "event" if count == 1 else "events"
+    click.echo(f"{count} {events} of {other} appended to {project.path('label_ledger')}")
+    show.done(label_diff.named(patch, project.class_names), project, False, decided)
 
 
 @labels.group(cls=_Group)

@@ -67,9 +67,10 @@ def history(
     contents: set[str] = set()
     for event in events.to_dict("records"):
         old = "(of other content) " if event["other"] else ""
-        if event["content_hash"] not in contents:  # each content begins at its given label
+        content = event["content_hash"] or row["content_hash"]  # events from before do not tell
+        if content not in contents:  # each content begins at its given label
             given(event["from_label"], old)
-        contents.add(event["content_hash"])
+        contents.add(content)
         label = NO_LABEL if pd.isna(event["to_label"]) else class_names[int(event["to_label"])]
         sure = "" if pd.isna(event["confidence"]) else f"{event['confidence']:.2f}"
         when = event["decided_at"][:16].replace("T", " ")
