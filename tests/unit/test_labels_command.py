@@ -401,6 +401,16 @@ def test_a_revision_that_is_none_is_told_what_a_ledger_may_be_taken_from(host):
     assert "expected a Parquet file, a git revision or a DVC experiment" in told
 
 
+def test_what_the_repaired_table_notes_stays(host):
+    table = pd.read_parquet(host.data / "repaired.parquet")
+    table.attrs = {"sealed": {"label_table": "abc"}}
+    table.to_parquet(host.data / "repaired.parquet", index=False)
+    host.run("revert", "--sample", "s/01", "--reviewer", "ada")
+    after = pd.read_parquet(host.data / "repaired.parquet")
+    assert after["label_source"].eq("human").sum() == 1
+    assert after.attrs == table.attrs
+
+
 def test_revert_appends_and_holds(host):
     before = host.ledger()
     run = before["run_id"].iloc[0]

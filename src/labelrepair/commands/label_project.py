@@ -140,7 +140,8 @@ class LabelProject:
             DataError: it was made from another label table than the one there is now, to which the
                 class names and the features belong: its class numbers may be those of others.
         """
-        table, ingested = pd.DataFrame(self.load("repaired_table")), self.load("label_table")
+        table: pd.DataFrame = self.load("repaired_table")  # with its attributes, which a copy lacks
+        ingested = self.load("label_table")
         _refuse_another(ingested, table, str(self.path("label_table")))
         check_ingested(ingested, class_names=self.class_names)
         return table
