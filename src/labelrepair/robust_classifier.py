@@ -247,10 +247,11 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return array
         with np.errstate(invalid="ignore"):
             whole = array.astype(np.int64)
-        if (whole != array).any():
-            row = int(np.argmax((whole != array).any(axis=1)))
-            value = array[row][whole[row] != array[row]][0]
-            raise DataError(f"X: row {row} holds {value}, expected whole numbers (tokens=True)")
+        between = np.argwhere(whole != array)
+        if len(between):
+            row, column = between[0]
+            found = array[row, column]
+            raise DataError(f"X: row {row} holds {found}, expected whole numbers (tokens=True)")
         return whole
 
     def _seed(self) -> int:

@@ -250,25 +250,24 @@ def _vectors(inputs: Any, spec: InputFormat) -> Array:
 
 def _check_numbers(inputs: Any) -> None:
     """Refuse times and complex numbers, by column or row."""
-    if isinstance(inputs, pd.DataFrame):
-        parts = {f"column '{name}'": column.to_numpy() for name, column in inputs.items()}
+    if isinstance(inputs, pd.DataFrame):  # names may be there twice
+        parts = [(f"column '{name}'", column.to_numpy()) for name, column in inputs.items()]
     else:
         values = np.asarray(inputs)
         if values.dtype.kind == "c" and isinstance(inputs, list):  # one number made all complex
             values = np.asarray(inputs, dtype=object)
-        parts = {"row 0": values}
-    for where, values in parts.items():
+        parts = [("row 0", values)]
+    for where, values in parts:
         if values.dtype.kind in "mMc":
             raise DataError(f"{where}: found {values.dtype}, expected numbers")
-        if values.dtype != object or not any(issubclass(t, NO_NUMBERS) for t in _types(values)):
-            continue
-        for place, value in np.ndenumerate(values):
-            if place and isinstance(value, NO_NUMBERS):
+        odd = (
+            values.ndim
+            and values.dtype == object
+            and any(issubclass(kind, NO_NUMBERS) for kind in set(map(type, values.flat)))
+        )
+        for place, value in np.ndenumerate(values) if odd else ():
+            if isinstance(value, NO_NUMBERS):
                 raise DataError(f"row {place[0]}: found {type(value).__name__}, expected numbers")
-
-
-def _types(values: Array) -> set[type]:
-    return set(map(type, values.flat))
 
 
 def _not_numeric(inputs: Any) -> str:

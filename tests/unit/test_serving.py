@@ -194,6 +194,10 @@ def test_vectors():
         (pd.DataFrame({"a": DAYS, "b": [1, 2], "c": DAYS}), r"^column 'a': found datetime64\["),
         (pd.DataFrame({"a": [1.0, 2], "b": [1j, 2], "c": [1, 2]}), "^column 'b': found complex128"),
         (pd.DataFrame(np.zeros((2, 3), "m8[s]")), r"^column '0': found timedelta64\[s\]"),
+        (
+            pd.DataFrame([[DAYS[0], 1.0, 2.0]]).set_axis(["a", "a", "b"], axis=1),
+            r"^column 'a': found datetime64\[",
+        ),
         (np.zeros((2, 3), "M8[D]"), r"^row 0: found datetime64\[D\], expected numbers"),
         (np.ones((2, 3), np.complex64), "^row 0: found complex64, expected numbers"),
         ([[1, 2, 3], [1, 2j, 3]], "^row 1: found complex, expected numbers"),

@@ -196,7 +196,7 @@ def revert(
         reviewer=person, note=note or f"revert of {about}", decided_at=ledger.utc_now()
     )
     new = decisions.make(table, decided, batch=decisions.REVERT)
-    _put(project, decisions.after(new, project.decided), show.done, dry_run)
+    _put(project, decisions.after(new, project.decided), dry_run)
     show.of_other_content(left)
 
 
@@ -214,7 +214,7 @@ def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: b
     in force is refused as a whole.
     """
     from labelrepair import decisions, label_diff, ledger  # noqa: PLC0415
-    from labelrepair.commands import label_project, show  # noqa: PLC0415
+    from labelrepair.commands import label_project  # noqa: PLC0415
 
     raw = _read_frame(patch)
     rows = label_diff.unnamed(raw, project.class_names, str(patch))
@@ -226,7 +226,7 @@ def apply(project: Any, patch: Path, reviewer: str | None, note: str, dry_run: b
         reviewer=person, note=note or f"patch {patch.name}", decided_at=ledger.utc_now()
     )
     new = decisions.make(project.table, decided, batch="patch", where=str(patch))
-    _put(project, decisions.after(new, project.decided), show.done, dry_run)
+    _put(project, decisions.after(new, project.decided), dry_run)
 
 
 @labels.command()
@@ -308,7 +308,7 @@ def import_(project: Any, file: Path, reviewer: str | None, overrule: bool) -> N
     conflicts = [sample for sample in conflicts if sample not in older]
     same = int(decisions.known(project.decided, new).sum())
     left = decisions.stay_in_audits(project.decided, overruled)
-    _put(project, pd.concat([part for part in (new, left) if len(part)] or [new]), show.done, False)
+    _put(project, pd.concat([part for part in (new, left) if len(part)] or [new]), False)
     unanswered = int((answers["reviewed_label"] == "").sum())
     show.imported(len(new) - len(conflicts), conflicts, unanswered, older, same)
 
@@ -432,17 +432,17 @@ def _code(project: Any, name: str) -> int:
 def _put(
     project: Any,
     new: "pd.DataFrame",
-    show: "Callable[[pd.DataFrame, Any, bool, bool], None]",
     dry_run: bool,
 ) -> None:
     """Put decisions in force, or only say which rows they are about."""
     from labelrepair import label_diff  # noqa: PLC0415
+    from labelrepair.commands import show  # noqa: PLC0415
 
     if dry_run:
         patch, decided = label_diff.diff(project.table, project.after(new)[1]), False
     else:
         patch, decided = project.put(new)
-    show(label_diff.named(patch, project.class_names), project, dry_run, decided)
+    show.done(label_diff.named(patch, project.class_names), project, dry_run, decided)
 
 
 def _export(
