@@ -126,7 +126,7 @@ def make_label_table(
         {
             SAMPLE_ID: pd.array(sample_ids, dtype="str"),
             GIVEN_LABEL: labels.astype(np.int64),
-            SPLIT: pd.array(splits, dtype="str"),
+            SPLIT: _split_texts(np.asarray(splits)),
             CONTENT_HASH: pd.array(content_hashes, dtype="str"),
         }
     )
@@ -410,6 +410,17 @@ def _check_ids(table: pd.DataFrame, where: str) -> None:
         raise DataError(f"{where}: sample_id must be text, found {ids.dtype}; read it as text")
     if not _strictly_increasing(ids):
         _refuse(table, ids.duplicated(), "sample_id is repeated")
+
+
+def _split_texts(splits: npt.NDArray[Any]) -> Any:
+    """Return the splits as a column of text; repeats of three texts need no row-wise conversion."""
+    codes = np.full(len(splits), -1, np.int8)
+    for code, name in enumerate(Split):
+        codes[splits == name.value] = code
+    if (codes < 0).any():
+        return pd.array(splits, dtype="str")  # as found: to be refused by name
+    names = pa.array([name.value for name in Split], pa.large_string())
+    return pd.array(pa.DictionaryArray.from_arrays(codes, names).cast(names.type), dtype="str")
 
 
 def _arrow(texts: "pd.Series[str]") -> pa.LargeStringArray:

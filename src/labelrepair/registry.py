@@ -86,7 +86,7 @@ def _judge_and_move(registry: "Registry", version: Any, case: _Case) -> tuple[di
         parent = _number(champion)
         now = _number(version) if verdict["passed"] else parent
         # What could not be judged is judged again at the next handoff.
-        key = _decision_key(case, champion) if verdict.get("judged", True) else NONE
+        key = _decision_key(case, champion) if verdict.pop("judged", True) else NONE
         record = _record(version, case, verdict, parent_version=parent, champion=now, gate_key=key)
         card = registry.write(version, record, case.facts)
         if not verdict["passed"]:

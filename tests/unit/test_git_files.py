@@ -128,6 +128,13 @@ def test_raw_data_elsewhere_in_the_project(shop):
     ]
 
 
+def test_a_folder_with_a_dot_in_its_name_is_none_the_less_one(shop):
+    (shop / ".gitignore").write_text("/photos-v1.2*\n")
+    (shop / "photos-v1.2").mkdir()
+    read = "stages: {a: {cmd: a, deps: [photos-v1.2], outs: [b]}}"
+    assert left_out(shop, read) == ["!photos-v1.2/**/*.dvc", "!photos-v1.2/**/.gitignore"]
+
+
 def test_a_file_that_git_knows_is_not_left_out(shop):
     decided = shop / "data/tickets/03_primary/human_decisions.csv"
     decided.parent.mkdir(parents=True)

@@ -132,6 +132,7 @@ def test_a_champion_whose_files_come_back_is_judged_against(registered):
     assert "cannot be judged: its files cannot be read" in reason
     assert "bring them back and run the handoff again" in reason
     assert str(Path(tempfile.gettempdir(), "tmp")) not in reason
+    assert "judged" not in found["gate"], "how to go on is no part of the record"
 
     shutil.move(f"{files}-away", files)
 

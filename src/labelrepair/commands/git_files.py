@@ -90,14 +90,15 @@ def left_out(project: Path, text: str) -> list[str]:
     lines = {path: f"!{path}" for path in texts}
     for raw in deps - texts - made.keys():
         if not raw.startswith("src/"):
-            lines |= _beside(Path(raw))
+            is_folder = (project / raw).is_dir() or not Path(raw).suffix
+            lines |= _beside(Path(raw), is_folder)
     return sorted({lines[path] for path in ignored(project, lines)})
 
 
-def _beside(raw: Path) -> dict[str, str]:
+def _beside(raw: Path, is_folder: bool) -> dict[str, str]:
     """Return what ``dvc add`` writes beside raw data, and the lines by which git keeps it."""
-    folder = raw.parent if raw.suffix else raw
-    pointer = f"{raw.as_posix()}.dvc" if raw.suffix else f"{raw.as_posix()}/any.dvc"
+    folder = raw if is_folder else raw.parent
+    pointer = f"{raw.as_posix()}/any.dvc" if is_folder else f"{raw.as_posix()}.dvc"
     below = f"{raw.parts[0]}/**"
     return {
         pointer: f"!{below}/*.dvc" if "/" in pointer else f"!/{pointer}",
