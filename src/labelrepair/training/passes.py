@@ -12,6 +12,7 @@ from labelrepair.errors import ConfigError, LabelRepairError
 from labelrepair.training.batches import Batch
 from labelrepair.training.config import TrainingConfig
 from labelrepair.training.device import autocast
+from labelrepair.training.optimizer import drop_vanished
 from labelrepair.training.state import Run, Step
 
 # What batch normalisation says of one row: over maps of several pixels it takes it, so that only
@@ -109,7 +110,7 @@ class Pass:
         return torch.stack(outputs).float() if len(outputs) > 1 else outputs[0].float()[None]
 
     def record(self, chunk: list[Batch]) -> None:
-        """Write predictions and selection of the batches just judged to the state."""
+        """Note predictions and selection of the batches just learned from, and tidy the moments."""
         samples = self.run.samples
         rows = torch.cat([batch.rows for batch in chunk])
         labels = torch.cat([batch.labels for batch in chunk])
@@ -125,6 +126,7 @@ class Pass:
         best = best if len(own) == 1 else torch.cat([own.argmax(2), best])
         self._predicted.scatter_add_(1, best, torch.ones_like(best))
         self._logits, self._used = [], []
+        drop_vanished(self.optimizer)
 
     def means(self, rows: int) -> Means:
         """Return the means of a pass over ``rows`` rows."""

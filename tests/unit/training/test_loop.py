@@ -22,9 +22,12 @@ from labelrepair.training import (
     TrainingConfig,
     TrainSet,
     choose_device,
+    loop,
+    passes,
     train,
 )
 from labelrepair.training.device import layout
+from labelrepair.training.optimizer import build_optimizer
 from labelrepair.training.seeds import derive_seed, generator
 
 CONFIG = TrainingConfig(optimizer=Optimizer("sgd"), batch_size=16, normalize="none", device="cpu")
@@ -744,3 +747,30 @@ def test_the_layout_changes_the_last_digits_only():
     (plain, first), (last, second) = map(trained, ("contiguous", "channels_last"))
     assert (first, second) == (False, True)
     torch.testing.assert_close(plain, last, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "moment"), [("adam", "exp_avg"), ("sgd", "momentum_buffer")])
+def test_moments_without_gradient_end_at_zero(data, monkeypatch, name, moment):
+    """Or they were subnormal a thousand steps later: 0.9 of the smallest float is the smallest."""
+    made = []
+
+    def build_kept(*given):
+        made.append(build_optimizer(*given))
+        return made[-1]
+
+    def step(logits, batch, run):
+        return learn(logits if run.epoch == 0 else 0 * logits, batch, run)
+
+    def fit():
+        config = dataclasses.replace(CONFIG, optimizer=Optimizer(name))
+        networks = go(data, Stage("train", Schedule(250, 0.01), step), config=config).networks
+        return weights(networks), [state[moment] for state in made.pop().state.values()]
+
+    monkeypatch.setattr(loop, "build_optimizer", build_kept)
+    ended, moments = fit()
+    assert not any(part.any() for part in moments)
+    monkeypatch.setattr(passes, "drop_vanished", lambda optimizer: None)
+    otherwise, moments = fit()
+    smallest = torch.finfo(torch.float32).smallest_normal
+    assert any(((part != 0) & (part.abs() < smallest)).any() for part in moments)
+    assert same(ended, otherwise), "no weight has noticed"
