@@ -90,7 +90,8 @@ def tabulate(found: pd.DataFrame) -> pd.DataFrame:
     seconds = found[found["rows"] >= SMALL].pivot_table("seconds", "step", "rows", sort=False)
     if seconds.shape[1] > 1:
         at = np.log(seconds.columns.to_numpy(float))
-        slope = {s: np.polyfit(at, np.log(row), 1)[0] for s, row in seconds.dropna().iterrows()}
+        known = seconds[seconds > 0].dropna()  # less than the clock can tell is 0
+        slope = {step: np.polyfit(at, np.log(row), 1)[0] for step, row in known.iterrows()}
         table["exponent"] = table["step"].map(slope).round(3)
     return table
 
