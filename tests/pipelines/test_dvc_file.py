@@ -166,6 +166,7 @@ def test_raw_data_elsewhere_in_the_project_are_watched(project):
     assert "trusted.csv" not in ingestion_reads(project)[0]
 
 
+@pytest.mark.slow
 def test_raw_data_outside_the_project_are_warned_of(project):
     source = {"kind": "torchvision", "name": "MNIST", "root": "${globals:data_root}"}
     project.dataset("theirs", source)

@@ -91,6 +91,7 @@ def test_kedro_run_killed_and_run_again(pair, small_training, command_environmen
     assert (latest.info.status, first.info.status) == ("FINISHED", "RUNNING")
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_stage(pair, small_training, command_environment, caplog):
     killed, undisturbed = pair
     training = small_training(epochs=EPOCHS, validation_fraction=0.2)

@@ -10,6 +10,8 @@ import pytest
 from labelrepair.errors import DataError
 from labelrepair.workflow.rows import SPOT_CHECKS
 
+STORAGES = [pytest.param("resident", marks=pytest.mark.slow), "shards"]
+
 
 @pytest.fixture(scope="module")
 def made(make_project, tmp_path_factory):
@@ -116,7 +118,7 @@ def restored(made):
         file.write_bytes(content)
 
 
-@pytest.mark.parametrize("storage", ["resident", "shards"])
+@pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.usefixtures("restored")
 def test_features_of_an_ingestion_that_was_killed(made, storage):
     if storage == "shards":
@@ -237,7 +239,7 @@ def test_a_decision_about_a_text_outlives_other_rows_and_tokens(texts):
         project.run("ingestion")
 
 
-@pytest.mark.parametrize("storage", ["resident", "shards"])
+@pytest.mark.parametrize("storage", STORAGES)
 def test_what_was_made_from_other_tokens_of_the_same_texts(texts, storage):
     project, write = texts
     kind = kept_as(storage)
