@@ -361,33 +361,48 @@ def append(
         DataError: a proposed sample is not in the table, or is proposed twice.
     """
     names = _names(ledger, proposed)
-    known = in_classes(ledger, names)[0] if names else ledger
-    other = state_of(table[[SAMPLE_ID, GIVEN_LABEL]])
-    other = other[other[SAMPLE_ID].isin(regiven(known, table).index)]
-    other = other[other[SAMPLE_ID].isin(proposed[SAMPLE_ID])].assign(**{CONFIDENCE: np.nan})
-    told = {METHOD: REGIVEN, DECIDED_AT: "", REVIEWER: ""}
-    told |= {NOTE: "another given label in the source", CLASS_NAMES: _json(names) if names else ""}
-    other = other.assign(**told)
-    now = now or utc_now()
-    if len(other):
-        ledger = _append(ledger, table, other.astype(PROPOSED_DTYPES), run_id, now)
-    return _append(ledger, table, proposed, run_id, now)
+    book, names = in_classes(ledger, names) if names else (ledger, names)
+    now, count = now or utc_now(), len(ledger)
+    for states in (_regiven_states(book, table, proposed), proposed):
+        if states.empty:
+            continue
+        events = _events(book, table, states, run_id, now)
+        events[CLASSES], events[CLASS_NAMES] = _digest(names), ""
+        book = pd.concat([part for part in (book, events) if len(part)] or [book])
+    added = book.iloc[count:].reset_index(drop=True)
+    if added.empty:
+        return ledger
+    if names and _digest(names) not in _class_lists(ledger):
+        added.loc[0, CLASS_NAMES] = _json(names)
+    return added if ledger.empty else pd.concat([ledger, added], ignore_index=True)
 
 
-def _append(
-    ledger: pd.DataFrame, table: pd.DataFrame, proposed: pd.DataFrame, run_id: str, now: str
+def _regiven_states(
+    book: pd.DataFrame, table: pd.DataFrame, proposed: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return the ledger with an event for every proposed state that is not the one in force."""
+    """Return the states of the proposed samples that the source gives another label than before."""
+    state = state_of(table[[SAMPLE_ID, GIVEN_LABEL]])
+    state = state[state[SAMPLE_ID].isin(regiven(book, table).index)]
+    state = state[state[SAMPLE_ID].isin(proposed[SAMPLE_ID])].assign(**{CONFIDENCE: np.nan})
+    told = {METHOD: REGIVEN, NOTE: "another given label in the source"}
+    return state.assign(**told, **{DECIDED_AT: "", REVIEWER: ""}).astype(PROPOSED_DTYPES)
+
+
+def _events(
+    book: pd.DataFrame, table: pd.DataFrame, proposed: pd.DataFrame, run_id: str, now: str
+) -> pd.DataFrame:
+    """Return an event for every proposed state that is not the one in force.
+
+    ``book`` has the events so far, in the class list of the proposed states; the class list of the
+    new events is for the caller to note. The rest as in :func:`append`.
+    """
     rows = _rows(table, proposed)
-    known, names = ledger, _names(ledger, proposed)
-    if names:
-        known, names = in_classes(ledger, names)
-    current = replay(known, table)
+    current = replay(book, table)
     before = current.iloc[rows].reset_index(drop=True)
     proposed = proposed.reset_index(drop=True)
     differs = changed(before, proposed)
     if not differs.any():
-        return ledger
+        return empty()
     events = proposed[differs].rename(columns={LABEL: TO_LABEL})
     events[FROM_LABEL] = before.loc[differs, LABEL]
     events[RUN_ID] = run_id
@@ -395,11 +410,8 @@ def _append(
     events[CONTENT_HASH] = table[CONTENT_HASH].to_numpy()[rows[differs.to_numpy()]]
     blank = events[DECIDED_AT].fillna("") == ""
     events[DECIDED_AT] = events[DECIDED_AT].mask(blank, now)
-    events[CLASSES], events[CLASS_NAMES] = _digest(names), ""
-    events = typed(events).sort_values(SAMPLE_ID, ignore_index=True)
-    if names and _digest(names) not in _class_lists(ledger):
-        events.loc[0, CLASS_NAMES] = _json(names)
-    return events if ledger.empty else pd.concat([ledger, events], ignore_index=True)
+    events[CLASSES], events[CLASS_NAMES] = "", ""
+    return typed(events).sort_values(SAMPLE_ID, ignore_index=True)
 
 
 def union(ledger: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
