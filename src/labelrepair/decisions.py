@@ -234,6 +234,7 @@ def check(table: pd.DataFrame, decisions: pd.DataFrame, where: str = "human_deci
     Raises:
         DataError: see :func:`apply`.
     """
+    _refuse_moved(table, decisions, where)
     rows = _rows(table, decisions, where)
     stale = table[CONTENT_HASH].to_numpy()[rows] != decisions[CONTENT_HASH].to_numpy()
     rule = "has other content than when it was decided; decide again or remove the line"
@@ -334,6 +335,20 @@ def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
     )
     refuse(decided, pd.Series(test), SAMPLE_ID, moved, where)
     return rows
+
+
+def _refuse_moved(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> None:
+    """Refuse decisions about samples that are gone, and say where their content is now."""
+    gone = ~decided[SAMPLE_ID].isin(table[SAMPLE_ID]).reset_index(drop=True)
+    if not gone.any() or _otherwise(table[SAMPLE_ID], decided[SAMPLE_ID][gone.to_numpy()]):
+        return
+    held = decided[CONTENT_HASH].iloc[int(gone.to_numpy().argmax())]
+    now = table.loc[table[CONTENT_HASH] == held, SAMPLE_ID]
+    advice = "decide again or remove the line"
+    if len(now):
+        own = f"'{now.iloc[0]}'" + (f" or {len(now) - 1} more" if len(now) > 1 else "")
+        advice = f"its content is that of {own} now: write this id into the line, or remove it"
+    refuse(decided, gone, SAMPLE_ID, f"is not in the label table; {advice}", where)
 
 
 def _otherwise(known: Iterable[str], unknown: "pd.Series[Any]") -> str:

@@ -275,7 +275,11 @@ def test_a_decision_is_later_than_any_before_it(before, expected):
         ("label", "", "line 2, sample 's1': action 'relabel' needs a label"),
         ("action", "drop", "line 2, sample 's1': action 'drop' goes without a label"),
         ("sample_id", "s3", "line 3: sample_id 's3' is decided twice"),
-        ("sample_id", "s9", "line 2: sample_id 's9' is not in the label table"),
+        (
+            "sample_id",
+            "s9",
+            "line 2: sample_id 's9' is not in the label table; its content is that of 's1' now",
+        ),
         ("sample_id", "s5", "line 2: sample_id 's5' belongs to the test split"),
         ("content_hash", "hx", "line 2: sample_id 's1' has other content"),
         ("decided_at", "29.11.2025 10:00", "line 2, sample 's1': decided_at '29.* is no time like"),
