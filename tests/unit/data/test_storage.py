@@ -212,7 +212,7 @@ def test_shards_of_other_images_are_not_taken_over(tmp_path, folder):
 
 
 def test_files_that_were_swapped_are_other_features(tmp_path, png):
-    """All but the name is the same in a stat, bar inode and ctime: the shards of then do not fit."""
+    """Size and mtime of a path stay the same: shards that were begun then do not fit."""
     files = [tmp_path / name for name in ("a.bmp", "b.bmp")]
     for value, file in enumerate(files):
         with Image.open(io.BytesIO(png(value))) as image:
