@@ -357,6 +357,11 @@ def _advice(table: pd.DataFrame, decided: pd.DataFrame, wrong: Any) -> str:
             "then, put label_table's content_hash into the line, else decide again or remove it"
         )
     now = table.loc[table[CONTENT_HASH] == held, SAMPLE_ID]
+    if now.empty and not decided[SAMPLE_ID].isin(table[SAMPLE_ID]).any():
+        return (
+            "no decided sample is: if the decisions are about another data set, choose that "
+            "(--params dataset=NAME), else decide again or remove the lines"
+        )
     if now.empty:
         return "decide again or remove the line"
     own = f"'{now.iloc[0]}'" + (f" and {len(now) - 1} more" if len(now) > 1 else "")

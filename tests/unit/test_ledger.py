@@ -644,3 +644,8 @@ def test_decisions_about_what_has_moved_say_where_it_is():
     texts = table.assign(content_hash="text:" + table["content_hash"])
     with pytest.raises(DataError, match=r"'s1' has other content.* earlier version.*label_table"):
         decisions.check(texts, decided)
+    other = table.assign(sample_id=table["sample_id"] + "x", content_hash="other")
+    with pytest.raises(
+        DataError, match=r"no decided sample is: if the decisions are about another"
+    ):
+        decisions.check(other, decided)
