@@ -92,11 +92,19 @@ def read_image_folder(
 def _check_no_split(top: list[Path]) -> None:
     """Refuse a folder that is named like a split and holds folders: its split would be a class.
 
-    One with images in it is a class: a train beside a bus.
+    One with images in it is a class: a train beside a bus. Of other names that is told.
     """
     for folder in top:
-        like_a_split = folder.name.lower() in SPLITS.keys() | ALIASES and _folders(folder)
-        if like_a_split and not any(_is_image(file) for file in folder.iterdir()):
+        if folder.name.lower() not in SPLITS.keys() | ALIASES:
+            continue
+        if any(_is_image(file) for file in folder.iterdir()):
+            if folder.name.lower() != Split.TRAIN:
+                logger.warning(
+                    "%s is read as a class, as its images are in no class folder; if it is a split "
+                    "or holds what nobody has labelled, move it out of the folder of classes",
+                    folder,
+                )
+        elif _folders(folder):
             found = ", ".join(other.name for other in top)
             raise DataError(
                 f"image_folder: {folder} seems to be a split, not all folders beside it are; found "

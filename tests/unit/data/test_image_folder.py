@@ -214,6 +214,15 @@ def test_a_link_that_leads_outside_is_refused_behind_a_link_too(tmp_path, put):
         read_source(spec(tmp_path / "root"))
 
 
+def test_a_class_that_may_be_a_split_is_told_of(tmp_path, put, caplog):
+    """Pictures that nobody has labelled were given a label of their own without a word."""
+    for name in ("cat/1.png", "test/1.png", "train/1.png"):
+        put(name)
+    assert read_source(spec(tmp_path / "root")).class_names == ("cat", "test", "train")
+    (record,) = caplog.records
+    assert "root/test is read as a class" in record.getMessage()
+
+
 def test_images_beside_the_class_folders_are_told_of(tmp_path, put, caplog):
     for name in ("train/cat/1.png", "train/dog/1.png", "train/lost.png", "test/cat/2.png"):
         put(name)
