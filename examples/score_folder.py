@@ -23,7 +23,9 @@ def main() -> None:
 
     mlflow.set_tracking_uri(options.server)
     model = mlflow.pyfunc.load_model(f"models:/{options.name}@champion")
-    files = sorted(file for file in options.folder.iterdir() if file.is_file())
+    # Not what systems hide there, such as .DS_Store.
+    found = (file for file in options.folder.iterdir() if not file.name.startswith("."))
+    files = sorted(file for file in found if file.is_file())
     images = pd.DataFrame(
         {"image": [file.read_bytes() for file in files]}, index=[file.name for file in files]
     )

@@ -19,6 +19,7 @@ from labelrepair.label_table import (
     CONTENT_HASH,
     GIVEN_LABEL,
     LABEL_SOURCE,
+    OF_TEXT,
     REASON,
     REPAIRED_LABEL,
     SAMPLE_ID,
@@ -27,6 +28,7 @@ from labelrepair.label_table import (
     LabelSource,
     Split,
     check_repaired_table,
+    of_texts,
 )
 from labelrepair.plain_csv import (
     SPREADSHEET,
@@ -234,10 +236,12 @@ def check(table: pd.DataFrame, decisions: pd.DataFrame, where: str = "human_deci
     Raises:
         DataError: see :func:`apply`.
     """
+    _refuse_moved(table, decisions, where)
     rows = _rows(table, decisions, where)
     stale = table[CONTENT_HASH].to_numpy()[rows] != decisions[CONTENT_HASH].to_numpy()
-    rule = "has other content than when it was decided; decide again or remove the line"
-    refuse(decisions, pd.Series(stale), SAMPLE_ID, rule, where)
+    if stale.any():
+        rule = f"has other content than when it was decided; {_advice(table, decisions, stale)}"
+        refuse(decisions, pd.Series(stale), SAMPLE_ID, rule, where)
     return rows
 
 
@@ -334,6 +338,34 @@ def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
     )
     refuse(decided, pd.Series(test), SAMPLE_ID, moved, where)
     return rows
+
+
+def _refuse_moved(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> None:
+    """Refuse decisions about samples that are gone, unless a spreadsheet has rewritten the id."""
+    gone = ~decided[SAMPLE_ID].isin(table[SAMPLE_ID]).to_numpy()
+    if gone.any() and not _otherwise(table[SAMPLE_ID], decided[SAMPLE_ID][gone]):
+        rule = f"is not in the label table; {_advice(table, decided, gone)}"
+        refuse(decided, pd.Series(gone), SAMPLE_ID, rule, where)
+
+
+def _advice(table: pd.DataFrame, decided: pd.DataFrame, wrong: Any) -> str:
+    """Return what to do about the first wrong decision: its sample has not the content of then."""
+    held = str(decided[CONTENT_HASH].iloc[int(wrong.argmax())])
+    if of_texts(table) and not held.startswith(OF_TEXT):
+        return (
+            "it is of an earlier version, whose hashes were of tokens: where the text is that of "
+            "then, put label_table's content_hash into the line, else decide again or remove it"
+        )
+    now = table.loc[table[CONTENT_HASH] == held, SAMPLE_ID]
+    if now.empty and not decided[SAMPLE_ID].isin(table[SAMPLE_ID]).any():
+        return (
+            "no decided sample is: if the decisions are about another data set, choose that "
+            "(--params dataset=NAME), else decide again or remove the lines"
+        )
+    if now.empty:
+        return "decide again or remove the line"
+    own = f"'{now.iloc[0]}'" + (f" and {len(now) - 1} more" if len(now) > 1 else "")
+    return f"that is the content of {own} now: write this id into the line, or decide again"
 
 
 def _otherwise(known: Iterable[str], unknown: "pd.Series[Any]") -> str:

@@ -23,6 +23,7 @@ from labelrepair.data.store import read_features
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.estimation import FEWEST_LABELS
 from labelrepair.label_table import (
+    CONTENT_HASH,
     GIVEN_LABEL,
     OPEN_SET,
     SAMPLE_ID,
@@ -99,6 +100,8 @@ def tabulate(
     check_label_table(table, len(samples.class_names), allow_empty_classes=True)
     _require_all_classes(table, samples.class_names)
     _name_rare_classes(table, samples.class_names)
+    _name_classes_that_differ_in_case(table, samples.class_names)
+    _name_contradictions(table, samples.class_names)
     _require_repeated_classes(table)
     _tell_of_grey_pictures(features)
     truth = pd.DataFrame({SAMPLE_ID: table[SAMPLE_ID][:0], TRUE_LABEL: np.empty(0, np.int64)})
@@ -253,8 +256,7 @@ def _require_all_classes(table: Frame, class_names: Sequence[str]) -> None:
 
 def _name_rare_classes(table: Frame, class_names: Sequence[str]) -> None:
     """Warn of classes with hardly a sample, which are often another one, mistyped."""
-    train = table.loc[table[SPLIT] == Split.TRAIN, GIVEN_LABEL]
-    counts = np.bincount(train, minlength=len(class_names))
+    counts = _training_rows(table, class_names)
     common = {
         name.casefold(): name
         for name, n in zip(class_names, counts, strict=True)
@@ -272,6 +274,48 @@ def _name_rare_classes(table: Frame, class_names: Sequence[str]) -> None:
         logger.warning(
             "class '%s' has %d training sample%s%s", name, count, "" if count == 1 else "s", hint
         )
+
+
+def _training_rows(table: Frame, class_names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of training rows of each class, (C,)."""
+    train = table.loc[table[SPLIT] == Split.TRAIN, GIVEN_LABEL]
+    return np.bincount(train, minlength=len(class_names))
+
+
+def _name_classes_that_differ_in_case(table: Frame, class_names: Sequence[str]) -> None:
+    """Warn of classes such as Cat and cat, none of them rare, that were one for somebody."""
+    alike: dict[str, list[str]] = {}
+    for name, count in zip(class_names, _training_rows(table, class_names), strict=True):
+        if count >= FEWEST_LABELS:
+            alike.setdefault(name.casefold(), []).append(name)
+    found = [names for names in alike.values() if len(names) > 1]
+    for names in found[:MOST_NAMED]:
+        logger.warning(
+            "the classes %s differ in case only; are they one?",
+            " and ".join(f"'{name}'" for name in names),
+        )
+
+
+def _name_contradictions(table: Frame, class_names: Sequence[str]) -> None:
+    """Warn of samples of the same content with different labels: copies in several class folders.
+
+    One of each must be wrong, and where one is changed or decided about the others stay.
+    """
+    copies = table[table[CONTENT_HASH].duplicated(keep=False)]
+    odd = copies[copies.groupby(CONTENT_HASH)[GIVEN_LABEL].transform("nunique") > 1]
+    if odd.empty:
+        return
+    first = odd[odd[CONTENT_HASH] == odd[CONTENT_HASH].iloc[0]].drop_duplicates(GIVEN_LABEL)
+    pair = [
+        f"'{sample}' ({class_names[label]})"
+        for sample, label in zip(first[SAMPLE_ID][:2], first[GIVEN_LABEL][:2], strict=True)
+    ]
+    logger.warning(
+        "%d samples have the very content of others that are given another label, such as %s; at "
+        "least one of each is wrong, and a decision about one does not change the others",
+        len(odd),
+        " and ".join(pair),
+    )
 
 
 def _tell_of_grey_pictures(features: Any) -> None:

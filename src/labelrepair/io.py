@@ -280,7 +280,15 @@ class WholeFile(AbstractDataset[Any, Any]):
             self.preview = self._inner.preview  # Kedro-Viz
 
     def load(self) -> Any:
-        """Return what the inner dataset loads."""
+        """Return what the inner dataset loads.
+
+        Raises:
+            DatasetError: there is nothing to load, perhaps as an earlier version has run here.
+        """
+        if not self._filepath.exists():
+            raise DatasetError(
+                f"{self._filepath}: no such file; run the pipeline that writes it, or kedro run"
+            )
         return self._inner.load()
 
     def save(self, data: Any) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.pipeline import Node, Pipeline
 from PIL import Image
 
 from labelrepair.errors import ConfigError, DataError, TransitionError
+from labelrepair.hooks.dataset import DatasetHook
 
 FOLDER = "data/01_raw/bad"  # where a test's own files go
 
@@ -391,13 +393,34 @@ def test_another_data_set_in_the_place_of_one_that_people_have_decided_about(goo
     file = good / "data/03_primary/human_decisions.csv"
     stored = file.read_text()
     columns = stored.strip().split(",")
-    made = {"sample_id": "x", "decision": "keep"}
+    table = pd.read_parquet(good / "data/03_primary/label_table.parquet")
+    made = {"sample_id": table["sample_id"].iloc[0], "decision": "keep"}
     file.write_text(stored + ",".join(made.get(column, "") for column in columns) + "\n")
     try:
         told = ("people have made 1 decisions about 'small' here", "workspace=FOLDER")
         refused(good, ConfigError, *told, dataset="digits")
     finally:
         file.write_text(stored)
+
+
+@pytest.mark.parametrize(("sample", "stops"), [("a", True), ("x", False)])
+def test_decisions_about_samples_that_are_not_there_do_not_keep_their_data_set_out(sample, stops):
+    """Another set's ingestion, refused for them, has put its table in the place of theirs."""
+    catalog = DataCatalog.from_config({})
+    for name, held in {
+        "ingested": {"dataset": "digits"},
+        "params:dataset": "mine",
+        "human_decisions": pd.DataFrame({"sample_id": [sample]}),
+        "label_table": pd.DataFrame({"sample_id": ["a", "b"]}),
+    }.items():
+        catalog[name] = MemoryDataset(held)
+    outputs = ["label_table", "ingested"]
+    made = Pipeline([Node(lambda x: (x, x), "params:dataset", outputs, name="read")])
+    if stops:
+        with pytest.raises(ConfigError, match="people have made 1 decisions about 'digits'"):
+            DatasetHook().before_pipeline_run(made, catalog)
+    else:
+        DatasetHook().before_pipeline_run(made, catalog)
 
 
 # -- parameters: refused before anything runs -------------------------------------------------

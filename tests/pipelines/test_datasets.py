@@ -95,6 +95,9 @@ def test_pickled_array_is_not_loaded(tmp_path):
 def test_missing_array_says_what_to_do(tmp_path):
     with pytest.raises(DatasetError, match="no such file; run the pipeline that writes it"):
         ArrayDataset(filepath=str(tmp_path / "array.npy")).load()
+    table = WholeFile(filepath=str(tmp_path / "x.parquet"), dataset="pandas.ParquetDataset")
+    with pytest.raises(DatasetError, match=r"x\.parquet: no such file; run the pipeline that wri"):
+        table.load()
 
 
 def test_a_broken_write_leaves_the_old_array(tmp_path, monkeypatch):

@@ -112,6 +112,7 @@ def test_another_process_scores_a_folder(project, server, tmp_path):
     folder.mkdir()
     for row, image in enumerate(features):
         Image.fromarray(image[0]).save(folder / f"{row}.png")
+    (folder / ".DS_Store").write_bytes(b"of a system")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     script = tmp_path / "score.py"
     script.write_text(

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelrepair.ab import AbSpec, compare
+from labelrepair.ab import AbSpec, _half_width, compare
 from labelrepair.errors import ConfigError, DataError
 from labelrepair.label_table import content_hashes, make_label_table
+from labelrepair.pipelines.ab.nodes import compare_labels
 from labelrepair.training import Schedule, TrainingConfig
 from labelrepair.training.config import Network
 
@@ -93,3 +94,25 @@ def test_what_cannot_be_compared(study):
             compare(features, damaged, truth, np.eye(3), TRAINING, AbSpec(), seed=0)
     with pytest.raises(ConfigError, match="seeds"):
         AbSpec(seeds=1)
+
+
+def test_the_interval_covers_the_choice_of_test_rows():
+    """Many seeds say nothing about a hundred test rows: the training is the same for all."""
+    rng = np.random.default_rng(0)
+    true, covered, narrow = 0.02, 0, 0
+    for _ in range(200):
+        lead = rng.choice([1.0, -1.0, 0.0], 100, p=[0.07, 0.05, 0.88])
+        leads = np.clip(lead + (rng.random((10, 100)) < 0.01), -1, 1)
+        half = _half_width(leads, 0.95)
+        covered += abs(leads.mean() - true - 0.01) <= half
+        seeds = leads.mean(axis=1)
+        narrow += abs(seeds.mean() - true - 0.01) <= 2.26 * seeds.std(ddof=1) / np.sqrt(10)
+    assert covered >= 0.93 * 200
+    assert narrow < 0.6 * 200  # what it was
+
+
+def test_the_noise_of_another_table_is_refused(study):
+    features, table, truth = study
+    noise = {"transition": np.eye(3).tolist(), "data_hash": "0" * 32}
+    with pytest.raises(DataError, match=r"the refinement worked on label table 0+ .*run it all"):
+        compare_labels(features, table, truth, noise, {}, {}, 0)

@@ -388,3 +388,23 @@ def test_a_trusted_file_without_labels(ingested, tmp_path):
 def test_curated_spec(wrong):
     with pytest.raises(ConfigError, match="count"):
         CuratedSpec(**wrong)
+
+
+def test_classes_that_differ_in_case_only_are_named(caplog):
+    tabulate(samples(class_names=("Six", "six")), SplitSpec())
+    assert "the classes 'Six' and 'six' differ in case only" in caplog.text
+
+
+def test_copies_with_another_label_are_named(caplog):
+    """A file that was copied into another class folder, or a class folder that is a link."""
+    made = samples()
+    features = made.features.copy()
+    features[[1, 3]] = features[0]
+    features[4] = features[2]  # copies with the same label contradict nothing
+
+    tabulate(samples(features=features), SplitSpec())
+
+    (record,) = caplog.records
+    first, other = (f"'{made.sample_ids[row]}' ({made.class_names[row]})" for row in (0, 1))
+    said = "3 samples have the very content of others that are given another label, such as "
+    assert record.getMessage().startswith(f"{said}{first} and {other};")

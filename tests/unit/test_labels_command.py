@@ -25,9 +25,12 @@ from kedro.io import DatasetError
 from labelrepair import decisions, ledger, review
 from labelrepair.commands.labels import commands
 from labelrepair.label_io import DecisionsDataset, LedgerDataset
-from labelrepair.label_table import LabelSource, data_hash
+from labelrepair.label_table import LabelSource, content_hashes, data_hash
 
 NAMES = ["ant", "bee", "cat"]
+FEATURES = np.arange(40 * 16, dtype=np.uint16).reshape(-1, 1, 4, 4) // 3 % 256
+FEATURES = FEATURES.astype(np.uint8)
+HASHES = content_hashes(FEATURES)
 CATALOG = """
 {prefix}class_names: {{type: json.JSONDataset, filepath: data/class_names.json}}
 {prefix}label_table: {{type: pandas.ParquetDataset, filepath: data/label_table.parquet}}
@@ -64,7 +67,7 @@ def repaired_table():
             "sample_id": pd.array([f"s/{row:02d}" for row in rows], dtype="str"),
             "given_label": given,
             "split": pd.array(np.where(test, "test", "train"), dtype="str"),
-            "content_hash": pd.array([f"h{row}" for row in rows], dtype="str"),
+            "content_hash": pd.array(HASHES, dtype="str"),
             "label_quality": np.where(test, np.nan, 0.5 - rows / 100),
             "suggested_label": pd.array(np.where(rows < 16, other, given), dtype="Int64"),
             "confidence": np.where(test, np.nan, 0.9),
@@ -103,7 +106,7 @@ class Host:
         columns = ["sample_id", "given_label", "split", "content_hash"]
         table[columns].to_parquet(self.data / "label_table.parquet", index=False)
         table.to_parquet(self.data / "repaired.parquet", index=False)
-        np.save(self.data / "features.npy", np.arange(40 * 16, dtype=np.uint8).reshape(-1, 1, 4, 4))
+        np.save(self.data / "features.npy", FEATURES)
         LedgerDataset(filepath=str(self.data / "ledger.parquet")).save(
             ledger.propose(table, "jocor")
         )
@@ -796,7 +799,7 @@ def test_lines_of_several_kinds_in_a_note_leave_the_file_readable(host):
 def test_a_line_that_no_longer_fits_is_named_by_its_own_number(host):
     host.run("revert", "--sample", "s/05", "--reviewer", "ada")
     people = host.data / "people.csv"
-    people.write_text(people.read_text().replace(",h5", ",old"))
+    people.write_text(people.read_text().replace(f",{HASHES[5]}", ",old"))
     before = host.content()
 
     shown = host.run("revert", "--sample", "s/00", "--sample", "s/01", fails=True)
@@ -879,7 +882,10 @@ def test_label_studio_out_and_back(host):
     ("change", "message"),
     [
         (lambda t: t.replace({"sample_id": {"s/14": "s/99"}}), "'s/14' is no longer in it"),
-        (lambda t: t.replace({"content_hash": {"h14": "new"}}), "'s/14' has other content now"),
+        (
+            lambda t: t.replace({"content_hash": {HASHES[14]: "new"}}),
+            "'s/14' has other content now",
+        ),
         (lambda t: t.iloc[:-1], "'s/39' is no longer in it"),
     ],
 )
@@ -901,6 +907,14 @@ def test_no_picture_of_other_features_is_shown(host):
 
     assert "features.npy: 39 images for 40 rows; the pipelines have not run since" in shown
     assert not Path("img").exists()
+    # As many, of an ingestion that was stopped before it wrote its table.
+    np.save(host.data / "features.npy", FEATURES[::-1])
+
+    shown = host.run("export", "-o", "review.csv", "--images", "img", fails=True)
+
+    assert "features.npy: row 14 is not sample 's/14' (content hash" in shown
+    assert not Path("img").exists()
+    assert not Path("review.csv").exists()
 
 
 def test_fiftyone_out(host):

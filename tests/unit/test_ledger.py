@@ -275,7 +275,11 @@ def test_a_decision_is_later_than_any_before_it(before, expected):
         ("label", "", "line 2, sample 's1': action 'relabel' needs a label"),
         ("action", "drop", "line 2, sample 's1': action 'drop' goes without a label"),
         ("sample_id", "s3", "line 3: sample_id 's3' is decided twice"),
-        ("sample_id", "s9", "line 2: sample_id 's9' is not in the label table"),
+        (
+            "sample_id",
+            "s9",
+            "line 2: sample_id 's9' is not in the label table; that is the content of 's1' now",
+        ),
         ("sample_id", "s5", "line 2: sample_id 's5' belongs to the test split"),
         ("content_hash", "hx", "line 2: sample_id 's1' has other content"),
         ("decided_at", "29.11.2025 10:00", "line 2, sample 's1': decided_at '29.* is no time like"),
@@ -625,3 +629,23 @@ def test_label_changes_is_small_and_sorted():
         "s2,cat,,drop,given,\n"
         "s3,ant,,review,given,\n"
     )
+
+
+def test_decisions_about_what_has_moved_say_where_it_is():
+    """Rows before it are gone, or the file was renamed: ids that count go to other samples."""
+    table = label_table()
+    decided = decide(table, {"s1": 0})
+    moved = table.assign(content_hash=[*table["content_hash"][1:], "hnew"])
+    with pytest.raises(DataError, match=r"'s1' has other .*that is the content of 's0' now"):
+        decisions.check(moved, decided)
+    gone = table.assign(content_hash=table["content_hash"] + "x")
+    with pytest.raises(DataError, match=r"'s1' has other content.*; decide again or remove"):
+        decisions.check(gone, decided)
+    texts = table.assign(content_hash="text:" + table["content_hash"])
+    with pytest.raises(DataError, match=r"'s1' has other content.* earlier version.*label_table"):
+        decisions.check(texts, decided)
+    other = table.assign(sample_id=table["sample_id"] + "x", content_hash="other")
+    with pytest.raises(
+        DataError, match=r"no decided sample is: if the decisions are about another"
+    ):
+        decisions.check(other, decided)

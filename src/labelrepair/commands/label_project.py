@@ -33,6 +33,7 @@ from labelrepair.label_table import (
     SAMPLE_ID,
     SPLIT,
     LabelSource,
+    content_hashes,
     data_hash,
 )
 from labelrepair.ledger import METHOD, SOURCE
@@ -306,6 +307,13 @@ class LabelProject:
             found = f"{features.dtype} {features.shape}"
             raise DataError(f"{self.path('features')}: no images (uint8 N, ch, H, W), but {found}")
         rows = self._feature_rows(samples, len(features))
+        hashes = self.table[CONTENT_HASH].to_numpy()[rows]
+        for sample, row, expected in zip(samples, rows, hashes, strict=True):
+            if (found := content_hashes(np.asarray(features[row])[None])[0]) != expected:
+                raise DataError(
+                    f"{self.path('features')}: row {row} is not sample '{sample}' (content hash "
+                    f"{found}, expected {expected}): people would judge another image; {RUN_FIRST}"
+                )
         folder.mkdir(parents=True, exist_ok=True)
         names = {}
         for sample, row in zip(samples, rows, strict=True):

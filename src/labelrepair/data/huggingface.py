@@ -19,7 +19,7 @@ from labelrepair.data.manifest import image_bytes
 from labelrepair.data.samples import Array, Labels, Samples, check_range, numbered_ids
 from labelrepair.data.tokens import WORDS, tokenised
 from labelrepair.data.unpacked import check_parquet
-from labelrepair.errors import DataError, nearest
+from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import Split, text_hashes
 
 _IMAGE_COLUMNS = ("img", "image")
@@ -42,8 +42,8 @@ def read_huggingface(
 
     Args:
         files: split -> path or glob pattern of its Parquet files.
-        label_column: class numbers or names; whole numbers beside names in the files' metadata are
-            always numbers, whatever these names look like.
+        label_column: class numbers or names, not a mix; numbers beside names in the files' metadata
+            are always numbers, whatever these names look like.
         class_names: the classes in order; default: the files' own metadata, else the numbers. The
             names of the metadata in another order (or some of them) renumber the classes, other
             names rename them.
@@ -57,7 +57,8 @@ def read_huggingface(
 
     Raises:
         ConfigError: a key of ``files`` is not a split.
-        DataError: no file, a missing column, class names that differ between files, or a bad image.
+        DataError: no file, a missing column, class names that differ between files, numbers in one
+            file and names in another, or a bad image.
     """
     paths = {split: _paths(split, files[split]) for split in sorted(files)}
     named = [_stored_names(path, label_column) for found in paths.values() for path in found]
@@ -107,7 +108,15 @@ def _labels(
     where: str,
 ) -> tuple[tuple[str, ...], Labels]:
     """Return class names and labels; numbers of a ClassLabel mean the names of the metadata."""
-    if stored is None or not pd.api.types.is_integer_dtype(column.dtype):
+    texts = column.map(lambda value: isinstance(value, str))
+    if stored is not None and texts.any() and not (texts | column.isna()).all():
+        row = int((texts != texts.iloc[0]).to_numpy().argmax())
+        raise DataError(
+            f"{where}: sample '{ids[row]}': label {shown(repr(column.iloc[row]))} after "
+            f"{shown(repr(column.iloc[0]))}: some files have class numbers and some names; write "
+            "all of them as one kind"
+        )
+    if stored is None or texts.any() or not pd.api.types.is_numeric_dtype(column.dtype):
         wanted = stored if class_names is None else class_names
         return encode_labels(column, ids, wanted, where)[:2]
     # `datasets` sorts names as text ("0", "1", "10", "2"): number 2 is not the class named "2".

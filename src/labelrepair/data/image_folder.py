@@ -22,6 +22,10 @@ SUFFIXES = frozenset(
 SPLITS = {str(split): split for split in Split} | dict.fromkeys(("val", "valid"), Split.VALIDATION)
 # Folders of these names, too, hold a part of the data rather than a class.
 ALIASES = frozenset({"training", "dev", "devel", "development", "eval", "testing", "holdout"})
+# What systems leave beside files, as hidden as names with a dot: thumbnails, remains of archives.
+LEFT_BY_SYSTEMS = frozenset(
+    {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
 
 
 def read_image_folder(
@@ -36,9 +40,10 @@ def read_image_folder(
 
     The second layout is meant when every folder in ``path`` is named after a split (``val`` and
     ``valid`` mean validation). The sample id is the posix path below ``path``; classes are the
-    sorted folder names. Hidden files are skipped silently, other files without an image suffix with
-    a warning. Linked folders inside a class folder are followed, each folder being read once per
-    class; a link back to the class folder, or to one above it, is skipped with a warning.
+    sorted folder names. Hidden files, and folders of ``LEFT_BY_SYSTEMS``, are skipped silently,
+    other files without an image suffix and images outside the class folders with a warning. Linked
+    folders inside a class folder are followed, each folder being read once per class; a link back
+    to the class folder, or to one above it, is skipped with a warning.
 
     Args:
         path: the root folder; nothing outside it is read, links included.
@@ -57,8 +62,10 @@ def read_image_folder(
         raise DataError(f"image_folder: no folder at {path}")
     top = _folders(root)
     if top and {folder.name for folder in top} <= set(SPLITS):
+        _warn_of_strays([root, *top])
         found = [(str(SPLITS[folder.name]), inner) for folder in top for inner in _folders(folder)]
     else:
+        _warn_of_strays([root])
         _check_no_split(top)
         found = [(str(Split.TRAIN), folder) for folder in top]
     names = tuple(sorted({folder.name for _, folder in found}))
@@ -85,11 +92,19 @@ def read_image_folder(
 def _check_no_split(top: list[Path]) -> None:
     """Refuse a folder that is named like a split and holds folders: its split would be a class.
 
-    One with images in it is a class: a train beside a bus.
+    One with images in it is a class: a train beside a bus. Of other names that is told.
     """
     for folder in top:
-        like_a_split = folder.name.lower() in SPLITS.keys() | ALIASES and _folders(folder)
-        if like_a_split and not any(_is_image(file) for file in folder.iterdir()):
+        if folder.name.lower() not in SPLITS.keys() | ALIASES:
+            continue
+        if any(_is_image(file) for file in folder.iterdir()):
+            if folder.name.lower() != Split.TRAIN:
+                logger.warning(
+                    "%s is read as a class, as its images are in no class folder; if it is a split "
+                    "or holds what nobody has labelled, move it out of the folder of classes",
+                    folder,
+                )
+        elif _folders(folder):
             found = ", ".join(other.name for other in top)
             raise DataError(
                 f"image_folder: {folder} seems to be a split, not all folders beside it are; found "
@@ -97,8 +112,25 @@ def _check_no_split(top: list[Path]) -> None:
             )
 
 
+def _warn_of_strays(folders: list[Path]) -> None:
+    """Warn of images beside class folders: they are of no class."""
+    for folder in folders:
+        strays = sorted(f.name for f in folder.iterdir() if _is_image(f) and not f.is_dir())
+        if strays:
+            logger.warning(
+                "%s: skipped %d images that are in no class folder, such as %s",
+                folder,
+                len(strays),
+                strays[0],
+            )
+
+
 def _folders(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not _is_hidden(f.name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in LEFT_BY_SYSTEMS
 
 
 def _images(root: Path, folder: Path) -> list[Path]:
@@ -133,7 +165,7 @@ def _walk(root: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
                 folders.clear()
                 continue
             seen.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = sorted(name for name in folders if not _is_hidden(name))
             yield parent, files
             for path in (os.path.join(parent, name) for name in folders):
                 target = inside(root, os.path.abspath(path), "image_folder")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, Jpeg2KImagePlugin, PpmImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, Jpeg2KImagePlugin, PpmImagePlugin, TiffImagePlugin
 
 from labelrepair.data.rows import Positions, RowStore, positions
 from labelrepair.errors import DataError
@@ -16,6 +16,15 @@ from labelrepair.errors import DataError
 Images = npt.NDArray[np.uint8]
 _CHUNK = 256
 _JPEG2000_SIZE = b"\xff\x4f\xff\x51"  # where the codestream begins, with its sizes
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Pillow knows dozens of formats, and hands some (PostScript) to other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -27,14 +36,18 @@ def decode_image(
     name: str,
     expected: tuple[Sequence[int], str] | None = None,
 ) -> Images:
-    """Return one image as uint8 (ch, H, W), 0..255.
+    """Return one image as uint8 (ch, H, W), 0..255, turned as its EXIF orientation says.
+
+    Transparency is left out: the colours below it count. Of several frames or pages the first is
+    read.
 
     Args:
         source: the encoded bytes, a path, or an opened image.
         mode: "L" (one channel) or "RGB" (three).
         image_size: (H, W) to resize to, bilinear; None keeps the size.
         name: the file or row, for messages.
-        expected: the (H, W) that the image must have to be decoded, and what says so in messages.
+        expected: the (H, W) that the image must have to be decoded, and what says so in messages;
+            one that is H pixels wide and W high is decoded, as it may lie on its side.
 
     Raises:
         DataError: missing, unreadable, truncated, of more than 8 bits per channel, of a format
@@ -44,19 +57,33 @@ def decode_image(
     try:
         with _open(source) as image:
             _check_pixels(image, name)
-            if expected is not None and (image.height, image.width) != tuple(expected[0]):
-                found = f"{image.height}x{image.width}"
-                raise DataError(f"{name}: image is {found}, {expected[1]}")
-            converted = image.convert(mode)
+            if expected is not None and sorted(image.size) != sorted(expected[0]):
+                raise DataError(f"{name}: image is {image.height}x{image.width}, {expected[1]}")
+            converted = _upright(image).convert(mode)
     except DataError:
         raise
     # Pillow lets all kinds of exceptions out of damaged files (ValueError, TypeError, ...).
     except Exception as error:
         raise DataError(f"{name}: not a readable image: {str(error)[:300]}") from error
+    if expected is not None and (converted.height, converted.width) != tuple(expected[0]):
+        raise DataError(f"{name}: image is {converted.height}x{converted.width}, {expected[1]}")
     if image_size is not None:
         converted = converted.resize(image_size[::-1], Image.Resampling.BILINEAR)
     pixels = np.asarray(converted)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image as viewers show it, and people label it.
+
+    Cameras note how they were held; the pixels lie as the sensor did: a 6 may be stored as a 9.
+    """
+    image.load()  # of a TIFF it turns the pixels
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged note says nothing about the pixels
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _open(source: bytes | str | Image.Image) -> Image.Image:

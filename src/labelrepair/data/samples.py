@@ -87,7 +87,7 @@ def check_samples(samples: Samples, where: str) -> None:
     Raises:
         DataError: lengths differ, an id is blank, repeated or not valid text, a split is unknown,
             a label lies outside the classes, there are fewer than two classes, one has a reserved
-            name, or the training split is empty; the message names the sample.
+            name or blanks around it, or the training split is empty; the message names the sample.
     """
     ids, count, classes = samples.sample_ids, len(samples.sample_ids), len(samples.class_names)
     for name in ("features", "labels", "splits", "true_labels", "content_hashes"):
@@ -109,6 +109,11 @@ def check_samples(samples: Samples, where: str) -> None:
             f"{where}: found {classes} class ({samples.class_names}), expected two or more"
         )
     check_names(samples.class_names, "class name", where)
+    for name in samples.class_names:
+        if name.strip() and name != name.strip():  # reviews' files do not tell it from the bare one
+            raise DataError(
+                f"{where}: the class name '{name}' begins or ends with a blank; rename the class"
+            )
     check_class_names(samples.class_names, where)
     check_range(samples.labels, classes, ids, where)
     if samples.true_labels is not None:

@@ -111,7 +111,8 @@ def _given_up(folder: Path) -> bool:
 def fingerprint(features: Any, rows_per_shard: int) -> str:
     """Return 16 hex characters that change with what the features are made of.
 
-    Image files count by path, size and time of change; anything else by its bytes.
+    Image files count by path, size, inode and times of change; anything else by its bytes. Two
+    files that were swapped by name may have one size and one ``mtime``: of an archive's seconds.
     """
     digest = hashlib.blake2b(digest_size=8)
     digest.update(f"{features.shape} {features.dtype} {rows_per_shard}".encode())
@@ -132,7 +133,8 @@ def _facts(source: bytes | str, name: str) -> bytes:
         found = os.stat(source)
     except OSError as error:
         raise DataError(f"{name}: not a readable image: {error}") from error
-    return f"{source}\n{found.st_size} {found.st_mtime_ns}\n".encode()
+    parts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return f"{source}\n{' '.join(map(str, parts))}\n".encode()
 
 
 def save_features(path: Path, features: Any) -> None:

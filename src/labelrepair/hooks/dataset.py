@@ -8,6 +8,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from labelrepair.errors import ConfigError
+from labelrepair.label_table import SAMPLE_ID
 
 _TABLE = re.compile(r"(.*\.|)(?:label_table|repaired_table|features)")
 
@@ -31,7 +32,7 @@ class DatasetHook:
                 continue
             told = f"the label table is that of '{then}'"
             if f"{prefix}ingested" in made:  # it will be another's in a moment
-                decided = len(catalog.load(f"{prefix}human_decisions"))
+                decided = _decided(catalog, prefix)
                 if not decided:
                     continue
                 told = f"people have made {decided} decisions about '{then}' here"
@@ -52,3 +53,15 @@ def _ingested(catalog: CatalogProtocol[str, Any], prefix: str) -> str | None:
         return None
     found: str | None = catalog.load(name).get("dataset")
     return found
+
+
+def _decided(catalog: CatalogProtocol[str, Any], prefix: str) -> int:
+    """Return how many decisions there are, 0 if none is about a sample of the table that is there.
+
+    An ingestion that was refused has put its table in the place of the one that they are about.
+    """
+    decisions, name = catalog.load(f"{prefix}human_decisions"), f"{prefix}label_table"
+    if name not in catalog or not catalog.exists(name):
+        return len(decisions)
+    samples = catalog.load(name)[SAMPLE_ID]
+    return len(decisions) if decisions[SAMPLE_ID].isin(samples).any() else 0

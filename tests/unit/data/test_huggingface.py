@@ -168,3 +168,19 @@ def test_real_imdb():
     assert samples.vocabulary[3:6] == ("the", "and", "of")
     train = samples.splits == "train"
     assert np.bincount(samples.labels[train]).tolist() == [12_500, 12_500]
+
+
+def test_numbers_stay_numbers_whatever_their_type(tmp_path, png):
+    write(tmp_path / "a.parquet", images(png, range(4), [0.0, 1.0, 2.0, 2.0]), list(NUMERALS))
+    files = {"train": str(tmp_path / "a.parquet")}
+    samples = read_source(SourceSpec("huggingface", files=files))
+    assert samples.labels.tolist() == [0, 1, 2, 2]
+
+
+def test_numbers_in_one_file_and_names_in_another_are_refused(tmp_path, png):
+    """Number 2 of the training file, class 10, became class 2, which the test file has as text."""
+    write(tmp_path / "a.parquet", images(png, range(4), [0, 1, 2, 2]), list(NUMERALS))
+    write(tmp_path / "b.parquet", images(png, range(4), ["0", "1", "2", "2"]))
+    files = {"train": str(tmp_path / "a.parquet"), "test": str(tmp_path / "b.parquet")}
+    with pytest.raises(DataError, match=r"'train-00000': label 0 after '0': some files have class"):
+        read_source(SourceSpec("huggingface", files=files))

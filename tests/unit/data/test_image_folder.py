@@ -1,10 +1,12 @@
+import io
 import logging
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from labelrepair.data import SourceSpec, read_source
+from labelrepair.data.images import decode_image
 from labelrepair.errors import DataError
 
 
@@ -210,3 +212,81 @@ def test_a_link_that_leads_outside_is_refused_behind_a_link_too(tmp_path, put):
     (tmp_path / "root/.pool/out").symlink_to(tmp_path / "outside")
     with pytest.raises(DataError, match="leads outside"):
         read_source(spec(tmp_path / "root"))
+
+
+def test_a_class_that_may_be_a_split_is_told_of(tmp_path, put, caplog):
+    """Pictures that nobody has labelled were given a label of their own without a word."""
+    for name in ("cat/1.png", "test/1.png", "train/1.png"):
+        put(name)
+    assert read_source(spec(tmp_path / "root")).class_names == ("cat", "test", "train")
+    (record,) = caplog.records
+    assert "root/test is read as a class" in record.getMessage()
+
+
+def test_images_beside_the_class_folders_are_told_of(tmp_path, put, caplog):
+    for name in ("train/cat/1.png", "train/dog/1.png", "train/lost.png", "test/cat/2.png"):
+        put(name)
+    put("alone.png")
+    with caplog.at_level(logging.WARNING):
+        read_source(spec(tmp_path / "root"))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "skipped 1 images that are in no class folder, such as alone.png" in said[0]
+    assert "such as lost.png" in said[1]
+
+
+def test_what_systems_leave_in_folders_is_hidden(tmp_path, put):
+    """Synology's thumbnails are pictures, too, of names that no label was given to."""
+    for name in ("cat/1.png", "dog/1.png", "cat/@eaDir/1.png/SYNO_THUMB.png", "@eaDir/x.png"):
+        put(name)
+    put("__MACOSX/cat/._1.png")
+    samples = read_source(spec(tmp_path / "root"))
+    assert samples.sample_ids.tolist() == ["cat/1.png", "dog/1.png"]
+
+
+def test_blanks_around_a_class_name_are_refused(tmp_path, put):
+    """In a review's files "six " would become the other class."""
+    put("six/1.png")
+    put("six /1.png")
+    with pytest.raises(DataError, match="class name 'six ' begins or ends with a blank"):
+        read_source(spec(tmp_path / "root"))
+
+
+def turned(size, orientation, kind):
+    """Return an encoded picture, white above, black below, that is to be shown turned."""
+    pixels = np.zeros(size, np.uint8)
+    pixels[: size[0] // 2] = 255
+    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    note = image.getexif()
+    note[ExifTags.Base.Orientation] = orientation
+    image.save(buffer, kind, exif=note)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_read_as_they_are_shown(kind, orientation):
+    """A 6 that is stored upside down is a 6 for whoever labels it, and a 9 for a network."""
+    content = turned((16, 16), orientation, kind)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("L"))
+    found = decode_image(content, "L", None, "here")
+    assert (found[0] == expected).all()
+
+
+def test_sizes_are_those_of_the_pictures_as_they_are_shown(tmp_path, put):
+    put("a/1.png", size=(4, 6))
+    (tmp_path / "root/a/2.png").write_bytes(turned((6, 4), 6, "PNG"))
+    put("b/1.png", size=(4, 6))
+    assert read_source(spec(tmp_path / "root")).features.shape == (3, 3, 4, 6)
+    put("b/2.png", size=(6, 4))
+    with pytest.raises(DataError, match="image is 6x4"):
+        read_source(spec(tmp_path / "root"))
+
+
+def test_a_damaged_note_about_the_orientation_does_not_matter(png):
+    content = png(7)
+    with Image.open(io.BytesIO(content)) as image:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert (decode_image(buffer.getvalue(), "RGB", None, "here") == 7).all()

@@ -211,6 +211,22 @@ def test_shards_of_other_images_are_not_taken_over(tmp_path, folder):
     assert not second[2].any()
 
 
+def test_files_that_were_swapped_are_other_features(tmp_path, png):
+    """Size and mtime of a path stay the same: shards that were begun then do not fit."""
+    files = [tmp_path / name for name in ("a.bmp", "b.bmp")]
+    for value, file in enumerate(files):
+        with Image.open(io.BytesIO(png(value))) as image:
+            image.save(file)
+        os.utime(file, (1e9, 1e9))
+    sources = [str(file) for file in files]
+    before = fingerprint(EncodedImages(sources, sources, "L", None), 5)
+    assert before == fingerprint(EncodedImages(sources, sources, "L", None), 5)
+    files[0].rename(tmp_path / "t")
+    files[1].rename(files[0])
+    (tmp_path / "t").rename(files[1])
+    assert before != fingerprint(EncodedImages(sources, sources, "L", None), 5)
+
+
 def test_the_fingerprint_knows_what_the_features_are_made_of(array):
     assert fingerprint(array, 5) == fingerprint(array.copy(), 5)
     other = array.copy()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from labelrepair import ab
 from labelrepair.config import from_dict
-from labelrepair.label_table import repaired_hash
+from labelrepair.label_table import check_made_from, repaired_hash
 from labelrepair.sealed import check_ingested
 from labelrepair.workflow import EstimationConfig, check_alignment, noise_from_dict
 
@@ -26,9 +26,11 @@ def compare_labels(
     """Return the evidence, and its metrics for MLflow.
 
     Raises:
-        DataError: features or truth are of another ingestion than the table.
+        DataError: features or truth are of another ingestion than the table, or the noise estimate
+            was made from another table.
     """
     check_ingested(repaired, true_labels=true_labels)
+    check_made_from(repaired, noise_estimate, "refinement")
     check_alignment(repaired, features)
     recipe = from_dict(EstimationConfig, estimation, "estimation").probe.training
     found = ab.compare(
