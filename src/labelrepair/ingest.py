@@ -299,7 +299,7 @@ def _name_classes_that_differ_in_case(table: Frame, class_names: Sequence[str]) 
 def _name_contradictions(table: Frame, class_names: Sequence[str]) -> None:
     """Warn of samples of the same content with different labels: copies in several class folders.
 
-    One of each must be wrong, and where one is changed or decided about the others stay.
+    At most one of each can be right, and where one is changed or decided about the others stay.
     """
     copies = table[table[CONTENT_HASH].duplicated(keep=False)]
     odd = copies[copies.groupby(CONTENT_HASH)[GIVEN_LABEL].transform("nunique") > 1]
@@ -311,8 +311,8 @@ def _name_contradictions(table: Frame, class_names: Sequence[str]) -> None:
         for sample, label in zip(first[SAMPLE_ID][:2], first[GIVEN_LABEL][:2], strict=True)
     ]
     logger.warning(
-        "%d samples have the very content of others that are given another label, such as %s; at "
-        "least one of each is wrong, and a decision about one does not change the others",
+        "%d samples have the very content of others that are given another label, such as %s; no "
+        "model can get both right, and a decision about one does not change the others",
         len(odd),
         " and ".join(pair),
     )
