@@ -366,7 +366,10 @@ def test_labels_and_ids_that_cannot_be_used(labels, more, message):
             {"network": {"name": "mlp", "options": {1: 2}}},
             "network.options: expected text as names",
         ),
-        ({"network": {"name": "mlp", "options": {"name": "x"}}}, "network.options.name: not an op"),
+        (
+            {"network": {"name": "mlp", "options": {"name": "x"}}},
+            "network mlp.name: unknown option",
+        ),
         ({"network": "embedding"}, "network: 'embedding' takes token ids, found features torch.fl"),
         ({"probe": [1]}, r"probe: expected a mapping, found \[1\]"),
         (
