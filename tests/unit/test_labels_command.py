@@ -611,6 +611,9 @@ def test_apply_takes_a_reviewed_patch(host):
     shown = host.run("apply", "patch.csv", fails=True)
     assert "patch.csv: line 2: sample_id 's/00' is no longer as the patch expects" in shown
     assert host.content() == before
+    host.run("diff", "given", "-o", "backwards.csv")
+    shown = host.run("apply", "backwards.csv", fails=True)
+    assert "from the labels in force: kedro labels diff workspace REV --output FILE" in shown
 
 
 # -- review -----------------------------------------------------------------------------------
