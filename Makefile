@@ -1,5 +1,5 @@
 # Two commands: `make run` and `make test`. Both set everything up first.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -83,7 +83,8 @@ fix: $(READY)  ## format and repair style
 install: $(READY)  ## set up only
 
 $(READY): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, found '$(PYTHON)'; name one: make run PYTHON=/path/to/python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 6 GB; some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cleanlab,dev,docs,dvc,kedro,mlflow,plots,viz]'

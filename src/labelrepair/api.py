@@ -23,6 +23,7 @@ from labelrepair.estimation import (
     estimate_noise,
     known_transition,
 )
+from labelrepair.label_table import ACTION, Action
 from labelrepair.networks.classifier import Classifier
 from labelrepair.policy import Policy
 from labelrepair.refinement import RefinementSpec
@@ -46,7 +47,7 @@ FEW_TOKENS = 1000  # ids up to this are token ids in the smallest of tables
 IDS_PER_VALUE = 10  # a vocabulary built from the texts has fewer words than the table has values
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RepairedLabels:
     """What :func:`repair_with_probs` returns.
 
@@ -65,8 +66,18 @@ class RepairedLabels:
     transition_matrix: NDArray[np.float64]
     noise: NoiseEstimate
 
+    def __repr__(self) -> str:
+        """Return the result in one line; the arrays fill a notebook."""
+        low, high = self.noise.interval
+        found = self.table[ACTION].value_counts()
+        actions = ", ".join(f"{action} {found.get(action, 0):,}" for action in Action)
+        return (
+            f"<{type(self).__name__}: {len(self.table):,} rows; noise rate "
+            f"{self.noise.noise_rate:.1%} ({low:.1%} to {high:.1%}); {actions}; see .table>"
+        )
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class RepairResult(RepairedLabels):
     """What :func:`repair` returns: repaired labels, and what the training left.
 

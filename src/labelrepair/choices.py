@@ -1,5 +1,6 @@
 """The resolver behind ``preset`` and ``dataset``: a choice by name that knows its alternatives."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from labelrepair.defaults import conf_folder, shipped, shipped_file
 from labelrepair.errors import ConfigError, nearest, shown
 
 GROUPS = ("presets", "datasets", "benchmarks")
+# What a data set must bring, and what to write where it does not.
+ADDED = {
+    "source": "add where it is: 'source: {kind: ..., path: ...}'",
+    "noise": "add 'noise: {kind: none}' if its labels are to be taken as they are",
+    "probe": "add the plain training of the estimation, such as "
+    "'probe: {network: {name: mlp}, schedule: {epochs: 20}}'",
+}
+_MISSING = re.compile(rf"\bdata\.({'|'.join(ADDED)})' not found")
 
 
 class ChoiceLoader(OmegaConfigLoader):
@@ -36,12 +45,20 @@ class ChoiceLoader(OmegaConfigLoader):
             raise ConfigError(f"{key}: {_broken(error)}") from error
         except InterpolationKeyError as error:
             said = shown(str(error).partition("\n")[0])
-            raise ConfigError(f"{key}: {error.full_key}: {said}; {self._advice()}") from error
+            advice = self._advice(_MISSING.search(said))
+            raise ConfigError(f"{key}: {error.full_key}: {said}; {advice}") from error
         return found
 
-    def _advice(self) -> str:
-        """Return what to do about a missing key: ``--params`` may have left it out."""
+    def _advice(self, of_data: "re.Match[str] | None") -> str:
+        """Return what to do about a missing key: ``--params`` may have left it out.
+
+        Args:
+            of_data: the key, if it is one of those that a data set brings.
+        """
         given = [f"--params {group}" for group in GROUPS if group in (self.runtime_params or {})]
+        if of_data and not given:
+            part = of_data[1]
+            return f"the data set that is chosen says nothing of its {part}; {ADDED[part]}"
         if not given:
             return "define it, or correct the name"
         return (

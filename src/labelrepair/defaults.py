@@ -48,7 +48,7 @@ def create_pipeline(**_kwargs: object) -> Pipeline:
 '''
 # What our own files say of a choice, and what is true where the values stand in the file itself.
 _OUR_CHOICE = (
-    "# What is chosen. Select by --params or globals.yml; editing here does not change the recipe."
+    "# What is chosen: by --params, or in globals.yml (base or local). Leave these lines alone."
 )
 _HOSTS_CHOICE = """\
 # What is chosen: edit here (`workspace` also in catalog_{0}.yml), or for one run:

@@ -141,7 +141,10 @@ def apply_patch(table: pd.DataFrame, patch: pd.DataFrame, where: str = "patch") 
     refuse(patch, patch[SAMPLE_ID].duplicated(), SAMPLE_ID, "is repeated", where)
     expected = patch.rename(columns={FROM[name]: name for name in STATE})[list(STATE)]
     moved = changed(state.iloc[rows].reset_index(drop=True), expected.reset_index(drop=True))
-    rule = "is no longer as the patch expects it; make the patch again"
+    rule = (
+        "is no longer as the patch expects it; make the patch again, from the labels in force: "
+        "kedro labels diff workspace REV --output FILE"
+    )
     refuse(patch, moved, SAMPLE_ID, rule, where)
     for name in STATE:
         values = state[name].array.copy()

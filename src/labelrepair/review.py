@@ -39,6 +39,8 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC_ZONE)
 AHEAD = timedelta(days=7)  # of this clock: another one may go wrong, and wins over later decisions
 
 URI, HASH, ANSWER, EXPORTED_AT = "uri", "data_hash", "reviewed_label", "exported_at"
+TEXT = "text"
+"""Optional: the words of a sample that is a text."""
 AUDITED = "audited"
 """Optional: what an audit is about, without telling it; see :func:`labelrepair.audit.audited`."""
 ITEM_COLUMNS = (SAMPLE_ID, URI, GIVEN_LABEL, SUGGESTED_LABEL, LABEL_QUALITY, CONFIDENCE)
@@ -63,14 +65,16 @@ def items(
     class_names: Sequence[str],
     uris: Mapping[str, str] | None = None,
     *,
+    texts: Mapping[str, str] | None = None,
     blind: bool = False,
 ) -> pd.DataFrame:
-    """Return what a reviewer sees of some rows: ``ITEM_COLUMNS`` as class names.
+    """Return what a reviewer sees of some rows: ``ITEM_COLUMNS`` as class names, perhaps ``TEXT``.
 
     Args:
         rows: of a repaired table, in the order of review.
         class_names: C names.
         uris: where a sample can be looked at, by id.
+        texts: what a sample says, by id, where samples are texts.
         blind: leave out what is known already: an audit must not be talked into agreeing.
     """
     shown = pd.DataFrame({SAMPLE_ID: rows[SAMPLE_ID].astype("str").to_numpy()})
@@ -79,17 +83,23 @@ def items(
         shown[name] = ["" if blind else class_names[int(code)] for code in rows[name]]
     for name in (LABEL_QUALITY, CONFIDENCE):
         shown[name] = np.nan if blind else rows[name].to_numpy(np.float64).round(4)
-    return shown[list(ITEM_COLUMNS)]
+    if not texts:
+        return shown[list(ITEM_COLUMNS)]
+    shown[TEXT] = [texts[sample] for sample in shown[SAMPLE_ID]]
+    return shown[[SAMPLE_ID, URI, TEXT, *ITEM_COLUMNS[2:]]]
 
 
 def to_csv(shown: pd.DataFrame, batch: str, table_hash: str, now: str = "") -> pd.DataFrame:
     """Return the table to fill in: a class name or ``NO_CLASS`` in reviewed_label, else blank.
 
-    ``now`` tells :func:`older` which decisions came after the table. A column ``AUDITED`` stays.
+    ``now`` tells :func:`older` which decisions came after the table. Columns ``TEXT`` and
+    ``AUDITED`` stay.
     """
     blank = {ANSWER: "", REVIEWER: "", NOTE: ""}
     filled = shown.assign(**blank, **{BATCH: batch, HASH: table_hash, EXPORTED_AT: now})
-    return filled[[*CSV_COLUMNS, *(name for name in (AUDITED,) if name in shown)]]
+    about = [name for name in (SAMPLE_ID, URI, TEXT) if name in shown]
+    asked = [*about, *CSV_COLUMNS[2:], *(name for name in (AUDITED,) if name in shown)]
+    return filled[asked]
 
 
 def to_label_studio(shown: pd.DataFrame, batch: str, table_hash: str) -> list[dict[str, Any]]:
@@ -102,7 +112,12 @@ def to_label_studio(shown: pd.DataFrame, batch: str, table_hash: str) -> list[di
     for row in shown.to_dict("records"):
         kind = "image" if row[URI] else "text"
         known = {k: v for k, v in row.items() if k not in (URI,) and v != "" and not pd.isna(v)}
-        data = {kind: row[URI] or row[SAMPLE_ID], **known, BATCH: batch, HASH: table_hash}
+        data = {
+            kind: row[URI] or row.get(TEXT) or row[SAMPLE_ID],
+            **known,
+            BATCH: batch,
+            HASH: table_hash,
+        }
         task: dict[str, Any] = {"data": data}
         if row[SUGGESTED_LABEL]:
             choice = {

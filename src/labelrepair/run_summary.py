@@ -43,8 +43,8 @@ SUMMARY_LINES = (
 )
 # The labels of a user's own test split are as noisy as the others.
 TEST_LINES = (
-    ("test accuracy{}, last epoch", "{}", "test.accuracy_last"),
-    ("test accuracy{}, last 10 epochs", "{} (mean)", "test.accuracy_last10"),
+    ("test accuracy, last epoch", "{}", "test.accuracy_last"),
+    ("test accuracy, last 10 epochs", "{} (mean)", "test.accuracy_last10"),
 )
 
 
@@ -66,11 +66,13 @@ def summary(evaluation_metrics: Mapping[str, Metric], context: Mapping[str, str]
         changed = f"{found['counts.relabel']} relabelled, {found['counts.drop']} dropped"
         headline = f"an estimated {rate} of the given labels are wrong -> {changed} {kept}"
         lines["true labels"] = "unknown, so nothing is said about how many labels are right"
-    measure = "" if evaluation_metrics.get("test.labels_right") == 1.0 else " (by given labels)"
-    tested = [(label.format(measure), *others) for label, *others in TEST_LINES]
+    measure = "" if evaluation_metrics.get("test.labels_right") == 1.0 else ", by given labels"
+    tested = [(label, text + measure, *names) for label, text, *names in TEST_LINES]
     for label, text, *names in (*SUMMARY_LINES, *tested):
         if all(name in found for name in names):
             lines[label] = text.format(*(found[name] for name in names))
+    if evaluation_metrics.get("counts.review"):
+        lines["to review"] += " (to ask people: kedro labels export)"
     lines |= context
     width = max(map(len, lines))
     return "\n".join(

@@ -186,6 +186,7 @@ def test_raw_data_outside_the_project_are_warned_of(project):
         ({"kind": "digits"}, []),
         ({"kind": "manifest", "path": "a/m.csv"}, ["a", "a/m.csv"]),
         ({"kind": "manifest", "path": "a/m.csv", "text_column": "text"}, ["a/m.csv"]),
+        ({"kind": "manifest", "path": "a/m.csv", "feature_columns": ["*"]}, ["a/m.csv"]),
         ({"kind": "huggingface", "files": {"train": "a/train-*.parquet", "test": "b.parquet"}},
          ["a", "b.parquet"]),
         ({"kind": "overlay", "labels": "l.pt", "base": {"kind": "npz", "path": "../b.npz"}},

@@ -133,10 +133,13 @@ def host(site, tmp_path_factory):
     assert "wrote conf/base/parameters_faces.yml" in printed
     assert "wrote src/shop/pipelines/faces/__init__.py" in printed
     assert "wrote .gitignore" in printed
+    assert "Once, at the end of shop/settings.py" in printed
     made.edit("conf/base/parameters.yml", PARAMETERS)
     made.kedro("labelrepair", "add", "tickets", "--dataset=tickets", "--preset=plain")
     made.edit("src/shop/pipeline_registry.py", REGISTRY)
-    made.edit("src/shop/settings.py", SETTINGS)
+    written = (made.root / "src/shop/settings.py").read_text()
+    assert "\nCONFIG_LOADER_ARGS = {" in written, "why ours come last"
+    made.edit("src/shop/settings.py", written + SETTINGS)
     (made.root / "data").mkdir(exist_ok=True)
     draws, labels = np.random.default_rng(0), np.arange(300) % 3
     features = (draws.normal(size=(300, 5)) + 3 * np.eye(5)[labels]).astype(np.float32)
@@ -286,7 +289,9 @@ def test_a_host_with_its_configuration_elsewhere(site, tmp_path):
     made = Host(tmp_path / "shop", site)
     made.edit("src/shop/settings.py", SETTINGS + 'CONF_SOURCE = "config"\n')
     (made.root / "conf").rename(made.root / "config")
-    assert "wrote config/base/catalog_faces.yml" in made.kedro("labelrepair", "add", "faces").stdout
+    printed = made.kedro("labelrepair", "add", "faces").stdout
+    assert "wrote config/base/catalog_faces.yml" in printed
+    assert "settings.py" not in printed, "which has ours already"
     assert not (made.root / "conf").exists()
     made.kedro("run", "--pipelines=faces", "--to-outputs=faces.label_table")
     assert (made.root / "data/faces/03_primary/label_table.parquet").exists()

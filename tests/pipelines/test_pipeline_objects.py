@@ -9,6 +9,7 @@ import torch
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project
+from kedro.framework.project import pipelines as projects_pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
@@ -394,3 +395,13 @@ def test_a_repair_needs_the_refinement_of_its_training():
     # A stage of its own reads what other stages have written.
     alone = create_pipeline("faces", parts=("repair", "evaluation", "report"))
     assert "faces.refined_probs" in alone.inputs()
+
+
+def test_a_pipeline_that_there_is_not_is_told_in_one_line():
+    configure_project("labelrepair")
+    projects_pipelines.set_requested(["evaluatio"])
+    try:
+        with pytest.raises(ConfigError, match="no pipeline 'evaluatio'; did you mean 'evaluation'"):
+            register_pipelines()
+    finally:
+        projects_pipelines.set_requested(None)

@@ -71,6 +71,18 @@ def test_every_kind_of_feature(features):
     assert len(result.history) == 2
 
 
+def test_a_result_is_shown_in_one_line():
+    result = repair()
+    probs = np.eye(C)[LABELS]
+    for found in (result, labelrepair.repair_with_probs(probs, LABELS)):
+        low, high = found.noise.interval
+        counts = found.table["action"].value_counts()
+        shown = repr(found)
+        assert shown.startswith(f"<{type(found).__name__}: {ROWS} rows; noise rate ")
+        assert f"({low:.1%} to {high:.1%}); keep {counts['keep']}, relabel " in shown
+        assert "\n" not in shown
+
+
 @pytest.mark.parametrize("method", ["cross_entropy", "joint_optimization", "nlnl"])
 def test_the_unit_of_a_column_does_not_matter(method):
     """Whatever the method does with pixels; powers of two leave the bits alone."""
@@ -366,7 +378,10 @@ def test_labels_and_ids_that_cannot_be_used(labels, more, message):
             {"network": {"name": "mlp", "options": {1: 2}}},
             "network.options: expected text as names",
         ),
-        ({"network": {"name": "mlp", "options": {"name": "x"}}}, "network.options.name: not an op"),
+        (
+            {"network": {"name": "mlp", "options": {"name": "x"}}},
+            "network mlp.name: unknown option",
+        ),
         ({"network": "embedding"}, "network: 'embedding' takes token ids, found features torch.fl"),
         ({"probe": [1]}, r"probe: expected a mapping, found \[1\]"),
         (

@@ -1,6 +1,7 @@
 """What is written into another project means the same as our own configuration."""
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from kedro.pipeline import Node, Pipeline
 from omegaconf import OmegaConf
 
 from labelrepair import defaults
-from labelrepair.choices import choose
+from labelrepair.choices import ChoiceLoader, choose
 from labelrepair.defaults import (
     Host,
     add_to_project,
@@ -222,3 +223,23 @@ def test_every_product_of_a_repair_has_a_layer(host):
         if not name.startswith("_") and "layer" not in entry["metadata"]["kedro-viz"]
     ]
     assert without == []
+
+
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        ("noise", "the data set that is chosen says nothing of its noise; add 'noise: {kind: none"),
+        ("probe", "says nothing of its probe; add the plain training"),
+        ("source", "says nothing of its source; add where it is"),
+    ],
+)
+def test_what_a_data_set_lacks_is_told(tmp_path, left_out, told):
+    entry = {"source": {"kind": "digits"}, "noise": {"kind": "none"}, "probe": {}}
+    del entry[left_out]
+    shutil.copytree(conf_folder(), tmp_path / "conf")
+    file = tmp_path / "conf/base/parameters_own.yml"
+    file.write_text(yaml.safe_dump({"datasets": {"own": entry}}))
+    arguments = {**CONFIG_LOADER_ARGS, "default_run_env": "base"}
+    loader = ChoiceLoader(str(tmp_path / "conf"), runtime_params={"dataset": "own"}, **arguments)
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        loader["parameters"]

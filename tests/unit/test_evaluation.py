@@ -384,23 +384,25 @@ def test_errors_name_what_is_wrong(table, truth, history, used):
 
 
 @pytest.mark.parametrize(
-    ("truth_of_test", "label"),
+    ("truth_of_test", "ends"),
     [
-        ([0, 1], "test accuracy, last"),
-        ([0, 2], "test accuracy (by given labels), last"),  # one label is wrong
-        ([0, -1], "test accuracy (by given labels), last"),  # one may be
-        ([-1, -1], "test accuracy (by given labels), last"),
+        ([0, 1], [" 62.0 %", " 57.5 % (mean)"]),
+        ([0, 2], [" 62.0 %, by given labels", " 57.5 % (mean), by given labels"]),  # one is wrong
+        ([0, -1], [" 62.0 %, by given labels", " 57.5 % (mean), by given labels"]),  # one may be
+        ([-1, -1], [" 62.0 %, by given labels", " 57.5 % (mean), by given labels"]),
     ],
 )
 def test_the_summary_says_when_test_labels_may_be_wrong(
-    table, truth, history, used, truth_of_test, label
+    table, truth, history, used, truth_of_test, ends
 ):
     truth.loc[[12, 13], "true_label"] = truth_of_test
     found = evaluate(table, truth, NOISE, history, used, 3).metrics
     right = np.mean(np.array(truth_of_test) == [0, 1])
     assert found.get("test.labels_right") == (right if max(truth_of_test) >= 0 else None)
     lines = [line for line in summary(found, {}).splitlines() if "test accuracy" in line]
-    assert [line.startswith(label) for line in lines] == [True, True]
+    assert [line.endswith(end) for line, end in zip(lines, ends, strict=True)] == [True, True]
+    # The line about the MLflow run, which is printed below, has its text there.
+    assert all(line[31:].lstrip() == line[31:] for line in lines)
 
 
 def test_summary_with_truth(table, truth, history, used):
@@ -418,6 +420,8 @@ def test_summary_with_truth(table, truth, history, used):
     assert body["noise rate, actual"] == "33.3 %"
     assert body["flagged as wrong"] == "4 (precision 75.0 %, recall 75.0 %)"
     assert body["relabelled"] == "2 (new label right: 50.0 %)"
+    assert body["to review"] == f"{found['counts.review']} (to ask people: kedro labels export)"
+    assert "kedro labels" not in summary({**found, "counts.review": 0}, {})
     assert body["test accuracy, last epoch"] == "62.0 %"
     assert body["test accuracy, last 10 epochs"] == "57.5 % (mean)"
     assert list(body)[-2:] == ["table", "MLflow run"]

@@ -26,6 +26,7 @@ from labelrepair import decisions, ledger, review
 from labelrepair.commands.labels import commands
 from labelrepair.label_io import DecisionsDataset, LedgerDataset
 from labelrepair.label_table import LabelSource, content_hashes, data_hash
+from labelrepair.sealed import seal
 
 NAMES = ["ant", "bee", "cat"]
 FEATURES = np.arange(40 * 16, dtype=np.uint16).reshape(-1, 1, 4, 4) // 3 % 256
@@ -38,6 +39,7 @@ CATALOG = """
   type: labelrepair.io.WholeFile
   filepath: data/repaired.parquet
   dataset: {{type: pandas.ParquetDataset, save_args: {{index: false}}}}
+{prefix}input_format: {{type: json.JSONDataset, filepath: data/input_format.json}}
 {prefix}features: {{type: labelrepair.io.ArrayDataset, filepath: data/features.npy}}
 {prefix}human_decisions:
   {{type: labelrepair.label_io.DecisionsDataset, filepath: data/people.csv}}
@@ -612,6 +614,9 @@ def test_apply_takes_a_reviewed_patch(host):
     shown = host.run("apply", "patch.csv", fails=True)
     assert "patch.csv: line 2: sample_id 's/00' is no longer as the patch expects" in shown
     assert host.content() == before
+    host.run("diff", "given", "-o", "backwards.csv")
+    shown = host.run("apply", "backwards.csv", fails=True)
+    assert "from the labels in force: kedro labels diff workspace REV --output FILE" in shown
 
 
 # -- review -----------------------------------------------------------------------------------
@@ -905,7 +910,7 @@ def test_no_picture_of_other_features_is_shown(host):
 
     shown = host.run("export", "-o", "review.csv", "--images", "img", fails=True)
 
-    assert "features.npy: 39 images for 40 rows; the pipelines have not run since" in shown
+    assert "features.npy: 39 samples for 40 rows; the pipelines have not run since" in shown
     assert not Path("img").exists()
     # As many, of an ingestion that was stopped before it wrote its table.
     np.save(host.data / "features.npy", FEATURES[::-1])
@@ -914,6 +919,49 @@ def test_no_picture_of_other_features_is_shown(host):
 
     assert "features.npy: row 14 is not sample 's/14' (content hash" in shown
     assert not Path("img").exists()
+    assert not Path("review.csv").exists()
+
+
+@pytest.fixture
+def texts(host):
+    """The host, of texts of two words; the vocabulary lacks every third."""
+    vocabulary = ["<padding>", "<start>", "<unknown>", "good", *(f"word{row}" for row in range(40))]
+    form = {"kind": "tokens", "vocabulary": vocabulary}
+    (host.data / "input_format.json").write_text(json.dumps(form))
+    tokens = [[0, 1, 3, 2 if row % 3 == 0 else row + 4] for row in range(40)]
+    np.save(host.data / "features.npy", np.array(tokens, np.int32))
+    return host
+
+
+def test_reviewers_read_the_texts_that_they_are_asked_about(texts):
+    texts.run("export", "-o", "review.csv")
+    sheet = pd.read_csv("review.csv", dtype=str, keep_default_na=False).set_index("sample_id")
+    assert sheet.columns[:2].tolist() == ["uri", "text"]
+    assert sheet["text"].to_dict() == {
+        "s/14": "good word14", "s/13": "good word13", "s/12": "good …", "s/11": "good word11",
+        "s/10": "good word10",
+    }  # fmt: skip
+    texts.fill("review.csv", {"s/14": "bee"}, reviewer="ada")
+    assert "1 samples decided" in texts.run("import", "review.csv")
+
+    texts.run("export", "--format", "label-studio", "-o", "tasks.json")
+    tasks = json.loads(Path("tasks.json").read_text())
+    assert [task["data"]["text"] for task in tasks[:2]] == ["good word13", "good …"]
+
+    texts.run("audit", "draw", "--count", "3", "-o", "audit.csv")
+    drawn = pd.read_csv("audit.csv", dtype=str, keep_default_na=False)
+    assert drawn["text"].str.startswith("good ").all()
+    assert "audited" in drawn.columns
+
+
+def test_no_words_of_another_vocabulary_are_shown(texts):
+    ingested = pd.read_parquet(texts.data / "label_table.parquet")
+    ingested.attrs = seal(input_format={"vocabulary": ["other"]})
+    ingested.to_parquet(texts.data / "label_table.parquet", index=False)
+
+    shown = texts.run("export", "-o", "review.csv", fails=True)
+
+    assert "input_format: not what the same run wrote beside the label table" in shown
     assert not Path("review.csv").exists()
 
 

@@ -4,17 +4,21 @@ import os
 from pathlib import Path
 
 import click
+from kedro.framework.project import settings
 from kedro.framework.startup import ProjectMetadata
 
 from labelrepair.commands.git_files import KEPT, ignored, keep
 from labelrepair.defaults import Host, add_to_project, shipped
 from labelrepair.errors import ConfigError
 
-NEXT = """
-Once, in {package}/settings.py:
-    from labelrepair.settings import CONFIG_LOADER_ARGS, HOOKS
+ONCE = """
+Once, at the end of {package}/settings.py, as what is assigned last holds (hooks and resolvers of
+your own are joined with these, see docs/other_projects.md):
+    from labelrepair.settings import CONFIG_LOADER_ARGS, HOOKS"""
+THEN = """
 Then:
     kedro run --pipelines {namespace}"""
+RESOLVERS = ("choose", "home")
 
 
 @click.group(name="labelrepair")
@@ -58,7 +62,9 @@ def add(
         click.echo("wrote .gitignore (lines added: what git keeps of the products)")
     for path in ignored(project, [f"{host.folder}/{name}" for name in KEPT]):
         click.echo(f"git still ignores {path}: change the line that says so (git check-ignore -v)")
-    click.echo(NEXT.format(package=metadata.package_name, namespace=namespace))
+    if not set(RESOLVERS) <= (settings.CONFIG_LOADER_ARGS.get("custom_resolvers") or {}).keys():
+        click.echo(ONCE.format(package=metadata.package_name))
+    click.echo(THEN.format(namespace=namespace))
 
 
 @labelrepair.command()

@@ -24,6 +24,7 @@ from PIL import Image
 from pluggy import PluginManager
 
 from labelrepair import decisions, label_diff, ledger
+from labelrepair.data.tokens import spelled
 from labelrepair.data.unpacked import check_parquet
 from labelrepair.errors import DataError, LabelRepairError, shown
 from labelrepair.label_table import (
@@ -324,11 +325,33 @@ class LabelProject:
             )
         return names
 
+    def texts(self, samples: Sequence[str]) -> dict[str, str]:
+        """Return the words of the samples that are in the vocabulary; nothing if they are no texts.
+
+        Raises:
+            DataError: vocabulary or features are not those of these samples.
+        """
+        try:
+            written = self._dataset("input_format").exists()
+        except DataError:
+            written = False  # a host's own ingestion may write none
+        form = self.load("input_format") if written else {}
+        vocabulary = form.get("vocabulary")
+        if not vocabulary:
+            return {}
+        check_ingested(self.load("label_table"), input_format=form)
+        features = self.load("features")
+        rows = self._feature_rows(samples, len(features))
+        return {
+            sample: spelled(np.asarray(features[row]).tolist(), vocabulary)
+            for sample, row in zip(samples, rows, strict=True)
+        }
+
     def _feature_rows(self, samples: Sequence[str], count: int) -> Any:
         """Return where the samples of the repaired table lie among ``count`` features."""
         if len(self.table) != count:
             where = self.path("features")
-            raise DataError(f"{where}: {count} images for {len(self.table)} rows; {RUN_FIRST}")
+            raise DataError(f"{where}: {count} samples for {len(self.table)} rows; {RUN_FIRST}")
         return pd.Index(self.table[SAMPLE_ID]).get_indexer(pd.Index(samples))
 
 

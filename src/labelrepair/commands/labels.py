@@ -472,7 +472,8 @@ def _export(
         files = project.write_images(list(rows["sample_id"]), images)
         uris = {k: image_url.format(folder=images.as_posix(), name=n) for k, n in files.items()}
     names, current = project.class_names, data_hash(project.table)
-    shown = review.items(rows, names, uris, blind=blind)
+    texts = project.texts(list(rows["sample_id"]))
+    shown = review.items(rows, names, uris, texts=texts, blind=blind)
     if marks is not None:
         shown[review.AUDITED] = marks.reindex(shown["sample_id"]).to_numpy()
     if form == "csv":

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labelrepair.data.columns import number_vectors
 from labelrepair.data.files import column_of, inside, place_of, read_table, text_of
 from labelrepair.data.images import image_features
 from labelrepair.data.labels import encode_labels
 from labelrepair.data.samples import Array, Samples
 from labelrepair.data.tokens import WORDS, tokenised
-from labelrepair.errors import DataError, shown
+from labelrepair.errors import ConfigError, DataError, nearest, shown
 from labelrepair.label_table import Split, text_hashes
+from labelrepair.plain_csv import separator_hint
 
 
 def read_manifest(
@@ -25,6 +27,7 @@ def read_manifest(
     path_column: str = "path",
     image_column: str | None = None,
     text_column: str | None = None,
+    feature_columns: tuple[str, ...] | None = None,
     split_column: str | None = None,
     true_label_column: str | None = None,
     image_root: str | None = None,
@@ -37,7 +40,7 @@ def read_manifest(
     labels_are_true: bool = False,
     decode: bool = True,
 ) -> Samples:
-    """Read a manifest; features come from text_column, else image_column, else path_column.
+    """Read a manifest; features come from one of the ``*_column`` options, else from path_column.
 
     Args:
         path: a .csv, .parquet or .pq file; a CSV is not compressed.
@@ -46,6 +49,8 @@ def read_manifest(
         path_column: image files relative to ``image_root``.
         image_column: encoded images inside a Parquet file, binary or struct{bytes, path}.
         text_column: texts, tokenised over the vocabulary of the training rows.
+        feature_columns: columns of numbers, which become vectors: names, or patterns as "mean_*";
+            "*" is every column that is not named otherwise here.
         split_column: train, validation or test per row; None: all rows are train.
         true_label_column: the truth, blank where unknown.
         image_root: nothing outside it is read; default: the manifest's folder.
@@ -59,8 +64,12 @@ def read_manifest(
         decode: see :func:`labelrepair.data.sources.read_source`.
 
     Raises:
+        ConfigError: feature_columns beside text_column or image_column.
         DataError: a column is missing, an id or label blank, a file missing or outside the root.
     """
+    given_too = [name for name in (text_column, image_column) if name is not None]
+    if feature_columns is not None and given_too:
+        raise ConfigError(f"feature_columns: features also come from '{given_too[0]}'; name one")
     table = read_table(path)
     ids = _ids(table, id_column, path)
     truth = None if true_label_column is None else column_of(table, true_label_column, path)
@@ -73,7 +82,12 @@ def read_manifest(
         splits = np.array(text_of(table, split_column, path).tolist(), dtype=np.str_)
     features: Any
     vocabulary = content_hashes = None
-    if text_column is not None:
+    images = feature_columns is None and text_column is None
+    if feature_columns is not None:
+        others = (id_column, label_column, split_column, true_label_column)
+        taken = [name for name in others if name is not None]
+        features = number_vectors(table, feature_columns, taken, path)
+    elif text_column is not None:
         texts = text_of(table, text_column, path)
         train = splits == Split.TRAIN
         features, vocabulary = tokenised(texts, train, vocabulary_size, length, token_pattern)
@@ -83,6 +97,8 @@ def read_manifest(
             sources: list[Any] = image_bytes(column_of(table, image_column, path), ids, path)
         else:
             root = Path(path).parent if image_root is None else image_root
+            if path_column not in table.columns:
+                raise DataError(_no_features(table, path_column, path))
             sources = _image_paths(text_of(table, path_column, path), ids, root, path)
         names_of = [f"{path}: sample '{i}'" for i in ids]
         features = image_features(sources, names_of, mode, image_size, decode)
@@ -95,10 +111,19 @@ def read_manifest(
         true_labels,
         labels_are_true,
         vocabulary,
-        resized=vocabulary is None and image_size is not None,
+        resized=images and image_size is not None,
         token_pattern=None if vocabulary is None else token_pattern,
         content_hashes=content_hashes,
     )
+
+
+def _no_features(table: pd.DataFrame, path_column: str, file: str) -> str:
+    found = [str(name) for name in table.columns]
+    hint = separator_hint(found) or (
+        "of images name the path_column or image_column, of texts the text_column, of numbers the "
+        f"feature_columns; {shown(nearest(path_column, found), 1_000)}"
+    )
+    return f"{file}: no column '{path_column}'; {hint}"
 
 
 def image_bytes(values: "pd.Series[Any]", ids: Array, file: str) -> list[bytes]:

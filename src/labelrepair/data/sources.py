@@ -49,6 +49,7 @@ class SourceSpec:
     path_column: str | None = None
     image_column: str | None = None
     text_column: str | None = None
+    feature_columns: tuple[str, ...] | None = None
     split_column: str | None = None
     true_label_column: str | None = None
     image_root: str | None = None

@@ -81,6 +81,24 @@ def encode_texts(
     return tokens
 
 
+def spelled(tokens: Iterable[int], vocabulary: Sequence[str], most: int | None = None) -> str:
+    """Return the words of a text's tokens: "…" is a word that the vocabulary lacks.
+
+    Args:
+        tokens: of one text; padding and start are passed over.
+        vocabulary: the word of each token id; a token without one is shown as its number.
+        most: words at most; where there are more, the text ends in "…".
+    """
+    ids = [int(token) for token in tokens if token not in (PADDING, START)]
+    words = []
+    for token in ids[:most]:
+        if 0 <= token < len(vocabulary):
+            words.append("…" if token < len(RESERVED) else vocabulary[token])
+        else:
+            words.append(f"#{token}")
+    return " ".join(words) + (" …" if len(ids) > len(words) else "")
+
+
 def check_token_pattern(pattern: str) -> None:
     """Check that it is a regular expression of words.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from labelrepair.networks.text import (
     embedding_lstm,
 )
 
-__all__ = ["available", "build", "takes_tokens"]
+__all__ = ["available", "build", "check_name", "takes_tokens"]
 
 # Each architecture: a factory (in_shape, num_classes, options) and the dataclass of its options.
 _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], type[Any]]] = {
@@ -48,11 +48,31 @@ _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], type[Any]]] = {
     "resnet18": (functools.partial(cifar_resnet, name="resnet18"), NoOptions),
     "resnet34": (functools.partial(cifar_resnet, name="resnet34"), NoOptions),
 }
+_OF_ANY = "batch_norm_head"  # an option of :func:`build`, whatever it builds
 
 
 def available() -> tuple[str, ...]:
     """Return the names of the architectures that come with the package, sorted."""
     return tuple(sorted(_ARCHITECTURES))
+
+
+def check_name(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what :func:`build` would refuse whatever the data: before a run, not in its middle.
+
+    What an import path names is not imported here.
+
+    Raises:
+        ConfigError: an unknown name, or an option that the architecture does not take.
+    """
+    if ":" in name or "." in name:
+        return
+    if name not in _ARCHITECTURES:
+        raise ConfigError(
+            f"network: unknown name '{name}'; {nearest(name, available())}, or an import path "
+            f"'package.module:Class'"
+        )
+    own = {key: value for key, value in options.items() if key != _OF_ANY}
+    _options(_ARCHITECTURES[name][1], own, name)
 
 
 def takes_tokens(name: str) -> bool:
@@ -96,16 +116,12 @@ def build(
         len(in_shape) > 0 and min(in_shape) > 0,
         f"in_shape: expected positive sizes, found {in_shape}",
     )
-    if ":" in name or "." in name:
-        network = build_imported(name, in_shape, num_classes, options)
-    elif name in _ARCHITECTURES:
+    check_name(name, options)
+    if name in _ARCHITECTURES:
         factory, options_class = _ARCHITECTURES[name]
         network = factory(in_shape, num_classes, _options(options_class, options, name))
     else:
-        raise ConfigError(
-            f"network: unknown name '{name}'; {nearest(name, available())}, or an import path "
-            f"'package.module:Class'"
-        )
+        network = build_imported(name, in_shape, num_classes, options)
     if batch_norm_head:
         if name in _ARCHITECTURES:
             _hold_bias(network)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labelrepair import __version__
 from labelrepair.label_table import (
     ACTION,
     CONFIDENCE,
@@ -87,6 +88,7 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
         "policy": dict(sources.policy),
         "facts": {**sources.facts, "data_hash": digest},
         "links": spec.links,
+        "version": __version__,
     }
 
 

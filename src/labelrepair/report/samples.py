@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelrepair.data.tokens import PADDING, RESERVED, START
+from labelrepair.data.tokens import spelled
 from labelrepair.report.spec import ReportSpec
 
 Array = NDArray[Any]
@@ -46,7 +46,7 @@ class Viewer:
         if sample.ndim == 3:
             return self._picture(_as_bytes(sample))
         if sample.dtype.kind != "f":
-            return View(words=self._text(sample))
+            return View(words=spelled(sample, self._vocabulary, self._spec.text_words))
         if self._spec.vector_image is not None:
             return self._picture(_as_bytes(sample.reshape(1, *self._spec.vector_image)))
         return View(values=self._values(sample))
@@ -66,19 +66,6 @@ class Viewer:
         content = base64.b64encode(stream.getvalue()).decode()
         uri = f"data:image/{kind['format'].lower()};base64,{content}"
         return View(uri=uri, width=image.width, height=image.height)
-
-    def _text(self, tokens: Array) -> str:
-        """Return the first words; without a vocabulary, the token numbers."""
-        ids = [int(token) for token in tokens if token not in (PADDING, START)]
-        shown = ids[: self._spec.text_words]
-        names = self._vocabulary
-        words = []
-        for token in shown:
-            if 0 <= token < len(names):
-                words.append("…" if token < len(RESERVED) else names[token])
-            else:
-                words.append(f"#{token}")
-        return " ".join(words) + (" …" if len(ids) > len(shown) else "")
 
     def _values(self, vector: Array) -> tuple[tuple[str, str, str], ...]:
         """Return (name, value, usual value) of the most unusual values of a vector."""

@@ -8,6 +8,8 @@ from typing import Any
 
 READERS = ("ingestion.source", "ingestion.curated")
 _PLACES = ("path", "root", "image_root", "labels")
+# With one of these a manifest's features are elsewhere, or in the manifest.
+_NO_FILES_BESIDE = ("image_root", "text_column", "image_column", "feature_columns")
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -33,7 +35,7 @@ def _named(options: Mapping[str, Any]) -> Iterator[str]:
             yield from (_before_patterns(str(pattern)) for pattern in value.values())
         elif isinstance(value, Mapping):
             yield from _named(value)  # the sources that an overlay or an open set is made of
-    inside = [key for key in ("image_root", "text_column", "image_column") if options.get(key)]
+    inside = [key for key in _NO_FILES_BESIDE if options.get(key)]
     if options.get("kind") == "manifest" and not inside:
         yield str(Path(str(options.get("path"))).parent)  # its pictures lie beside it
 

@@ -15,6 +15,8 @@ from labelrepair.config import (
     require,
     within,
 )
+from labelrepair.networks import check_name
+from labelrepair.training.device import named_device
 
 T = TypeVar("T")
 MOST_EPOCHS = 10**6  # the longest of the papers are 720; the history has a row for each
@@ -199,7 +201,10 @@ class TrainingConfig:
     distributed: Distributed = Distributed()
 
     def __post_init__(self) -> None:
-        """Check names and ranges."""
+        """Check names and ranges; network and device now, as trainings may come hours later."""
+        check_name(self.network.name, self.network.options)
+        if self.device != "auto":
+            named_device(self.device)
         kinds = ("auto", "none", "pixel_mean", "channel_mean", "standardize")
         one_of(kinds, normalize=self.normalize)
         one_of(("float32", "bfloat16"), precision=self.precision)

@@ -14,6 +14,18 @@ KEPT = 256 << 20  # bytes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt (malloc.h)
 
 
+def named_device(name: str) -> torch.device:
+    """Return the device of a name, whether or not it is there.
+
+    Raises:
+        ConfigError: torch knows no such device.
+    """
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device: '{name}' is not available here ({error})") from error
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device: ``auto`` is CUDA where there is one, else the CPU.
 
@@ -22,8 +34,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = named_device(name)
     try:
-        device = torch.device(name)
         torch.empty(1, device=device).tolist()  # "meta" makes tensors, without values
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device: '{name}' is not available here ({error})") from error

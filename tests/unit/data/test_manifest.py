@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from labelrepair.data import SourceSpec, read_source
-from labelrepair.errors import DataError
+from labelrepair.errors import ConfigError, DataError
 from labelrepair.label_table import text_hashes
 
 ROWS = {
@@ -227,3 +227,84 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(make):
         file.seek(0)
         file.write(b"\xef\xbb\xbf" + content)
     assert read_source(spec).sample_ids.tolist() == ["0001", "0002", "0003"]
+
+
+NUMBERS = {
+    "sample_id": ["b", "a", "c"],
+    "mean_x": [1.5, 2.5, -3.0],
+    "label": ["dog", "cat", "dog"],
+    "clean": ["dog", "dog", "dog"],
+    "count": [10, 20, 30],
+    "mean_y": [0.1, 1e-5, 1e9],
+}
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """Write a table of numbers; return its spec."""
+
+    def write(wanted, changes=None, suffix="csv", **options):
+        frame = pd.DataFrame({**NUMBERS, **(changes or {})})
+        file = tmp_path / f"numbers.{suffix}"
+        frame.to_csv(file, index=False) if suffix == "csv" else frame.to_parquet(file)
+        known = {"true_label_column": "clean", "feature_columns": tuple(wanted), **options}
+        return SourceSpec("manifest", path=str(file), **known)
+
+    return write
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("wanted", "order"),
+    [
+        (["count", "mean_x"], ["count", "mean_x"]),
+        (["mean_*"], ["mean_x", "mean_y"]),
+        (["count", "*"], ["count", "mean_x", "mean_y"]),
+    ],
+)
+def test_columns_of_numbers_become_vectors(numbers, suffix, wanted, order):
+    samples = read_source(numbers(wanted, suffix=suffix))
+    assert samples.features.dtype == np.float32
+    expected = pd.DataFrame(NUMBERS).sort_values("sample_id")[order].to_numpy(np.float32)
+    np.testing.assert_array_equal(samples.features, expected)
+    assert samples.sample_ids.tolist() == ["a", "b", "c"]
+    assert samples.true_labels.tolist() == [1, 1, 1]
+    assert not samples.resized
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "message"),
+    [
+        (["mean_z"], {}, r"feature_columns: no column 'mean_z'; did you mean 'mean_"),
+        (["median_*"], {}, r"feature_columns: no column 'median_\*'"),
+        (["count", "label"], {}, "column 'label' is the id, a label or the split: no feature"),
+        (["clean"], {}, "column 'clean' is the id, a label"),
+        (["count"], {"count": [1, None, 3]}, "column 'count' is blank in line 3"),
+        (["*"], {"count": [1, "red", 3]}, r"'count' holds 'red' in line 3.*columns of 0 and 1"),
+        (["count"], {"count": ["1", "2,5", "3"]}, "'2,5' in line 3, expected a finite number"),
+        (["count"], {"count": [1, 2, 1e300]}, "'1e\\+300' in line 4, expected a finite number"),
+        (["count"], {"count": [1, "inf", 2]}, "'inf' in line 3"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_column_and_line(numbers, wanted, changes, message):
+    with pytest.raises(DataError, match=message):
+        read_source(numbers(wanted, changes))
+
+
+def test_blanks_truth_values_and_dates_of_a_parquet_file(numbers):
+    flags = read_source(numbers(["count"], {"count": [True, False, True]}, "parquet"))
+    assert flags.features[:, 0].tolist() == [0, 1, 1]
+    blank = pd.array([1, None, 3], dtype="Int64")
+    with pytest.raises(DataError, match="'count' is blank in row 1; fill it in"):
+        read_source(numbers(["count"], {"count": blank}, "parquet"))
+    dates = pd.to_datetime(["2024-01-01"] * 3)
+    with pytest.raises(DataError, match=r"column 'count'.*(text or a|finite) number"):
+        read_source(numbers(["count"], {"count": dates}, "parquet"))
+
+
+def test_features_come_from_one_place(numbers):
+    with pytest.raises(ConfigError, match="features also come from 'label'; name one"):
+        read_source(numbers(["count"], text_column="label"))
+    spec = numbers(["count"])
+    with pytest.raises(DataError, match=r"no column 'path'; .* of numbers the feature_columns"):
+        read_source(SourceSpec("manifest", path=spec.path))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import labelrepair
 from labelrepair.errors import ConfigError
 from labelrepair.report import ReportSpec, render
 
@@ -117,6 +118,18 @@ def test_pictures_and_tables_are_described(page):
     assert all(attrs.get("scope") for attrs in page.all("th"))
     scrolled = [a for a in page.all("div") if "scroll" in (a.get("class") or "").split()]
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolled)
+
+
+def test_the_page_tells_how_people_are_asked(page, make_sources):
+    told = "To ask people: kedro labels export ."
+    assert page.text.count(told) == 1
+    decided = make_sources()
+    decided.table.loc[decided.table["action"] == "review", "action"] = "keep"
+    assert told not in Page(render(decided)).text
+
+
+def test_the_page_tells_which_version_made_it(page):
+    assert f"Made by labelrepair {labelrepair.__version__}." in page.text
 
 
 def test_nothing_comes_from_outside(make_sources):
