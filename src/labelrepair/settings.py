@@ -14,6 +14,7 @@ from labelrepair.hooks import (
     RunnerHook,
     StoreHook,
     SummaryHook,
+    WarningHook,
 )
 from labelrepair.stages.hooks import HiddenSettingsHook, OneStoreHook
 from labelrepair.stages.workspace import in_home
@@ -31,6 +32,7 @@ HOOKS = (
     _label_lock,
     InterruptHook(_run_lock, _label_lock),
     CollectorHook(),
+    WarningHook(),
     HiddenSettingsHook(),
     # Last: of those that want to be first, Kedro calls these first.
     RankHook(),

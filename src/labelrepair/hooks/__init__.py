@@ -10,6 +10,7 @@ from labelrepair.hooks.provenance import ProvenanceHook
 from labelrepair.hooks.ranks import RankHook
 from labelrepair.hooks.run_lock import RunLockHook
 from labelrepair.hooks.runner import RunnerHook
+from labelrepair.hooks.spoken_warnings import WarningHook
 from labelrepair.hooks.store import StoreHook, check_store
 from labelrepair.hooks.summary import SummaryHook
 
@@ -26,5 +27,6 @@ __all__ = [
     "RunnerHook",
     "StoreHook",
     "SummaryHook",
+    "WarningHook",
     "check_store",
 ]
