@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.fx
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from labelrepair.training import EXCLUSIVE
 
@@ -20,7 +21,8 @@ def exporting(model: nn.Module) -> Iterator[None]:
     The sizes of what is traced hold each other in a circle through C++, of which Python's collector
     sees only a part: 0.1 MB an export in a service that hands over model after model. Versions of
     PyTorch that trace strictly by default (2.6) allow no look at them and keep that. The texts of
-    all code that was generated for its graphs are kept as well, for tracebacks.
+    all code that was generated for its graphs are kept as well, for tracebacks, and so is what was
+    found of the shapes of every operation, under keys that no other graph has.
 
     Args:
         model: what is exported in here, once or several times.
@@ -46,6 +48,7 @@ def exporting(model: nn.Module) -> Iterator[None]:
             for name in texts.keys() - known:
                 texts.pop(name, None)
                 linecache.cache.pop(name, None)
+            FakeTensorMode.cache_clear()
 
 
 def _generated() -> dict[str, str]:

@@ -5,6 +5,7 @@ import gc
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from labelrepair.exports import _generated, exporting, traces_strictly
@@ -27,7 +28,9 @@ def test_an_export_leaves_nothing_behind(tmp_path):
     before, texts = remembered(), set(_generated())
     with exporting(model):
         torch.export.save(export(model), file)
+        assert FakeTensorMode.cache
     assert remembered() == before
+    assert not FakeTensorMode.cache
     assert set(_generated()) == texts
     assert texts, "else this PyTorch keeps them elsewhere, or not at all"
     assert not model._forward_pre_hooks
