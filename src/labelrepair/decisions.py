@@ -236,7 +236,6 @@ def check(table: pd.DataFrame, decisions: pd.DataFrame, where: str = "human_deci
     Raises:
         DataError: see :func:`apply`.
     """
-    _refuse_moved(table, decisions, where)
     rows = _rows(table, decisions, where)
     stale = table[CONTENT_HASH].to_numpy()[rows] != decisions[CONTENT_HASH].to_numpy()
     if stale.any():
@@ -326,9 +325,13 @@ def _actions(decided: pd.DataFrame, given: Any) -> Any:
 
 def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
     rows = pd.Index(table[SAMPLE_ID]).get_indexer(pd.Index(decided[SAMPLE_ID]))
-    unknown = pd.Series(rows < 0)
-    rule = f"is not in the label table{_otherwise(table[SAMPLE_ID], decided[SAMPLE_ID][unknown])}"
-    refuse(decided, unknown, SAMPLE_ID, rule, where)
+    gone = rows < 0
+    if gone.any():
+        told = _otherwise(table[SAMPLE_ID], decided[SAMPLE_ID][gone])
+        if not told and CONTENT_HASH in decided:
+            told = f"; {_advice(table, decided, gone)}"
+        rule = f"is not in the label table{told}"
+        refuse(decided, pd.Series(gone), SAMPLE_ID, rule, where)
     test = (table[SPLIT] == Split.TEST).to_numpy()[rows]
     moved = (
         "belongs to the test split, whose labels are never repaired; a split that is drawn "
@@ -340,24 +343,17 @@ def _rows(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> Any:
     return rows
 
 
-def _refuse_moved(table: pd.DataFrame, decided: pd.DataFrame, where: str) -> None:
-    """Refuse decisions about samples that are gone, unless a spreadsheet has rewritten the id."""
-    gone = ~decided[SAMPLE_ID].isin(table[SAMPLE_ID]).to_numpy()
-    if gone.any() and not _otherwise(table[SAMPLE_ID], decided[SAMPLE_ID][gone]):
-        rule = f"is not in the label table; {_advice(table, decided, gone)}"
-        refuse(decided, pd.Series(gone), SAMPLE_ID, rule, where)
-
-
 def _advice(table: pd.DataFrame, decided: pd.DataFrame, wrong: Any) -> str:
     """Return what to do about the first wrong decision: its sample has not the content of then."""
-    held = str(decided[CONTENT_HASH].iloc[int(wrong.argmax())])
-    if of_texts(table) and not held.startswith(OF_TEXT):
+    sample, held = decided[[SAMPLE_ID, CONTENT_HASH]].iloc[int(wrong.argmax())]
+    there = (table[SAMPLE_ID] == sample).any()
+    if there and of_texts(table) and not str(held).startswith(OF_TEXT):
         return (
             "it is of an earlier version, whose hashes were of tokens: where the text is that of "
             "then, put label_table's content_hash into the line, else decide again or remove it"
         )
     now = table.loc[table[CONTENT_HASH] == held, SAMPLE_ID]
-    if now.empty and not decided[SAMPLE_ID].isin(table[SAMPLE_ID]).any():
+    if now.empty and not (there or table[SAMPLE_ID].isin(decided[SAMPLE_ID]).any()):
         return (
             "no decided sample is: if the decisions are about another data set, choose that "
             "(--params dataset=NAME), else decide again or remove the lines"
@@ -370,7 +366,7 @@ def _advice(table: pd.DataFrame, decided: pd.DataFrame, wrong: Any) -> str:
 
 def _otherwise(known: Iterable[str], unknown: "pd.Series[Any]") -> str:
     """Return what to say of the first unknown text if a spreadsheet may have made it of another."""
-    text = str(unknown.iloc[0]) if len(unknown) else ""
+    text = str(unknown.iloc[0])
     seen = taken_for(text)
     own = [name for name in known if seen and (taken_for(name) == seen or rewritten(name) == text)]
     return f", which has '{own[0]}': {SPREADSHEET}" if own else ""

@@ -381,9 +381,12 @@ def _regiven_states(
     book: pd.DataFrame, table: pd.DataFrame, proposed: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the states of the proposed samples that the source gives another label than before."""
-    state = state_of(table[[SAMPLE_ID, GIVEN_LABEL]])
-    state = state[state[SAMPLE_ID].isin(regiven(book, table).index)]
-    state = state[state[SAMPLE_ID].isin(proposed[SAMPLE_ID])].assign(**{CONFIDENCE: np.nan})
+    moved = regiven(book, table).index
+    # Not by isin, which takes its right side text by text: a minute for 10^7.
+    places = moved.get_indexer(pd.Index(proposed[SAMPLE_ID]))
+    asked = moved[np.unique(places[places >= 0])]
+    rows = np.sort(pd.Index(table[SAMPLE_ID]).get_indexer(asked))
+    state = state_of(table[[SAMPLE_ID, GIVEN_LABEL]].iloc[rows]).assign(**{CONFIDENCE: np.nan})
     told = {METHOD: REGIVEN, NOTE: "another given label in the source"}
     return state.assign(**told, **{DECIDED_AT: "", REVIEWER: ""}).astype(PROPOSED_DTYPES)
 

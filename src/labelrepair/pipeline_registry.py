@@ -21,7 +21,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines: dict[str, Pipeline] = find_pipelines(raise_errors=True)
     except ImportError as error:
         # Kedro imports what is asked for by name; with a cause, it is there and broken.
-        asked = re.search(r"\.pipelines\.(\w+)'", str(error))
+        asked = re.search(r"\.pipelines\.(.+)' module", str(error))
         if error.__cause__ or not asked:
             raise
         raise ConfigError(f"no pipeline '{asked[1]}'; {nearest(asked[1], _folders())}") from None

@@ -24,6 +24,7 @@ from kedro.io import DatasetError
 
 from labelrepair import decisions, ledger, review
 from labelrepair.commands.labels import commands
+from labelrepair.data.shards import row_hashes
 from labelrepair.label_io import DecisionsDataset, LedgerDataset
 from labelrepair.label_table import LabelSource, content_hashes, data_hash
 from labelrepair.sealed import seal
@@ -929,7 +930,13 @@ def texts(host):
     form = {"kind": "tokens", "vocabulary": vocabulary}
     (host.data / "input_format.json").write_text(json.dumps(form))
     tokens = [[0, 1, 3, 2 if row % 3 == 0 else row + 4] for row in range(40)]
-    np.save(host.data / "features.npy", np.array(tokens, np.int32))
+    features = np.array(tokens, np.int32)
+    np.save(host.data / "features.npy", features)
+    hashes = [f"text:{value}" for value in HASHES]
+    for name in ("label_table", "repaired"):
+        table = pd.read_parquet(host.data / f"{name}.parquet").assign(content_hash=hashes)
+        table.attrs = seal(input_format=form, features=row_hashes(features))
+        table.to_parquet(host.data / f"{name}.parquet", index=False)
     return host
 
 
@@ -962,6 +969,17 @@ def test_no_words_of_another_vocabulary_are_shown(texts):
     shown = texts.run("export", "-o", "review.csv", fails=True)
 
     assert "input_format: not what the same run wrote beside the label table" in shown
+    assert not Path("review.csv").exists()
+
+
+def test_no_words_of_other_samples_are_shown(texts):
+    """Of an ingestion that was stopped: as many, of the same vocabulary, in another order."""
+    features = np.load(texts.data / "features.npy")
+    np.save(texts.data / "features.npy", features[::-1])
+
+    shown = texts.run("export", "-o", "review.csv", fails=True)
+
+    assert "features: not what the same run wrote beside the label table" in shown
     assert not Path("review.csv").exists()
 
 

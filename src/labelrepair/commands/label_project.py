@@ -339,9 +339,12 @@ class LabelProject:
         vocabulary = form.get("vocabulary")
         if not vocabulary:
             return {}
-        check_ingested(self.load("label_table"), input_format=form)
-        features = self.load("features")
+        from labelrepair.workflow import check_alignment  # noqa: PLC0415 - seconds, of texts only
+
+        table, features = self.load("label_table"), self.load("features")
+        check_ingested(table, input_format=form)
         rows = self._feature_rows(samples, len(features))
+        check_alignment(table, features)  # of all rows, as no hash of a text is that of its tokens
         return {
             sample: spelled(np.asarray(features[row]).tolist(), vocabulary)
             for sample, row in zip(samples, rows, strict=True)

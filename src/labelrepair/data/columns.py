@@ -27,7 +27,7 @@ def number_vectors(
         file: the table, for messages.
 
     Raises:
-        DataError: a name or pattern that no column has, a column of ``taken``, or a value that is
+        DataError: no name at all, one that no column has, a column of ``taken``, or a value that is
             blank or no finite number, with its column and row.
     """
     names = _columns([str(name) for name in table.columns], wanted, taken, file)
@@ -40,6 +40,8 @@ def number_vectors(
 def _columns(
     found: Sequence[str], wanted: Sequence[str], taken: Collection[str], file: str
 ) -> list[str]:
+    if not wanted:
+        raise DataError(f"{file}: feature_columns is empty; name columns, or '*' for all others")
     free = [name for name in found if name not in taken]
     names: list[str] = []
     for name in wanted:

@@ -23,6 +23,9 @@ from labelrepair.errors import DataError, nearest, shown
 from labelrepair.label_table import Split, text_hashes
 
 _IMAGE_COLUMNS = ("img", "image")
+# What `pandas.api.types.infer_dtype` calls labels.
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+_MIXED = ("mixed", "mixed-integer")
 
 
 def read_huggingface(
@@ -108,15 +111,12 @@ def _labels(
     where: str,
 ) -> tuple[tuple[str, ...], Labels]:
     """Return class names and labels; numbers of a ClassLabel mean the names of the metadata."""
-    texts = column.map(lambda value: isinstance(value, str))
-    if stored is not None and texts.any() and not (texts | column.isna()).all():
-        row = int((texts != texts.iloc[0]).to_numpy().argmax())
-        raise DataError(
-            f"{where}: sample '{ids[row]}': label {shown(repr(column.iloc[row]))} after "
-            f"{shown(repr(column.iloc[0]))}: some files have class numbers and some names; write "
-            "all of them as one kind"
-        )
-    if stored is None or texts.any() or not pd.api.types.is_numeric_dtype(column.dtype):
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    kind = pd.api.types.infer_dtype(column)
+    if stored is not None and kind in _MIXED:
+        _refuse_names_and_numbers(column, ids, where)
+    if stored is None or kind not in _NUMBERS:
         wanted = stored if class_names is None else class_names
         return encode_labels(column, ids, wanted, where)[:2]
     # `datasets` sorts names as text ("0", "1", "10", "2"): number 2 is not the class named "2".
@@ -127,6 +127,19 @@ def _labels(
         return class_names, _renumbered(labels, ids, stored, class_names, where)
     check_range(labels, len(class_names), ids, where)
     return class_names, labels
+
+
+def _refuse_names_and_numbers(column: "pd.Series[Any]", ids: Array, where: str) -> None:
+    held = column.reset_index(drop=True).dropna()
+    texts = held.map(lambda value: isinstance(value, str)).to_numpy(bool)
+    if not texts.any():
+        return  # numbers beside what is neither, which is refused by its row
+    row = int((texts != texts[0]).argmax())
+    raise DataError(
+        f"{where}: sample '{ids[held.index[row]]}': label {shown(repr(held.iloc[row]))} after "
+        f"{shown(repr(held.iloc[0]))}: some files have class numbers and some names; write all of "
+        "them as one kind"
+    )
 
 
 def _renumbered(

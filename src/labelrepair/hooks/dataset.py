@@ -64,4 +64,4 @@ def _decided(catalog: CatalogProtocol[str, Any], prefix: str) -> int:
     if name not in catalog or not catalog.exists(name):
         return len(decisions)
     samples = catalog.load(name)[SAMPLE_ID]
-    return len(decisions) if decisions[SAMPLE_ID].isin(samples).any() else 0
+    return len(decisions) if samples.isin(decisions[SAMPLE_ID]).any() else 0

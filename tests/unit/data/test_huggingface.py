@@ -1,6 +1,7 @@
 import json
 import os
 import time
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -184,3 +185,28 @@ def test_numbers_in_one_file_and_names_in_another_are_refused(tmp_path, png):
     files = {"train": str(tmp_path / "a.parquet"), "test": str(tmp_path / "b.parquet")}
     with pytest.raises(DataError, match=r"'train-00000': label 0 after '0': some files have class"):
         read_source(SourceSpec("huggingface", files=files))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        ([False, True, True], ["True", "False"], [1, 0, 0]),
+        (pd.Categorical(["b", "b", "a"]), ["a", "b"], [1, 1, 0]),
+        (pd.Categorical([2, 1, 1]), NUMERALS, [2, 1, 1]),
+        (pd.array([2, 0, 1], dtype="Int64"), NUMERALS, [2, 0, 1]),
+        ([Decimal(2), Decimal(0), Decimal(1)], NUMERALS, [2, 0, 1]),
+    ],
+)
+def test_labels_of_every_type_beside_names(tmp_path, png, labels, names, expected):
+    """Truth values are texts, whatever pandas thinks; grouped labels are what was grouped."""
+    write(tmp_path / "a.parquet", images(png, range(3), labels), list(names))
+    samples = read_source(SourceSpec("huggingface", files={"train": str(tmp_path / "a.parquet")}))
+    assert samples.labels.tolist() == expected
+    assert samples.class_names == tuple(names)
+
+
+def test_grouped_labels_of_one_class_are_read(tmp_path, png):
+    labels = pd.Categorical(["b", "b"])
+    write(tmp_path / "a.parquet", images(png, range(2), labels), ["a", "b"])
+    samples = read_source(SourceSpec("huggingface", files={"train": str(tmp_path / "a.parquet")}))
+    assert samples.labels.tolist() == [1, 1]

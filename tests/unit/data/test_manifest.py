@@ -276,6 +276,7 @@ def test_columns_of_numbers_become_vectors(numbers, suffix, wanted, order):
     ("wanted", "changes", "message"),
     [
         (["mean_z"], {}, r"feature_columns: no column 'mean_z'; did you mean 'mean_"),
+        ([], {}, "feature_columns is empty; name columns"),
         (["median_*"], {}, r"feature_columns: no column 'median_\*'"),
         (["count", "label"], {}, "column 'label' is the id, a label or the split: no feature"),
         (["clean"], {}, "column 'clean' is the id, a label"),
