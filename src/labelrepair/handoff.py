@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from labelrepair.config import from_dict, positive, require, to_dict
+from labelrepair.config import from_dict, positive, require
 from labelrepair.data.input_format import InputFormat
 from labelrepair.data.rows import take
 from labelrepair.data.tokens import OUT_OF_VOCABULARY, PADDING, RESERVED
@@ -371,6 +371,8 @@ def translate(features: Array, source: InputFormat, target: InputFormat) -> Arra
         return features
     if source.kind != target.kind:
         raise DataError(f"it takes {target.kind} input, not {source.kind}")
+    if source.columns and target.columns:
+        return encode(pd.DataFrame(features, columns=list(source.columns)), target)
     if source.kind != "text":
         return encode(list(features), target)
     if source.vocabulary is None or target.vocabulary is None:
@@ -387,7 +389,7 @@ def translate(features: Array, source: InputFormat, target: InputFormat) -> Arra
 def _digest(state: Mapping[str, Any], form: InputFormat, labels: str) -> str:
     """Return 32 hex digits of model, input format, class names and label table."""
     digest = md5(usedforsecurity=False)
-    for part in (state["spec"], to_dict(form), list(state["class_names"]), labels):
+    for part in (state["spec"], form.written(), list(state["class_names"]), labels):
         digest.update(repr(part).encode())
     for name, tensor in state["weights"].items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 import labelrepair
-from labelrepair.config import to_dict
 from labelrepair.data.input_format import InputFormat
 from labelrepair.data.tokens import OUT_OF_VOCABULARY
 from labelrepair.errors import DataError
@@ -82,7 +82,7 @@ def save_model(
     if sums is not None:
         sums["graph_sha256"] = graph_sha256(root)
     content = {
-        "input_format": to_dict(predictor.input_format),
+        "input_format": predictor.input_format.written(),
         "class_names": predictor.class_names,
         "digest": package.digest,
         VERSION: labelrepair.__version__,
@@ -102,9 +102,14 @@ def save_model(
 
 
 def raw_example(features: NDArray[Any], form: InputFormat) -> Any:
-    """Return stored features as a service gets them: base64 of PNG files, texts, or numbers."""
+    """Return stored features as a service gets them: base64 of PNG files, texts, or numbers.
+
+    Numbers whose columns have names come as a frame.
+    """
     if form.kind == "image":
         return [base64.b64encode(_png(image)).decode() for image in features]
+    if form.columns:
+        return pd.DataFrame(features, columns=list(form.columns))
     if form.vocabulary is None:
         return features
     words = np.array(form.vocabulary, dtype=object)

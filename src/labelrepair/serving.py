@@ -98,8 +98,9 @@ def encode(inputs: Any, spec: InputFormat) -> Array:
 
     Args:
         inputs: a frame with the column ``image`` or ``text`` (or a single column of any name), or
-            D numeric columns for vectors (their order counts, not their names); a mapping with one
-            such entry; a list; or an array.
+            D numeric columns for vectors; a mapping with one such entry; a list; or an array. If
+            the model knows the names of its columns, those of a frame are found by them, wherever
+            they stand; else, and in arrays, the order counts.
             An image is encoded bytes (also base64 text, as JSON carries them), a uint8 array of
             (H, W), (H, W, ch) or (ch, H, W), or a Pillow image. A text is a string, or a row of
             tokens.
@@ -230,6 +231,8 @@ def _tokens(values: Any, spec: InputFormat) -> Array:
 
 
 def _vectors(inputs: Any, spec: InputFormat) -> Array:
+    if spec.columns and isinstance(inputs, pd.DataFrame):
+        inputs = _in_order(inputs, spec.columns)
     try:
         _check_numbers(inputs)
         values = np.asarray(inputs, dtype=np.float32)
@@ -246,6 +249,21 @@ def _vectors(inputs: Any, spec: InputFormat) -> Array:
     if bad.size:
         raise DataError(f"row {bad[0]}: NaN or infinity ({bad.size} such rows)")
     return values
+
+
+def _in_order(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the named columns of a frame in their order; a frame without names as it is."""
+    if frame.columns.equals(pd.RangeIndex(len(frame.columns))):
+        return frame
+    found = pd.Index([str(name) for name in frame])
+    missing = [name for name in columns if name not in found]
+    if missing:
+        names = ", ".join(found[:20])
+        raise DataError(f"no column '{missing[0]}' ({len(missing)} are missing); found {names}")
+    twice = found[found.duplicated() & found.isin(columns)]
+    if len(twice):
+        raise DataError(f"column '{twice[0]}' is there more than once")
+    return frame.iloc[:, found.get_indexer(pd.Index(columns))]
 
 
 def _check_numbers(inputs: Any) -> None:

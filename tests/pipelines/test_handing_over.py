@@ -270,6 +270,24 @@ def test_a_frame_of_numbers_goes_in(tmp_path):
     assert len(loaded.predict(loaded.input_example)) == 4
 
 
+def test_a_frame_with_the_names_of_the_training_goes_in_whatever_their_order(tmp_path):
+    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    form = InputFormat("vector", (3,), columns=("x", "y", "z"))
+    made = bundle("mlp", {"hidden": [8]}, form, values)
+
+    model_flavor.save_model(str(tmp_path / "m"), Model(), made)
+
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "m"))
+    expected = made.model(torch.from_numpy(values)).detach().numpy()
+    frame = pd.DataFrame(values, columns=["x", "y", "z"]).assign(id="a")
+    found = loaded.predict(frame[["z", "id", "x", "y"]])
+    np.testing.assert_allclose(found[["bad", "good"]].to_numpy(), expected, atol=1e-6)
+    assert list(loaded.input_example) == ["x", "y", "z"]
+    assert len(loaded.predict(loaded.input_example)) == 4
+    with pytest.raises(DataError, match="no column 'x'"):
+        loaded.predict(frame.rename(columns={"x": "X"}))
+
+
 def test_a_model_of_another_labelrepair_is_told_of(tmp_path):
     """Python keeps the first one that a process has loaded; here that is the one under test."""
     values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)

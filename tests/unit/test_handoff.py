@@ -403,6 +403,17 @@ def test_tokens_are_translated_word_by_word():
         np.testing.assert_array_equal(found, encode_texts(known, theirs, length))
 
 
+def test_numbers_are_translated_by_the_names_of_their_columns():
+    numbers = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    source = InputFormat("vector", (3,), columns=("a", "b", "c"))
+
+    other = InputFormat("vector", (2,), columns=("c", "a"))
+    assert translate(numbers, source, other).tolist() == [[3, 1], [6, 4]]
+    assert translate(numbers, source, InputFormat("vector", (3,))).tolist() == numbers.tolist()
+    with pytest.raises(DataError, match="no column 'd'"):
+        translate(numbers, source, InputFormat("vector", (3,), columns=("a", "b", "d")))
+
+
 def test_images_are_resized_only_for_a_model_that_was_made_so():
     images = np.random.default_rng(0).integers(0, 256, (2, 1, 4, 4)).astype(np.uint8)
     source = InputFormat("image", (1, 4, 4))
@@ -420,10 +431,12 @@ def test_images_are_resized_only_for_a_model_that_was_made_so():
     ("features", "changes", "expected"),
     [
         (np.zeros((2, 3, 4, 4), np.uint8), {"resized": True},
-         ("image", (3, 4, 4), True, None, None)),
-        (np.zeros((2, 5), np.float32), {}, ("vector", (5,), False, None, None)),
+         ("image", (3, 4, 4), True, None, None, None)),
+        (np.zeros((2, 2), np.float32), {}, ("vector", (2,), False, None, None, None)),
+        (np.zeros((2, 2), np.float32), {"columns": ("a", "b")},
+         ("vector", (2,), False, None, None, ("a", "b"))),
         (np.zeros((2, 5), np.int32), {"vocabulary": ("p", "s", "u", "w"), "token_pattern": r"\w+"},
-         ("text", (5,), False, ("p", "s", "u", "w"), r"\w+")),
+         ("text", (5,), False, ("p", "s", "u", "w"), r"\w+", None)),
     ],
 )  # fmt: skip
 def test_the_input_format_of_what_was_read(features, changes, expected):

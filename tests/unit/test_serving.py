@@ -169,9 +169,44 @@ def test_texts_that_do_not_fit(inputs, form, message):
 DAYS = pd.to_datetime(["2020-01-01", "2020-01-02"])
 
 
-def test_of_columns_the_order_counts_not_the_names():
+def test_of_columns_without_known_names_the_order_counts():
     frame = pd.DataFrame({"a": [1.0], "b": [2.0], "c": [3.0]})
     assert encode(frame[["c", "a", "b"]], VECTOR).tolist() == [[3, 1, 2]]
+
+
+NAMED = InputFormat("vector", (3,), columns=("a", "b", "c"))
+
+
+def test_columns_whose_names_are_known_are_found_by_them():
+    frame = pd.DataFrame({"a": [1.0], "b": [2.0], "id": ["x"], "c": [3.0]})
+    for order in (["a", "b", "c"], ["c", "a", "b"], ["id", "c", "b", "a"]):
+        assert encode(frame[order], NAMED).tolist() == [[1, 2, 3]]
+    for unnamed in ([[1, 2, 3]], np.array([[1.0, 2, 3]]), pd.DataFrame([[1, 2, 3]])):
+        assert encode(unnamed, NAMED).tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["a", "B", "c"], r"no column 'b' \(1 are missing\); found a, B, c"),
+        (["x", "y", "z"], r"no column 'a' \(3 are missing\); found x, y, z"),
+        (["a", "b", "b", "c"], "column 'b' is there more than once"),
+    ],
+)
+def test_columns_that_are_not_those_of_the_model_are_refused(columns, message):
+    with pytest.raises(DataError, match=message):
+        encode(pd.DataFrame([range(len(columns))], columns=columns), NAMED)
+
+
+@pytest.mark.parametrize("columns", [("a", "b"), ("a", "b", "b")])
+def test_a_format_names_every_number_once(columns):
+    with pytest.raises(ConfigError, match="distinct names expected"):
+        InputFormat("vector", (3,), columns=columns)
+
+
+def test_a_format_without_names_is_written_as_before_there_were_any():
+    assert "columns" not in VECTOR.written()
+    assert NAMED.written() == {**VECTOR.written(), "columns": ["a", "b", "c"]}
 
 
 def test_vectors():

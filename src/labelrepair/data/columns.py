@@ -16,8 +16,8 @@ LARGEST = float(np.finfo(np.float32).max)
 
 def number_vectors(
     table: pd.DataFrame, wanted: Sequence[str], taken: Collection[str], file: str
-) -> Array:
-    """Return float32 (N, D) of the columns, in the order in which they are named.
+) -> tuple[tuple[str, ...], Array]:
+    """Return D columns' names, in the order in which they are wanted, and float32 (N, D).
 
     Args:
         table: from :func:`labelrepair.data.files.read_table`.
@@ -34,7 +34,7 @@ def number_vectors(
     vectors = np.empty((len(table), len(names)), dtype=np.float32)
     for position, name in enumerate(names):
         vectors[:, position] = _numbers(table, name, file)
-    return vectors
+    return tuple(names), vectors
 
 
 def _columns(

@@ -81,12 +81,12 @@ def read_manifest(
     if split_column is not None:
         splits = np.array(text_of(table, split_column, path).tolist(), dtype=np.str_)
     features: Any
-    vocabulary = content_hashes = None
+    vocabulary = content_hashes = columns = None
     images = feature_columns is None and text_column is None
     if feature_columns is not None:
         others = (id_column, label_column, split_column, true_label_column)
         taken = [name for name in others if name is not None]
-        features = number_vectors(table, feature_columns, taken, path)
+        columns, features = number_vectors(table, feature_columns, taken, path)
     elif text_column is not None:
         texts = text_of(table, text_column, path)
         train = splits == Split.TRAIN
@@ -114,6 +114,7 @@ def read_manifest(
         resized=images and image_size is not None,
         token_pattern=None if vocabulary is None else token_pattern,
         content_hashes=content_hashes,
+        columns=columns,
     )
 
 

@@ -44,6 +44,7 @@ class Samples:
         resized: images were brought to one size, so that others may come in any size later.
         content_hashes: str (N,), of what the features were made from, see
             :func:`~labelrepair.label_table.text_hashes`; None = the features are the content.
+        columns: for vectors, the D names of the numbers, where the source has them.
     """
 
     sample_ids: npt.NDArray[np.str_]
@@ -57,6 +58,7 @@ class Samples:
     resized: bool = False
     token_pattern: str | None = None
     content_hashes: npt.NDArray[np.str_] | None = None
+    columns: tuple[str, ...] | None = None
 
     def take(self, rows: Array) -> "Samples":
         """Return the samples at positions (or under a mask) ``rows``, in that order."""

@@ -50,7 +50,7 @@ def build_context(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
     rows = _decided_rows(sources.table, sources.true_labels)
     low, high = sources.noise["interval"]
     found = quantities(rows, sources.noise["noise_rate"], (low, high), sources.level)
-    view = Viewer(sources.features, sources.vocabulary, spec)
+    view = Viewer(sources.features, sources.vocabulary, spec, sources.columns)
     flows = flows_of(rows, len(sources.class_names), spec.flow_classes)
     people = _people(rows)
     known = int(rows[TRUE_LABEL].notna().sum())

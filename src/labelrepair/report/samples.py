@@ -31,8 +31,15 @@ class View:
 class Viewer:
     """Turns rows of the feature store into views."""
 
-    def __init__(self, features: Array, vocabulary: Sequence[str], spec: ReportSpec) -> None:
+    def __init__(
+        self,
+        features: Array,
+        vocabulary: Sequence[str],
+        spec: ReportSpec,
+        columns: Sequence[str] = (),
+    ) -> None:
         """Look at the kind of the features; vectors also at what is usual for each value."""
+        self._columns = columns
         self._features, self._vocabulary, self._spec = features, vocabulary, spec
         self._usual: tuple[Array, Array] | None = None
         if features.ndim == 2 and features.dtype.kind == "f" and spec.vector_image is None:
@@ -73,7 +80,8 @@ class Viewer:
         median, spread = self._usual
         order = np.argsort(-np.abs(vector - median) / spread, kind="stable")
         kept = sorted(order[: self._spec.vector_values].tolist())
-        return tuple((f"x{i}", f"{vector[i]:.4g}", f"{median[i]:.4g}") for i in kept)
+        names = self._columns or [f"x{i}" for i in range(len(vector))]
+        return tuple((names[i], f"{vector[i]:.4g}", f"{median[i]:.4g}") for i in kept)
 
 
 def _as_bytes(sample: Array) -> Array:

@@ -67,6 +67,7 @@ class Sources:
         features: (M, ...) uint8 images (ch, H, W), integer tokens (L,) or float vectors (D,).
         class_names: C names.
         vocabulary: for texts, the word of each token id; may be empty.
+        columns: for vectors, the names of the numbers; may be empty.
         training: see :class:`labelrepair.workflow.TrainedParts`, its report.
         facts: where the run comes from: ``dataset`` and what
             :class:`labelrepair.provenance.RunFactsDataset` finds; any of it may be absent.
@@ -86,6 +87,7 @@ class Sources:
     features: NDArray[Any]
     class_names: Sequence[str]
     vocabulary: Sequence[str] = ()
+    columns: Sequence[str] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     ab: Mapping[str, Any] = field(default_factory=dict)

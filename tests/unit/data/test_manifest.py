@@ -270,6 +270,7 @@ def test_columns_of_numbers_become_vectors(numbers, suffix, wanted, order):
     assert samples.sample_ids.tolist() == ["a", "b", "c"]
     assert samples.true_labels.tolist() == [1, 1, 1]
     assert not samples.resized
+    assert samples.columns == tuple(order)
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,8 @@ def test_vectors_show_unusual_values_or_a_picture():
 
     found = Viewer(vectors, (), ReportSpec(vector_values=1))(7)
     assert found.values == (("x3", "5", "0"),)
+    named = Viewer(vectors, (), ReportSpec(vector_values=1), ["age", "size", "weight", "price"])(7)
+    assert named.values == (("price", "5", "0"),)
     drawn = Viewer(vectors, (), ReportSpec(vector_image=(2, 2)))(7)
     np.testing.assert_array_equal(np.asarray(picture(drawn)) > 200, [[False, False], [False, True]])
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from labelrepair import decisions
-from labelrepair.config import from_dict, to_dict
+from labelrepair.config import from_dict
 from labelrepair.data import SourceSpec, read_source
 from labelrepair.data.input_format import input_format
 from labelrepair.data.shards import row_hashes
@@ -39,7 +39,7 @@ def read_samples(
         from_dict(SplitSpec, split, "ingestion.split"),
         from_dict(StorageSpec, storage, "ingestion.storage"),
     )
-    form = to_dict(input_format(samples))
+    form = input_format(samples).written()
     parts = {"true_labels": true_labels, "class_names": class_names, "input_format": form}
     if of_texts(table):  # else the table itself has the hashes
         parts["features"] = row_hashes(features)

@@ -53,6 +53,7 @@ def write_report(
         features=features,
         class_names=class_names,
         vocabulary=input_format["vocabulary"] or (),
+        columns=input_format.get("columns") or (),
         training=training,
         facts={"dataset": dataset, **facts},
         ab=ab,
