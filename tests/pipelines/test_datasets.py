@@ -465,3 +465,11 @@ def test_the_summary_is_shown_once(capsys):
     hook.before_pipeline_run(Pipeline([]), DataCatalog())
     hook.after_pipeline_run()
     assert not capsys.readouterr().out
+
+
+def test_the_summary_of_a_namespace_says_its_own_command(capsys):
+    hook = hooks.SummaryHook()
+    hook.before_pipeline_run(Pipeline([]), DataCatalog())
+    hook.after_dataset_saved("faces.summary", "to ask people: kedro labels export")
+    hook.after_pipeline_run()
+    assert "to ask people: kedro labels --namespace faces export" in capsys.readouterr().out

@@ -42,7 +42,8 @@ class SummaryHook:
             for folder in self._checkpoints:
                 discard(folder / data["checkpoint"])
         elif name == "summary":
-            self._summaries[prefix] = str(data)
+            mounted = f"kedro labels --namespace {prefix} " if prefix else "kedro labels "
+            self._summaries[prefix] = str(data).replace("kedro labels ", mounted)
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
