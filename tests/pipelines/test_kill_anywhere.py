@@ -285,9 +285,12 @@ def test_killed_anywhere(warm, which):
     known = {name: {old.get(name, ""), expected.get(name, "")} for name in {*old, *expected}}
     logger.info("%d moments: %s", len(moments), Counter(map(part, moments)))
 
-    kills = chosen(moments, math.ceil(KILLS / 3), draws)
-    done = 0
+    # A run after a kill has fewer moments where training resumes: some kills come too late.
+    wanted, done = math.ceil(KILLS / 3), 0
+    kills = chosen(moments, 2 * wanted, draws)
     for start in range(0, len(kills), CHAIN):
+        if done >= wanted:
+            break
         restore(project, kept)
         for at, delay in kills[start : start + CHAIN]:
             where = f"killed {delay:.3f} s after moment {at}: {moments[at - 1]}"
@@ -299,5 +302,4 @@ def test_killed_anywhere(warm, which):
         assert left_over(project) == []
         with closing(sqlite3.connect(project / "mlflow.db")) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    # A run after a kill has fewer moments where training resumes: some kills come too late.
-    assert done >= 0.9 * len(kills)
+    assert done >= wanted
