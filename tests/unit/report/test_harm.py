@@ -105,7 +105,8 @@ def with_noise(sources, noise, agreement):
 def test_the_terminal_is_told_as_well(unknown, caplog):
     """Who runs it on a server may never open the page."""
     parts = {field.name: getattr(unknown, field.name) for field in dataclasses.fields(unknown)}
-    frames, facts, _ = (parts.pop(name) for name in ("frames", "facts", "vocabulary"))
+    frames, facts = (parts.pop(name) for name in ("frames", "facts"))
+    del parts["vocabulary"], parts["columns"]  # parts of the input format
     parts["table"] = parts["table"].assign(content_hash=content_hashes(parts["features"]))
     write_report(
         **parts | {"training": {"test_accuracy_of_model": 0.35}},
