@@ -366,8 +366,7 @@ def append(
     for states in (_regiven_states(book, table, proposed), proposed):
         if states.empty:
             continue
-        events = _events(book, table, states, run_id, now)
-        events[CLASSES], events[CLASS_NAMES] = _digest(names), ""
+        events = _events(book, table, states, run_id, now).assign(**{CLASSES: _digest(names)})
         book = pd.concat([part for part in (book, events) if len(part)] or [book])
     added = book.iloc[count:].reset_index(drop=True)
     if added.empty:

@@ -455,21 +455,20 @@ def test_the_lock_is_tagged(run, tmp_path):
     assert tags["labelrepair.dvc_lock_md5"] == "9dd4e461268c8034f5c8564e155c67a6"  # md5 of "x"
 
 
-def test_the_summary_is_shown_once(capsys):
+@pytest.mark.parametrize(
+    ("dataset", "text", "shown"),
+    [
+        ("summary", "all [well] :cat:", "all [well] :cat:"),
+        ("faces.summary", "(kedro labels export)", "(kedro labels --namespace faces export)"),
+    ],
+)
+def test_the_summary_is_shown_once_with_the_command_of_its_namespace(capsys, dataset, text, shown):
     hook = hooks.SummaryHook()
     hook.before_pipeline_run(Pipeline([]), DataCatalog())
-    hook.after_dataset_saved("summary", "all [well] :cat:")
+    hook.after_dataset_saved(dataset, text)
     hook.after_pipeline_run()
-    assert "all [well] :cat:" in capsys.readouterr().out
+    assert shown in capsys.readouterr().out
 
     hook.before_pipeline_run(Pipeline([]), DataCatalog())
     hook.after_pipeline_run()
     assert not capsys.readouterr().out
-
-
-def test_the_summary_of_a_namespace_says_its_own_command(capsys):
-    hook = hooks.SummaryHook()
-    hook.before_pipeline_run(Pipeline([]), DataCatalog())
-    hook.after_dataset_saved("faces.summary", "to ask people: kedro labels export")
-    hook.after_pipeline_run()
-    assert "to ask people: kedro labels --namespace faces export" in capsys.readouterr().out

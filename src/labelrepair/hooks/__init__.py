@@ -10,9 +10,9 @@ from labelrepair.hooks.provenance import ProvenanceHook
 from labelrepair.hooks.ranks import RankHook
 from labelrepair.hooks.run_lock import RunLockHook
 from labelrepair.hooks.runner import RunnerHook
-from labelrepair.hooks.spoken_warnings import WarningHook
 from labelrepair.hooks.store import StoreHook, check_store
 from labelrepair.hooks.summary import SummaryHook
+from labelrepair.hooks.warnings import WarningHook
 
 __all__ = [
     "CollectorHook",
