@@ -1,5 +1,6 @@
 """Decode images into one uint8 array, in parallel (Pillow releases the lock while it decodes)."""
 
+import contextlib
 import io
 import os
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, Jpeg2KImagePlugin, PpmImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, Jpeg2KImagePlugin, PpmImagePlugin, TiffImagePlugin
 
 from labelrepair.data.rows import Positions, RowStore, positions
 from labelrepair.errors import DataError
@@ -16,15 +17,6 @@ from labelrepair.errors import DataError
 Images = npt.NDArray[np.uint8]
 _CHUNK = 256
 _JPEG2000_SIZE = b"\xff\x4f\xff\x51"  # where the codestream begins, with its sizes
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Pillow knows dozens of formats, and hands some (PostScript) to other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -59,7 +51,8 @@ def decode_image(
             _check_pixels(image, name)
             if expected is not None and sorted(image.size) != sorted(expected[0]):
                 raise DataError(f"{name}: image is {image.height}x{image.width}, {expected[1]}")
-            converted = _upright(image).convert(mode)
+            converted = image.convert(mode)  # another image: the source may be the caller's
+            _turn_upright(converted)
     except DataError:
         raise
     # Pillow lets all kinds of exceptions out of damaged files (ValueError, TypeError, ...).
@@ -73,17 +66,14 @@ def decode_image(
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Return the image as viewers show it, and people label it.
+def _turn_upright(image: Image.Image) -> None:
+    """Turn the image, in place, as viewers show it and people label it.
 
     Cameras note how they were held; the pixels lie as the sensor did: a 6 may be stored as a 9.
     """
-    image.load()  # of a TIFF it turns the pixels
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a damaged note says nothing about the pixels
-        return image
-    return image if turn is None else image.transpose(turn)
+    # A damaged note says nothing, or cannot be written anew once the pixels have been turned.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _open(source: bytes | str | Image.Image) -> Image.Image:
